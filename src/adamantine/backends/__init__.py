@@ -1,0 +1,6 @@
+"""What runs the rules: ``reference`` (torch, anything) and ``cpu`` (Numba, dense float32)."""
+
+from typing import Literal, get_args
+
+BackendName = Literal["auto", "reference", "cpu"]
+BACKENDS: tuple[str, ...] = get_args(BackendName)

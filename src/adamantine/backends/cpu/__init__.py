@@ -1,0 +1,10 @@
+"""The CPU backend: rules compiled by Numba, one fused pass over memory for all tensors.
+
+===============  =====================================================================
+``memory``       addresses as arrays inside compiled code
+``kernel``       the loop over chunks, specialised and cached for each rule
+``probe``        the addresses and layouts of live tensors, read in one compiled call
+``table``        the pointer table: which tensors, cut into chunks, with which scalars
+``pool``         the threads that the kernels run on
+===============  =====================================================================
+"""

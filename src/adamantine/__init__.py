@@ -1,0 +1,6 @@
+"""Adam for PyTorch without its three costs: memory, step time, and doubt."""
+
+from adamantine.optim import SGD, Adam, AdamW, RMSprop
+from adamantine.version import __version__
+
+__all__ = ["SGD", "Adam", "AdamW", "RMSprop", "__version__"]

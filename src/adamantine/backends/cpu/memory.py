@@ -1,0 +1,69 @@
+"""Addresses as arrays, and tuples of arrays by element, inside compiled code.
+
+Numba gives every tuple length its own type, so the functions here unroll by recursion: the
+compiled loop has one plain load and store for each tensor of a rule, whatever their number.
+"""
+
+from numba import carray, types
+from numba.extending import intrinsic, overload
+
+
+def _pointer_to(element):
+    @intrinsic
+    def pointer(typingctx, address):
+        signature = types.CPointer(element)(types.int64)
+
+        def codegen(context, builder, signature, arguments):
+            return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
+
+        return signature, codegen
+
+    return pointer
+
+
+float32_pointer = _pointer_to(types.float32)
+int64_pointer = _pointer_to(types.int64)
+
+
+def arrays_at(addresses, offset, length):
+    """One float32 array of `length` elements for each address, `offset` elements further on."""
+    raise NotImplementedError("only inside compiled code")
+
+
+@overload(arrays_at)
+def _arrays_at(addresses, offset, length):
+    if len(addresses) == 0:
+        return lambda addresses, offset, length: ()
+    return lambda addresses, offset, length: (
+        (carray(float32_pointer(addresses[0] + 4 * offset), length),)
+        + arrays_at(addresses[1:], offset, length)
+    )
+
+
+def load(arrays, i):
+    """Element `i` of every array."""
+    raise NotImplementedError("only inside compiled code")
+
+
+@overload(load)
+def _load(arrays, i):
+    if len(arrays) == 0:
+        return lambda arrays, i: ()
+    return lambda arrays, i: (arrays[0][i],) + load(arrays[1:], i)
+
+
+def store(arrays, i, values):
+    """Write one value into element `i` of every array."""
+    raise NotImplementedError("only inside compiled code")
+
+
+@overload(store)
+def _store(arrays, i, values):
+    if len(arrays) == 0:
+        return lambda arrays, i, values: None
+
+    def implementation(arrays, i, values):
+        arrays[0][i] = values[0]
+        store(arrays[1:], i, values[1:])
+
+    return implementation

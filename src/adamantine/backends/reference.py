@@ -1,0 +1,62 @@
+"""The reference backend: a rule on whole tensors, by torch.
+
+Any device, any dtype, differentiable on request; in float64 it is the oracle that the other
+backends are tested against. A dozen passes over memory where the compiled ones need one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from adamantine.rules import Rule, bind
+
+
+def _where(condition: Any, x: Any, y: Any) -> Any:
+    """Choose by element where the condition has elements, as a whole where it is one number."""
+    if isinstance(condition, Tensor) and condition.dim() > 0:
+        return torch.where(condition.bool(), x, y)
+    return x if condition else y
+
+
+_OPERATIONS = {
+    "sqrt": torch.sqrt,
+    "absolute": torch.abs,
+    "maximum": torch.maximum,
+    "where": _where,
+}
+
+
+@cache
+def _bound(rule: Rule) -> Any:
+    return bind(rule.update, _OPERATIONS)
+
+
+def update(
+    rule: Rule,
+    param: Tensor,
+    grad: Tensor,
+    states: Sequence[Tensor],
+    scalars: Mapping[str, Any],
+    *,
+    differentiable: bool = False,
+) -> None:
+    """Run `rule` once, in place, on one parameter of any dtype, device and strides.
+
+    Complex tensors are taken as pairs of real ones, as torch does. With `differentiable` the
+    update is recorded by autograd, through parameters, gradients, states and tensor scalars.
+    """
+    tensors = [param, grad, *states]
+    if param.is_complex():
+        tensors = [torch.view_as_real(t) for t in tensors]
+    param, _, *states = tensors
+    if differentiable:
+        # Autograd may keep an input for its backward pass; the writes below must not touch it.
+        tensors = [t.clone() for t in tensors]
+    results = _bound(rule)(*tensors, *(scalars[name] for name in rule.scalars))
+    for target, value in zip((param, *states), results, strict=True):
+        target.copy_(value)

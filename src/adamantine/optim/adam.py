@@ -1,0 +1,178 @@
+"""Adam and AdamW, with AMSGrad as a switch of both."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from adamantine.backends import BackendName
+from adamantine.optim.base import Params, RuleOptimizer
+from adamantine.rules.adam import FAMILY
+
+
+class Adam(RuleOptimizer):
+    r"""Adam: a step size for each parameter from its gradients' first and second moments.
+
+    With :math:`g_t` the gradient (negated for `maximize`, plus :math:`\lambda\theta` for
+    `weight_decay`):
+
+    .. math::
+        m_t &= \beta_1 m_{t-1} + (1-\beta_1)\, g_t \\
+        v_t &= \beta_2 v_{t-1} + (1-\beta_2)\, g_t^2 \\
+        \theta_t &= \theta_{t-1}
+            - \gamma\, \frac{m_t/(1-\beta_1^t)}{\sqrt{v_t/(1-\beta_2^t)} + \epsilon}
+
+    Parameters
+    ----------
+    params
+        Parameters, ``(name, parameter)`` pairs or group dictionaries, as for torch.
+    lr
+        Learning rate :math:`\gamma \ge 0`; about the size of a step in each parameter. A float or
+        a tensor of one element.
+    betas
+        Decay rates :math:`\beta_1, \beta_2 \in [0, 1)` of the moments: averages over about
+        :math:`1/(1-\beta)` steps. Two floats or two tensors of one element.
+    eps
+        :math:`\epsilon \ge 0`, added to the root, in units of the gradient.
+    weight_decay
+        :math:`\lambda \ge 0`. Here an L2 penalty: added to the gradient, and so rescaled with it.
+        For decay that is not rescaled see :class:`AdamW`.
+    amsgrad
+        Divide by the largest second moment so far; one state more.
+    foreach, fused
+        Accepted and without effect: there is one implementation, and it is fused.
+    maximize
+        Climb instead of descend.
+    capturable
+        As torch on the CPU, refused with an AssertionError in the first step.
+    differentiable
+        Let autograd record the step, through the reference backend.
+    decoupled_weight_decay
+        Decay the parameters themselves, as :class:`AdamW` does.
+    backend
+        ``"auto"`` takes compiled kernels for dense float32 parameters in main memory and torch's
+        own operations for all others; ``"cpu"`` raises where the kernels cannot be used;
+        ``"reference"`` uses torch's operations only. The results agree to rounding.
+
+    Raises
+    ------
+    HyperparameterError
+        A ``ValueError``, for a setting outside its range.
+
+    Notes
+    -----
+    State per parameter: two float32 numbers (8 bytes), three with `amsgrad`.
+
+    Kingma and Ba, "Adam: A Method for Stochastic Optimization", ICLR 2015, Algorithm 1. Reddi, Kale
+    and Kumar, "On the Convergence of Adam and Beyond", ICLR 2018, Algorithm 2 (`amsgrad`; as in
+    torch, the maximum is over the uncorrected second moment).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from adamantine import Adam
+    >>> model = torch.nn.Linear(2, 1)
+    >>> optimizer = Adam(model.parameters(), lr=1e-3)
+    >>> model(torch.ones(1, 2)).sum().backward()
+    >>> optimizer.step()
+    """
+
+    family = FAMILY
+
+    def __init__(
+        self,
+        params: Params,
+        lr: float | Tensor = 1e-3,
+        betas: tuple[float | Tensor, float | Tensor] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0,
+        amsgrad: bool = False,
+        *,
+        foreach: bool | None = None,
+        maximize: bool = False,
+        capturable: bool = False,
+        differentiable: bool = False,
+        fused: bool | None = None,
+        decoupled_weight_decay: bool = False,
+        backend: BackendName = "auto",
+    ) -> None:
+        defaults = {
+            "lr": lr,
+            "betas": tuple(betas),
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "amsgrad": amsgrad,
+            "maximize": maximize,
+            "foreach": foreach,
+            "capturable": capturable,
+            "differentiable": differentiable,
+            "fused": fused,
+            "decoupled_weight_decay": decoupled_weight_decay,
+        }
+        super().__init__(params, defaults, backend)
+
+
+class AdamW(Adam):
+    r"""Adam with decoupled weight decay.
+
+    As :class:`Adam`, after :math:`\theta \leftarrow (1 - \gamma\lambda)\,\theta`. The decay does
+    not pass through the moments: this is not Adam with an L2 penalty.
+
+    Parameters
+    ----------
+    params, lr, betas, eps, amsgrad, maximize, foreach, capturable, differentiable, fused, backend
+        As for :class:`Adam`.
+    weight_decay
+        :math:`\lambda \ge 0`; a parameter without gradient shrinks by :math:`\gamma\lambda` of
+        itself each step.
+
+    Raises
+    ------
+    HyperparameterError
+        A ``ValueError``, for a setting outside its range.
+
+    Notes
+    -----
+    State per parameter: two float32 numbers (8 bytes), three with `amsgrad`.
+
+    Loshchilov and Hutter, "Decoupled Weight Decay Regularization", ICLR 2019, Algorithm 2. The
+    paper multiplies the decay by the schedule factor alone; torch, and so we, by the learning rate.
+    """
+
+    def __init__(
+        self,
+        params: Params,
+        lr: float | Tensor = 1e-3,
+        betas: tuple[float | Tensor, float | Tensor] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+        amsgrad: bool = False,
+        *,
+        maximize: bool = False,
+        foreach: bool | None = None,
+        capturable: bool = False,
+        differentiable: bool = False,
+        fused: bool | None = None,
+        backend: BackendName = "auto",
+    ) -> None:
+        super().__init__(
+            params,
+            lr,
+            betas,
+            eps,
+            weight_decay,
+            amsgrad,
+            foreach=foreach,
+            maximize=maximize,
+            capturable=capturable,
+            differentiable=differentiable,
+            fused=fused,
+            decoupled_weight_decay=True,
+            backend=backend,
+        )
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        for group in self.param_groups:
+            group["decoupled_weight_decay"] = True  # whatever an Adam's checkpoint said

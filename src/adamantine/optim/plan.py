@@ -1,0 +1,239 @@
+"""Who updates which parameter in a step, and whether that is still true in the next one."""
+
+from __future__ import annotations
+
+import operator
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from adamantine.backends import BackendName, reference
+from adamantine.errors import BackendError
+from adamantine.optim.state import prepare_state
+from adamantine.rules import Family, Rule, Settings
+
+if TYPE_CHECKING:
+    from adamantine.backends.cpu.table import Table
+
+Group = dict[str, Any]
+_GRAD = operator.attrgetter("grad")
+
+
+@dataclass
+class Member:
+    """One parameter with what its update needs."""
+
+    group: int
+    rule: Rule
+    param: Tensor
+    state: dict[str, Any]
+    fresh: bool
+
+
+class Plan:
+    """The split of an optimizer's parameters between kernels and the reference backend.
+
+    It is made from the live tensors, and kept while :meth:`run` finds every object it was made
+    from in its place: the parameters, their state tensors, and the settings that choose a rule.
+    """
+
+    def __init__(
+        self,
+        family: Family,
+        groups: list[Group],
+        state: defaultdict[Any, Any],
+        backend: BackendName,
+        owner: str,
+    ) -> None:
+        self._family, self._groups, self._state = family, groups, state
+        self._owner = owner
+        self._waiting: list[Tensor] = []
+        members = list(self._members())
+        in_kernels = _select_for_kernels(members, groups, backend)
+        self._tables = self._make_tables(
+            [m for m, yes in zip(members, in_kernels, strict=True) if yes]
+        )
+        self._others = [m for m, yes in zip(members, in_kernels, strict=True) if not yes]
+        self._dicts = [m.state for m in members]
+        self._seen = self._objects()
+        self._choices = self._switches()
+
+    def run(self) -> bool:
+        """Do one step. False, with nothing written, where the plan no longer holds."""
+        if not self._holds():
+            return False
+        for table, params in self._tables:
+            if not table.refresh(list(map(_GRAD, params))):
+                return False
+        for table, _ in self._tables:
+            table.run(self._scalars)
+        for member in self._others:
+            if member.param.grad is not None:
+                differentiable = bool(self._groups[member.group].get("differentiable"))
+                with torch.set_grad_enabled(differentiable):
+                    self._update_by_reference(member, member.param.grad, differentiable)
+        return True
+
+    def _holds(self) -> bool:
+        seen, now = self._seen, self._objects()
+        return (
+            len(seen) == len(now)
+            and all(map(operator.is_, seen, now))
+            and self._choices == self._switches()
+            and not any(p.grad is not None for p in self._waiting)
+        )
+
+    def _objects(self) -> list[object]:
+        """Everything whose replacement voids the plan; compared by identity."""
+        return [
+            *chain.from_iterable(group["params"] for group in self._groups),
+            *self._state.values(),
+            *chain.from_iterable(map(dict.values, self._dicts)),
+        ]
+
+    def _switches(self) -> list[object]:
+        """What groups say that changes who does what; compared by value."""
+        return [
+            (self._family.select(group), len(group["params"]), *map(group.get, _FLAGS))
+            for group in self._groups
+        ]
+
+    def _members(self) -> Any:
+        for index, group in enumerate(self._groups):
+            rule = self._family.select(group)
+            for param in group["params"]:
+                if param.grad is None and not self._state.get(param):
+                    self._waiting.append(param)  # torch creates states with the first gradient
+                    continue
+                # Plain SGD keeps none: an empty entry would show in the state_dict.
+                keeps = rule.states or self._family.counts_steps
+                state = self._state[param] if keeps else {}
+                fresh = prepare_state(self._family, rule, param, state)
+                yield Member(index, rule, param, state, fresh)
+
+    def _make_tables(self, members: list[Member]) -> list[tuple[Table, list[Tensor]]]:
+        if not members:
+            return []
+        from adamantine.backends.cpu.table import Table
+
+        by_rule: dict[Rule, list[Member]] = {}
+        for member in members:
+            by_rule.setdefault(member.rule, []).append(member)
+        tables = []
+        for rule, same in by_rule.items():
+            params = [m.param for m in same]
+            table = Table(
+                rule,
+                params,
+                [tuple(m.state[name] for name in rule.states) for m in same],
+                [m.state["step"] for m in same] if self._family.counts_steps else None,
+                [m.fresh for m in same],
+                [m.group for m in same],
+                self._owner,
+            )
+            tables.append((table, params))
+        return tables
+
+    def _scalars(self, group: int, step: float) -> Mapping[str, Any]:
+        return self._family.scalars(_as_numbers(self._groups[group]), step)
+
+    def _update_by_reference(self, member: Member, grad: Tensor, differentiable: bool) -> None:
+        group = self._groups[member.group]
+        if grad.layout != torch.strided:
+            raise BackendError(
+                f"{self._owner} does not support sparse gradients (got {grad.layout}); build the "
+                "layer with sparse=False"
+            )
+        if self._family.counts_steps:
+            member.state["step"] += 1
+            step = float(member.state["step"])
+        else:
+            step = 1.0 if member.fresh else 2.0
+            member.fresh = False
+        reference.update(
+            member.rule,
+            member.param,
+            grad,
+            [member.state[name] for name in member.rule.states],
+            self._family.scalars(group if differentiable else _as_numbers(group), step),
+            differentiable=differentiable,
+        )
+
+
+_FLAGS = ("differentiable", "capturable")
+
+
+def _select_for_kernels(
+    members: list[Member], groups: list[Group], backend: BackendName
+) -> list[bool]:
+    """Which members the compiled kernels take; `members` in the order they are updated."""
+    refusals = [_refusal(m.param, groups[m.group], backend) for m in members]
+    if backend == "cpu":
+        for reason in refusals:
+            if reason is not None:
+                raise BackendError(
+                    f"backend='cpu' takes dense float32 tensors in main memory, and a parameter is "
+                    f"{reason}; use backend='auto'"
+                )
+    takers = [i for i, reason in enumerate(refusals) if reason is None]
+    if not takers:
+        return [False] * len(members)
+    from adamantine.backends.cpu.table import overlapping
+
+    written = [
+        (members[i].param, *(members[i].state[name] for name in members[i].rule.states))
+        for i in takers
+    ]
+    # Shared memory means one update after the other, which is how the reference runs.
+    one_by_one = {takers[i] for i in overlapping(written)}
+    return [reason is None and i not in one_by_one for i, reason in enumerate(refusals)]
+
+
+def _refusal(param: Tensor, group: Group, backend: BackendName) -> str | None:
+    if group.get("capturable"):
+        _refuse_capturable(param)
+    if backend == "reference":
+        return "for the reference"
+    if group.get("differentiable"):
+        return "in a group with differentiable=True"
+    if not param.is_cpu:
+        return f"on {param.device}"
+    from adamantine.backends.cpu.table import refusal
+
+    return refusal(param)
+
+
+def _refuse_capturable(param: Tensor) -> None:
+    if param.is_cpu:
+        # The type and words of torch.optim on the CPU.
+        raise AssertionError(
+            "If capturable=True, params and state_steps must be on supported devices: "
+            "['cuda', 'xpu', 'hpu', 'privateuseone', 'xla']."
+        )
+    raise BackendError(
+        f"capturable=True is not supported on {param.device} yet: the step count lives on the "
+        "host; use capturable=False, or torch.optim inside CUDA graphs"
+    )
+
+
+def _as_numbers(group: Group) -> Settings:
+    """The group with one-element tensors (``lr=torch.tensor(1e-3)``) as Python numbers."""
+    first_beta = group["betas"][0] if "betas" in group else None
+    if (
+        isinstance(group["lr"], Tensor)
+        or isinstance(group["weight_decay"], Tensor)
+        or (isinstance(first_beta, Tensor))
+    ):
+        return {key: _number(value) for key, value in group.items() if key != "params"}
+    return group
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return tuple(map(_number, value))
+    return value.item() if isinstance(value, Tensor) else value

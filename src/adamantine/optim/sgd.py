@@ -1,0 +1,93 @@
+"""Stochastic gradient descent."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from adamantine.backends import BackendName
+from adamantine.errors import UsageError
+from adamantine.optim.base import Params, RuleOptimizer
+from adamantine.rules.sgd import FAMILY
+
+
+class SGD(RuleOptimizer):
+    r"""Stochastic gradient descent, with momentum and Nesterov's momentum as options.
+
+    With :math:`g_t` the gradient (negated for `maximize`, plus :math:`\lambda\theta`):
+
+    .. math::
+        b_1 &= g_1, \qquad b_t = \mu\, b_{t-1} + (1-\tau)\, g_t \\
+        \theta_t &= \theta_{t-1} - \gamma\, b_t
+            \quad\text{(Nesterov: } - \gamma\,(g_t + \mu\, b_t)\text{)}
+
+    Parameters
+    ----------
+    params
+        Parameters, ``(name, parameter)`` pairs or group dictionaries, as for torch.
+    lr
+        Learning rate :math:`\gamma \ge 0`, a float or a tensor of one element.
+    momentum
+        :math:`\mu \ge 0`; 0 keeps no state.
+    dampening
+        :math:`\tau`, which weakens the gradient's part in the buffer after the first step.
+    weight_decay
+        :math:`\lambda \ge 0`, an L2 penalty; for SGD without momentum the same as decay.
+    nesterov
+        Look ahead along the buffer; needs momentum and no dampening.
+    maximize
+        Climb instead of descend.
+    foreach, fused
+        Accepted and without effect: there is one implementation, and it is fused.
+    differentiable
+        Let autograd record the step, through the reference backend.
+    backend
+        See :class:`adamantine.Adam`.
+
+    Raises
+    ------
+    HyperparameterError
+        A ``ValueError``, for a setting outside its range.
+
+    Notes
+    -----
+    State per parameter: none, or one float32 number (4 bytes) with momentum.
+
+    Sutskever, Martens, Dahl and Hinton, "On the importance of initialization and momentum in deep
+    learning", ICML 2013. The paper puts the learning rate inside the buffer, torch in front of it:
+    they differ once the rate changes.
+    """
+
+    family = FAMILY
+
+    def __init__(
+        self,
+        params: Params,
+        lr: float | Tensor = 1e-3,
+        momentum: float = 0,
+        dampening: float = 0,
+        weight_decay: float | Tensor = 0,
+        nesterov: bool = False,
+        *,
+        maximize: bool = False,
+        foreach: bool | None = None,
+        differentiable: bool = False,
+        fused: bool | None = None,
+        backend: BackendName = "auto",
+    ) -> None:
+        if nesterov and (momentum <= 0 or dampening != 0):
+            raise UsageError(
+                "Nesterov momentum requires a momentum and zero dampening "
+                f"(got momentum={momentum}, dampening={dampening})"
+            )
+        defaults = {
+            "lr": lr,
+            "momentum": momentum,
+            "dampening": dampening,
+            "weight_decay": weight_decay,
+            "nesterov": nesterov,
+            "maximize": maximize,
+            "foreach": foreach,
+            "differentiable": differentiable,
+            "fused": fused,
+        }
+        super().__init__(params, defaults, backend)

@@ -1,0 +1,64 @@
+"""An optimizer's settings: their names, ranges, and what is said when one is outside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from adamantine.errors import HyperparameterError
+
+
+@dataclass(frozen=True)
+class Hyperparameter:
+    """One setting and its range.
+
+    Parameters
+    ----------
+    name
+        The key in a parameter group. A tuple setting such as ``betas`` has one range for all
+        its elements.
+    label
+        How torch calls it in ``Invalid {label}: {value}``.
+    minimum
+        Smallest value allowed.
+    below
+        Values must be smaller than this; None for no bound.
+    """
+
+    name: str
+    label: str
+    minimum: float = 0.0
+    below: float | None = None
+
+    def check(self, value: Any) -> None:
+        """Raise :class:`HyperparameterError` unless `value` is inside the range."""
+        if isinstance(value, tuple | list):
+            for index, element in enumerate(value):
+                self._check_number(element, f"{self.label} at index {index}")
+        else:
+            self._check_number(value, self.label)
+
+    def _check_number(self, value: Any, label: str) -> None:
+        # Written so that NaN, which compares false with everything, is refused.
+        if not (value >= self.minimum and (self.below is None or value < self.below)):
+            raise HyperparameterError(f"Invalid {label}: {value} (expected {self.range})")
+
+    @property
+    def range(self) -> str:
+        """The range in words, for messages and documentation."""
+        upper = "" if self.below is None else f" and < {self.below:g}"
+        return f">= {self.minimum:g}{upper}"
+
+
+LEARNING_RATE = Hyperparameter("lr", "learning rate")
+EPS = Hyperparameter("eps", "epsilon value")
+BETAS = Hyperparameter("betas", "beta parameter", below=1.0)
+WEIGHT_DECAY = Hyperparameter("weight_decay", "weight_decay value")
+MOMENTUM = Hyperparameter("momentum", "momentum value")
+
+
+def check_all(hyperparameters: Iterable[Hyperparameter], settings: dict[str, Any]) -> None:
+    """Check every setting of a parameter group, in the order given."""
+    for hyperparameter in hyperparameters:
+        hyperparameter.check(settings[hyperparameter.name])

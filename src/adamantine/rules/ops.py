@@ -1,0 +1,33 @@
+"""The elementwise functions a rule may use, on plain Python floats.
+
+Written like this a rule is an ordinary function of numbers, which tests call directly.
+Each backend replaces these names by its own (see :func:`adamantine.rules.rule.bind`).
+"""
+
+import math
+
+Number = float
+
+
+def sqrt(x: Number) -> Number:
+    """Square root; NaN below zero, as on every backend."""
+    return math.sqrt(x) if x >= 0 or math.isnan(x) else math.nan
+
+
+def absolute(x: Number) -> Number:
+    """Absolute value."""
+    return math.fabs(x)
+
+
+def maximum(x: Number, y: Number) -> Number:
+    """The larger one; NaN where either is NaN, as ``torch.maximum``."""
+    return x if x > y or math.isnan(x) else y
+
+
+def where(condition: Number, x: Number, y: Number) -> Number:
+    """``x`` where the condition is not zero, ``y`` elsewhere; neither leaks into the other."""
+    return x if condition else y
+
+
+OPERATIONS = ("sqrt", "absolute", "maximum", "where")
+"""The names a backend has to provide."""

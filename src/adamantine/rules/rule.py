@@ -1,0 +1,91 @@
+"""What an update rule is, and how a backend makes it its own."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from types import FunctionType
+from typing import Any
+
+from adamantine.rules.hyperparameters import Hyperparameter
+
+Settings = Mapping[str, Any]
+"""One parameter group's hyperparameters: numbers, or torch tensors of one element."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """The maths of one update, over one element.
+
+    Parameters
+    ----------
+    update
+        A plain function ``(param, grad, *states, *scalars) -> (param, *states)`` in the paper's
+        order, without literals (a literal would turn compiled arithmetic into float64).
+    states
+        Names of the per-parameter states, as in torch's ``state_dict``.
+    """
+
+    update: Callable[..., Any]
+    states: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """The function's name; unique among the rules."""
+        return self.update.__name__
+
+    @cached_property
+    def scalars(self) -> tuple[str, ...]:
+        """The arguments after the states: numbers that are the same for all elements."""
+        return tuple(inspect.signature(self.update).parameters)[2 + len(self.states) :]
+
+
+@dataclass(frozen=True)
+class Family:
+    """An algorithm with its variants, hyperparameters and host scalars.
+
+    Parameters
+    ----------
+    name
+        As on the command line (``"adam"``).
+    paper
+        Where the formula comes from.
+    hyperparameters
+        What a parameter group holds, with ranges, in torch's order of checking.
+    select
+        The rule a group's settings ask for (AMSGrad keeps one state more than Adam).
+    scalars
+        ``(settings, step)`` to every scalar of the family's rules by name, computed on the host
+        in float64; ``step`` counts from 1. Works on tensors too, for differentiable steps.
+    counts_steps
+        Whether torch keeps a ``step`` in the state. Where it does not, ``scalars`` is given 1 in
+        the step that creates the state and 2 in all later ones.
+    """
+
+    name: str
+    paper: str
+    hyperparameters: tuple[Hyperparameter, ...]
+    select: Callable[[Settings], Rule]
+    scalars: Callable[[Settings, float], dict[str, Any]]
+    counts_steps: bool = True
+
+
+def bind(
+    function: Callable[..., Any],
+    operations: Mapping[str, Any],
+    compile: Callable[[Callable[..., Any]], Any] = lambda f: f,  # noqa: A002 - the word for it
+) -> Any:
+    """Return `function` with the names in `operations` replaced, and so in all it calls.
+
+    The code object is shared, only the globals differ: every backend runs the same bytes that
+    the author wrote. `compile` wraps each function on the way out (``numba.njit``).
+    """
+    scope = dict(function.__globals__)
+    for name in function.__code__.co_names:
+        if name in operations:
+            scope[name] = operations[name]
+        elif isinstance(scope.get(name), FunctionType):
+            scope[name] = bind(scope[name], operations, compile)
+    return compile(FunctionType(function.__code__, scope, function.__name__))
