@@ -11,13 +11,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
-from cases import BAD_SETTINGS, CASES, Case
 from numba.core import event
 from torch import Tensor
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 import adamantine
 from adamantine.optim import RuleOptimizer
+from cases import BAD_SETTINGS, CASES, Case
 
 every_case = pytest.mark.parametrize("case", CASES, ids=str)
 
@@ -419,7 +419,7 @@ BAD = [(name, settings) for name, rows in BAD_SETTINGS.items() for settings in r
 @pytest.mark.parametrize(("name", "settings"), BAD, ids=lambda value: str(value)[:60])
 def test_bad_settings_raise_what_torch_raises(name: str, settings: dict[str, object]) -> None:
     params = parameters(3)
-    with pytest.raises(Exception) as theirs:  # noqa: B017 - whatever torch says is the oracle
+    with pytest.raises(Exception) as theirs:
         getattr(torch.optim, name)(params, **settings)
     with pytest.raises(type(theirs.value)) as ours:
         getattr(adamantine, name)(params, **settings)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from adamantine.backends import BackendName, reference
+from adamantine.backends.layout import check_memory, overlapping
 from adamantine.errors import BackendError
 from adamantine.optim.state import prepare_state
 from adamantine.rules import Family, Rule, Settings
@@ -149,6 +150,7 @@ class Plan:
                 f"{self._owner} does not support sparse gradients (got {grad.layout}); build the "
                 "layer with sparse=False"
             )
+        check_memory("a gradient", grad)
         if self._family.counts_steps:
             member.state["step"] += 1
             step = float(member.state["step"])
@@ -183,8 +185,6 @@ def _select_for_kernels(
     takers = [i for i, reason in enumerate(refusals) if reason is None]
     if not takers:
         return [False] * len(members)
-    from adamantine.backends.cpu.table import overlapping
-
     written = [
         (members[i].param, *(members[i].state[name] for name in members[i].rule.states))
         for i in takers

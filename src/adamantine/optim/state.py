@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from adamantine.backends.layout import check_memory
 from adamantine.errors import StateError
 from adamantine.rules import Family, Rule
 
@@ -23,7 +24,10 @@ def prepare_state(family: Family, rule: Rule, param: Tensor, state: dict[str, An
     ------
     StateError
         When a state tensor's shape, dtype or device is not the parameter's.
+    BackendError
+        When the storage of either was resized away.
     """
+    check_memory("a parameter", param)
     fresh = any(state.get(name) is None for name in rule.states)
     if family.counts_steps:
         state["step"] = _step(state.get("step", 0.0))
@@ -35,6 +39,7 @@ def prepare_state(family: Family, rule: Rule, param: Tensor, state: dict[str, An
             )
         else:
             _check(name, value, param)
+            check_memory(f"the state {name!r}", value)
             if value.stride() != param.stride() or value.is_neg():
                 # The kernels walk a parameter and its states side by side.
                 state[name] = _like(param, value)

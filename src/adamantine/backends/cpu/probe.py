@@ -154,7 +154,7 @@ def _probe(
             address = words[_DATA] + words[_OFFSET]
             if not fits:
                 found = STAGE if column == GRAD else MOVED
-            elif column == PARAM and address != addresses[t, PARAM]:
+            elif column != GRAD and address != addresses[t, column]:
                 found = MOVED
             else:
                 addresses[t, column] = address
@@ -208,7 +208,9 @@ class Sheet:
             if column != GRAD:
                 self.ids[:, column] = list(map(id, tensors))
         self.addresses = np.zeros_like(self.ids)
-        self.addresses[:, PARAM] = [p.data_ptr() for p in params]
+        for column, tensors in enumerate(self.columns):
+            if column != GRAD:
+                self.addresses[:, column] = [t.data_ptr() for t in tensors]
         self.steps = np.zeros(count)
         self.rows = np.zeros(count, np.int64)
         self.status = np.zeros(count, np.int64)
@@ -256,7 +258,7 @@ class Sheet:
             is_step = self.counted and column == len(tensors) - 1
             if not _fits(tensor, () if is_step else layout):
                 return STAGE if column == GRAD else MOVED
-            if column == PARAM and tensor.data_ptr() != self.addresses[t, PARAM]:
+            if column != GRAD and tensor.data_ptr() != self.addresses[t, column]:
                 return MOVED
             self.addresses[t, column] = tensor.data_ptr()
             if is_step:

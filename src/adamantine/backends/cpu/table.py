@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import Tensor
 from adamantine.backends.cpu import pool
 from adamantine.backends.cpu.kernel import compiled
 from adamantine.backends.cpu.probe import STAGE, Sheet, advance_steps
+from adamantine.backends.layout import check_memory, has_own_dispatch, is_dense
 from adamantine.errors import BackendError
 from adamantine.rules import Rule
 
@@ -31,7 +32,7 @@ ScalarsOf = Callable[[int, float], Mapping[str, Any]]
 
 def refusal(param: Tensor) -> str | None:
     """Why this backend cannot update `param`, or None where it can."""
-    if type(param).__torch_dispatch__ is not Tensor.__torch_dispatch__:
+    if has_own_dispatch(param):
         return f"a {type(param).__name__}, which has no memory of its own"
     if not param.is_cpu or param.layout != torch.strided:
         return f"a {param.layout} tensor on {param.device}"
@@ -41,44 +42,7 @@ def refusal(param: Tensor) -> str | None:
         return "a view with a lazy minus sign"
     if not is_dense(param):
         return f"a view with gaps or overlaps (shape {tuple(param.shape)}, stride {param.stride()})"
-    if param.numel() > 0 and param.data_ptr() == 0:
-        return "without memory (its storage was resized to nothing)"
     return None
-
-
-def is_dense(tensor: Tensor) -> bool:
-    """Whether the elements fill a block of memory without gap or overlap, in any order."""
-    expected = 1
-    walked = [(s, n) for s, n in zip(tensor.stride(), tensor.shape, strict=True) if n != 1]
-    for stride, size in sorted(walked):
-        if stride != expected:
-            return tensor.numel() == 0
-        expected *= size
-    return True
-
-
-def overlapping(tensors: Sequence[Sequence[Tensor]]) -> set[int]:
-    """Which of several sets of dense float32 tensors share memory with one before (or within) them.
-
-    The kernels write all sets at once, so these have to be updated one after the other.
-    """
-    spans = sorted(
-        (t.data_ptr(), t.data_ptr() + 4 * t.numel(), owner)
-        for owner, owned in enumerate(tensors)
-        for t in owned
-        if t.numel() > 0
-    )
-    found: set[int] = set()
-    cluster: list[int] = []  # owners of spans that hang together
-    reach = 0
-    for start, stop, owner in spans:
-        if start >= reach:
-            cluster = []
-        cluster.append(owner)
-        first = min(cluster)
-        found.update(o for o in cluster if o != first or cluster.count(o) > 1)
-        reach = max(reach, stop)
-    return found
 
 
 class Table:
@@ -154,6 +118,7 @@ class Table:
                     f"{self._owner} does not support sparse gradients (got {grad.layout}); build "
                     "the layer with sparse=False"
                 )
+            check_memory("a gradient", grad)
             if grad.shape != param.shape:
                 raise BackendError(
                     f"parameter of shape {tuple(param.shape)} has a gradient of shape "

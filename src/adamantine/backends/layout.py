@@ -1,0 +1,68 @@
+"""How tensors lie in memory: with gaps, over each other, or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from adamantine.errors import BackendError
+
+
+def check_memory(what: str, tensor: Tensor) -> None:
+    """Raise :class:`BackendError` when the storage of `tensor` is too small for it.
+
+    That is what ``untyped_storage().resize_()`` leaves behind, and torch's own operations crash on
+    it. Tensors that bring their own dispatch (wrapper subclasses) keep no storage to look at.
+    """
+    if tensor.layout != torch.strided or has_own_dispatch(tensor) or tensor.numel() == 0:
+        return
+    steps = zip(tensor.shape, tensor.stride(), strict=True)
+    last = tensor.storage_offset() + sum((size - 1) * stride for size, stride in steps)
+    needed = (last + 1) * tensor.element_size()
+    if tensor.untyped_storage().nbytes() < needed:
+        raise BackendError(
+            f"{what} of shape {tuple(tensor.shape)} needs {needed} bytes, and its storage was "
+            f"resized to {tensor.untyped_storage().nbytes()}; resize it back before step()"
+        )
+
+
+def has_own_dispatch(tensor: Tensor) -> bool:
+    """Whether `tensor` is a subclass that handles torch's operations itself."""
+    return type(tensor).__torch_dispatch__ is not Tensor.__torch_dispatch__
+
+
+def is_dense(tensor: Tensor) -> bool:
+    """Whether the elements fill a block of memory without gap or overlap, in any order."""
+    expected = 1
+    walked = [(s, n) for s, n in zip(tensor.stride(), tensor.shape, strict=True) if n != 1]
+    for stride, size in sorted(walked):
+        if stride != expected:
+            return tensor.numel() == 0
+        expected *= size
+    return True
+
+
+def overlapping(tensors: Sequence[Sequence[Tensor]]) -> set[int]:
+    """Which of several sets of dense float32 tensors share memory with one before (or within) them.
+
+    The kernels write all sets at once, so these have to be updated one after the other.
+    """
+    spans = sorted(
+        (t.data_ptr(), t.data_ptr() + 4 * t.numel(), owner)
+        for owner, owned in enumerate(tensors)
+        for t in owned
+        if t.numel() > 0
+    )
+    found: set[int] = set()
+    cluster: list[int] = []  # owners of spans that hang together
+    reach = 0
+    for start, stop, owner in spans:
+        if start >= reach:
+            cluster = []
+        cluster.append(owner)
+        first = min(cluster)
+        found.update(o for o in cluster if o != first or cluster.count(o) > 1)
+        reach = max(reach, stop)
+    return found
