@@ -1,0 +1,88 @@
+"""What LLVM makes of a rule, and whether it is kept."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import FunctionType
+
+import pytest
+
+from adamantine.backends.cpu import kernel
+from adamantine.rules import Rule, adam, rmsprop, sgd
+
+RULES = [adam.ADAM, adam.AMSGRAD, sgd.SGD, sgd.MOMENTUM_SGD, *rmsprop.RULES.values()]
+every_rule = pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
+
+
+def compiled(rule: Rule) -> tuple[str, str]:
+    """LLVM's code and the machine's; compiled here, as code from the disk cache has neither."""
+    scope = {
+        **vars(kernel),
+        "UPDATE": kernel.bind(rule.update, kernel._operations(), kernel._compile),
+        "ARRAYS": 2 + len(rule.states),
+        "SCALARS": len(rule.scalars),
+    }
+    function = FunctionType(kernel._run_chunks.__code__, scope, rule.name)
+    options = {"nogil": True, "fastmath": kernel.FASTMATH, "error_model": "numpy"}
+    fresh = kernel.njit(kernel.SIGNATURE, **options)(function)
+    return next(iter(fresh.inspect_llvm().values())), next(iter(fresh.inspect_asm().values()))
+
+
+@every_rule
+def test_the_loop_is_vectorised(rule: Rule) -> None:
+    llvm, assembly = compiled(rule)
+    assert re.search(r"load <\d+ x float>", llvm)
+    assert re.search(r"store <\d+ x float>", llvm)
+    if rule not in (sgd.SGD, sgd.MOMENTUM_SGD):
+        assert re.search(r"fdiv contract <\d+ x float>", llvm)
+        assert re.search(r"call contract <\d+ x float> @llvm.sqrt", llvm)
+    assert re.search(r"[xyz]mm\d|\bv\d+\.4s|\bz\d+\.s", assembly)
+
+
+@every_rule
+def test_arithmetic_is_float32_and_keeps_nan(rule: Rule) -> None:
+    llvm, _ = compiled(rule)
+    arithmetic = re.findall(r"= (f(?:add|sub|mul|div)|call \S* \S+ @llvm.sqrt\S*) ([^%]*)", llvm)
+    assert arithmetic
+    assert not [line for line in arithmetic if "double" in " ".join(line)]
+    assert not re.search(r"\b(fast|nnan|ninf|arcp|reassoc|afn)\b", llvm.split("!llvm")[0])
+
+
+def test_the_digest_covers_the_rule_and_what_it_calls() -> None:
+    original = kernel._digest(adam.ADAM)
+    assert kernel._digest(Rule(adam.ADAM.update, adam.ADAM.states)) == original
+
+    changed = FunctionType(adam.adam.__code__, dict(adam.adam.__globals__), "adam")
+    changed.__globals__["descend"] = lambda param, *_: param
+    assert kernel._digest(Rule(changed, adam.ADAM.states)) != original
+    assert kernel._digest(adam.AMSGRAD) != original
+
+
+SCRIPT = """
+import json, torch, adamantine
+from adamantine.backends.cpu import kernel
+from adamantine.rules import adam
+param = torch.nn.Parameter(torch.ones(100))
+param.grad = torch.ones(100)
+from numba.core import event
+with event.install_recorder("numba:compile") as compilations:
+    adamantine.Adam([param]).step()
+print(json.dumps(dict(compilations=len(compilations.buffer), value=float(param.detach()[0]))))
+"""
+
+
+def test_a_second_process_compiles_nothing(tmp_path: Path) -> None:
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    runs = []
+    for _ in range(2):
+        command = [sys.executable, "-c", SCRIPT]
+        done = subprocess.run(command, env=environment, capture_output=True, check=True, text=True)
+        runs.append(json.loads(done.stdout))
+    assert runs[0]["compilations"] > 0
+    assert runs[1]["compilations"] == 0
+    assert runs[0]["value"] == runs[1]["value"] == pytest.approx(0.999)

@@ -1,0 +1,187 @@
+"""Rules as plain functions of numbers, and their binding."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from types import FunctionType
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adamantine.backends import reference
+from adamantine.rules import Family, Rule, adam, bind, ops, rmsprop, sgd
+from adamantine.rules.hyperparameters import BETAS, LEARNING_RATE
+
+FAMILIES = [adam.FAMILY, sgd.FAMILY, rmsprop.FAMILY]
+SETTINGS = {
+    "adam": {
+        "lr": 1e-3,
+        "betas": (0.9, 0.999),
+        "eps": 1e-8,
+        "weight_decay": 0.01,
+        "amsgrad": False,
+        "maximize": False,
+        "decoupled_weight_decay": True,
+    },
+    "sgd": {
+        "lr": 0.1,
+        "momentum": 0.9,
+        "dampening": 0.5,
+        "weight_decay": 0.01,
+        "nesterov": False,
+        "maximize": False,
+    },
+    "rmsprop": {
+        "lr": 0.01,
+        "alpha": 0.99,
+        "eps": 1e-8,
+        "weight_decay": 0.0,
+        "momentum": 0.9,
+        "centered": True,
+        "maximize": True,
+    },
+}
+RULES = [adam.ADAM, adam.AMSGRAD, sgd.SGD, sgd.MOMENTUM_SGD, *rmsprop.RULES.values()]
+every_rule = pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
+every_family = pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+
+
+def functions_of(function: FunctionType) -> list[FunctionType]:
+    """`function` and all rule functions that it calls."""
+    called = [function.__globals__.get(name) for name in function.__code__.co_names]
+    inner = [f for f in called if isinstance(f, FunctionType) and f.__module__ != ops.__name__]
+    return [function, *(g for f in inner for g in functions_of(f))]
+
+
+@every_rule
+def test_rules_hold_no_literals(rule: Rule) -> None:
+    """A literal would turn compiled float32 arithmetic into float64."""
+    for function in functions_of(rule.update):
+        numbers = [c for c in function.__code__.co_consts if isinstance(c, int | float)]
+        assert numbers == []
+
+
+@every_rule
+def test_arguments_are_param_grad_states_scalars(rule: Rule) -> None:
+    names = list(inspect.signature(rule.update).parameters)
+    assert names[:2] == ["param", "grad"]
+    assert tuple(names[2 : 2 + len(rule.states)]) == rule.states
+    assert set(rule.scalars) == set(names[2 + len(rule.states) :])
+
+
+@every_family
+def test_host_scalars_cover_the_rule(family: Family) -> None:
+    settings = SETTINGS[family.name]
+    scalars = family.scalars(settings, 1)
+    for rule in RULES:
+        if rule.update.__module__.endswith(family.name):
+            assert set(rule.scalars) <= set(scalars)
+    assert all(isinstance(value, float | int) for value in scalars.values())
+
+
+@every_family
+def test_every_range_refuses_what_is_outside(family: Family) -> None:
+    for hyperparameter in family.hyperparameters:
+        hyperparameter.check(hyperparameter.minimum)
+        for bad in (hyperparameter.minimum - 1, math.nan):
+            with pytest.raises(ValueError, match=f"Invalid {hyperparameter.label}: "):
+                hyperparameter.check(bad)
+        if hyperparameter.below is not None:
+            with pytest.raises(ValueError, match="expected >= 0 and < 1"):
+                hyperparameter.check(hyperparameter.below)
+
+
+def test_tuples_are_checked_by_element() -> None:
+    with pytest.raises(ValueError, match="Invalid beta parameter at index 1: 1.5"):
+        BETAS.check((0.9, 1.5))
+    assert LEARNING_RATE.range == ">= 0"
+
+
+@every_rule
+def test_float_by_float_equals_the_reference_backend(rule: Rule) -> None:
+    """The third oracle beside torch and the tensors: plain Python numbers, one at a time."""
+    family = next(f for f in FAMILIES if rule.update.__module__.endswith(f.name))
+    generator = torch.Generator().manual_seed(0)
+    columns = [
+        torch.rand(20, generator=generator, dtype=torch.float64) + 0.1
+        for _ in range(2 + len(rule.states))
+    ]
+    scalars = family.scalars(SETTINGS[family.name], 3)
+    values = [scalars[name] for name in rule.scalars]
+    expected = [rule.update(*map(float, row), *values) for row in zip(*columns, strict=True)]
+    param, grad, *states = columns
+    reference.update(rule, param, grad, states, scalars)
+    for column, result in zip((param, *states), zip(*expected, strict=True), strict=True):
+        torch.testing.assert_close(
+            column, torch.tensor(result, dtype=torch.float64), rtol=1e-14, atol=0
+        )
+
+
+def test_adam_by_hand() -> None:
+    """Two steps of Kingma and Ba's Algorithm 1 with g = 1 and then -2, worked out on paper."""
+    settings = {**SETTINGS["adam"], "weight_decay": 0.0, "eps": 0.0, "lr": 0.5}
+    theta, m, v = 1.0, 0.0, 0.0
+    for t, grad in ((1, 1.0), (2, -2.0)):
+        scalars = adam.scalars(settings, t)
+        theta, m, v = adam.adam(theta, grad, m, v, *(scalars[n] for n in adam.ADAM.scalars))
+    # m = .9(.1) + .1(-2) = -.11, over 1-.81; v = .999(.001) + .001(4), over 1-.998001
+    second = 0.5 * (-0.11 / 0.19) / math.sqrt(0.004999 / 0.001999)
+    assert theta == pytest.approx(1.0 - 0.5 - second, rel=1e-12)
+
+
+def test_amsgrad_counterexample() -> None:
+    """Reddi et al. 2018, section 3: a large gradient every third step, f sums to x on [-1, 1].
+
+    Adam (β1 = 0, β2 = 1/(1+C²)) runs to +1, the worst point; AMSGrad goes to -1, the best.
+    """
+    C = 3.0
+    settings = {
+        **SETTINGS["adam"],
+        "betas": (0.0, 1 / (1 + C * C)),
+        "weight_decay": 0.0,
+        "lr": 0.01,
+    }
+    ends = []
+    for rule in (adam.ADAM, adam.AMSGRAD):
+        x, states = 0.0, [0.0] * len(rule.states)
+        for t in range(1, 6001):
+            scalars = {**adam.scalars(settings, t), "inv_sqrt_bias2": 1.0}
+            grad = C if t % 3 == 1 else -1.0
+            x, *states = rule.update(x, grad, *states, *(scalars[n] for n in rule.scalars))
+            x = min(1.0, max(-1.0, x))
+        ends.append(x)
+    assert ends[0] > 0.9
+    assert ends[1] < -0.9
+
+
+def test_binding_reaches_functions_that_are_called() -> None:
+    seen = []
+
+    def spy(x: float) -> float:
+        seen.append(x)
+        return math.sqrt(x)
+
+    bound = bind(adam.adam, {"sqrt": spy})
+    scalars = adam.scalars(SETTINGS["adam"], 1)
+    arguments = (1.0, 1.0, 0.0, 0.0, *(scalars[n] for n in adam.ADAM.scalars))
+    assert bound(*arguments) == adam.adam(*arguments)
+    assert seen == [pytest.approx(0.001)]
+    assert adam.descend.__globals__["sqrt"] is ops.sqrt  # the original is as it was
+
+
+@given(st.floats(width=32), st.floats(width=32))
+def test_operations_on_floats_are_torchs(x: float, y: float) -> None:
+    a, b = torch.tensor(x, dtype=torch.float64), torch.tensor(y, dtype=torch.float64)
+    pairs = [
+        (ops.sqrt(x), torch.sqrt(a)),
+        (ops.absolute(x), torch.abs(a)),
+        (ops.maximum(x, y), torch.maximum(a, b)),
+        (ops.where(x, x, y), torch.where(a.bool(), a, b)),
+    ]
+    for ours, theirs in pairs:
+        torch.testing.assert_close(
+            torch.tensor(ours, dtype=torch.float64), theirs, equal_nan=True, rtol=0, atol=0
+        )

@@ -1,0 +1,33 @@
+"""``import adamantine`` is light, and what is documented is there."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import adamantine
+
+HEAVY = (
+    "numba", "llvmlite", "triton", "optuna", "matplotlib", "plotly", "typer", "click", "rich",
+    "sklearn", "scipy", "pooch", "pandas",
+)  # fmt: skip
+
+
+def test_import_loads_torch_and_nothing_else_that_is_heavy() -> None:
+    script = (
+        "import sys, torch; before = set(sys.modules); import adamantine;"
+        "print(*sorted({name.split('.')[0] for name in set(sys.modules) - before}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, check=True, text=True
+    )
+    assert set(done.stdout.split()) & set(HEAVY) == set()
+    assert "adamantine" in done.stdout
+
+
+def test_public_names_exist_and_are_documented() -> None:
+    for name in adamantine.__all__:
+        thing = getattr(adamantine, name)
+        if name != "__version__":
+            for section in ("Parameters\n", "Raises\n", "Notes\n"):
+                assert section in thing.__doc__, f"{name} lacks {section}"
