@@ -9,6 +9,7 @@ import torch
 
 import adamantine
 from adamantine.optim import RuleOptimizer
+from adamantine.rules import Rule
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,24 @@ CASES = [
         centered_momentum={"centered": True, "momentum": 0.9, "lr": 1e-3},
         maximize={"maximize": True, "alpha": 0.9},
     ),
+    *_rows(
+        "Adamax",
+        2e-2,
+        default={},
+        l2={"weight_decay": 0.1},
+        maximize={"maximize": True, "betas": (0.8, 0.9)},
+    ),
 ]
+
+
+def _rule(case: Case) -> Rule:
+    (group,) = case.ours([torch.nn.Parameter(torch.zeros(1))], **case.settings).param_groups
+    return case.ours.family.select(group)
+
+
+FAMILIES = list({case.ours.family.name: case.ours.family for case in CASES}.values())
+RULES = list({_rule(case): case.ours.family for case in CASES}.items())
+"""Every rule that a row leads to, with its family."""
 
 BAD_SETTINGS: dict[str, list[dict[str, Any]]] = {
     "Adam": [
@@ -98,6 +116,14 @@ BAD_SETTINGS: dict[str, list[dict[str, Any]]] = {
         {"nesterov": True, "momentum": 0.9, "dampening": 0.1},
         {"lr": torch.tensor([1e-3, 1e-3])},
         {"fused": True, "foreach": True},
+    ],
+    "Adamax": [
+        {"lr": -1.0},
+        {"eps": -1.0},
+        {"betas": (1.0, 0.9)},
+        {"betas": (0.9, 1.0)},
+        {"weight_decay": -1.0},
+        {"lr": torch.tensor([1e-3, 1e-3])},
     ],
     "RMSprop": [
         {"lr": -1.0},

@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from adamantine.backends import BackendName
+from adamantine.errors import UsageError
 from adamantine.optim.base import Params, RuleOptimizer
 from adamantine.rules.adam import FAMILY
 
@@ -97,6 +98,7 @@ class Adam(RuleOptimizer):
         decoupled_weight_decay: bool = False,
         backend: BackendName = "auto",
     ) -> None:
+        _check_tensor_settings(lr, betas, by_number=bool(foreach) and not capturable)
         defaults = {
             "lr": lr,
             "betas": tuple(betas),
@@ -176,3 +178,19 @@ class AdamW(Adam):
         super().__setstate__(state)
         for group in self.param_groups:
             group["decoupled_weight_decay"] = True  # whatever an Adam's checkpoint said
+
+
+def _check_tensor_settings(lr: Any, betas: Any, by_number: bool) -> None:
+    """Torch's rules for settings given as tensors; `by_number` where its foreach takes none."""
+    if by_number and isinstance(lr, Tensor):
+        raise UsageError("lr as a Tensor is not supported for capturable=False and foreach=True")
+    tensors = [beta for beta in betas if isinstance(beta, Tensor)]
+    if len(tensors) not in (0, len(betas)) or not all(isinstance(b, Tensor | float) for b in betas):
+        raise UsageError(f"betas must be either both floats or both Tensors, got {betas}")
+    for index, beta in enumerate(tensors):
+        if by_number:
+            raise UsageError(
+                f"betas[{index}] as a Tensor is not supported for capturable=False and foreach=True"
+            )
+        if beta.numel() != 1:
+            raise UsageError(f"Tensor betas[{index}] must be 1-element")

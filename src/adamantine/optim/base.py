@@ -33,7 +33,8 @@ class RuleOptimizer(torch.optim.Optimizer):
             raise UsageError(
                 f"unknown backend {backend!r}; choose one of {', '.join(map(repr, BACKENDS))}"
             )
-        _check_tensor_settings(defaults)
+        if isinstance(defaults["lr"], Tensor) and defaults["lr"].numel() != 1:
+            raise UsageError("Tensor lr must be 1-element")
         check_all(self.family.hyperparameters, defaults)
         if defaults.get("fused"):
             if defaults.get("differentiable"):
@@ -119,29 +120,3 @@ class RuleOptimizer(torch.optim.Optimizer):
             # Checkpoints of older torch versions lack newer settings.
             for name, default in self.defaults.items():
                 group.setdefault(name, default)
-
-
-def _check_tensor_settings(defaults: dict[str, Any]) -> None:
-    """Torch's rules for settings given as tensors."""
-    lr, betas = defaults["lr"], defaults.get("betas", ())
-    capturable, foreach = defaults.get("capturable", False), defaults.get("foreach")
-    if isinstance(lr, Tensor):
-        if "capturable" in defaults and foreach and not capturable:
-            raise UsageError(
-                "lr as a Tensor is not supported for capturable=False and foreach=True"
-            )
-        if lr.numel() != 1:
-            raise UsageError("Tensor lr must be 1-element")
-    if len({isinstance(beta, Tensor) for beta in betas}) > 1 or not all(
-        isinstance(beta, Tensor | float) for beta in betas
-    ):
-        raise UsageError(f"betas must be either both floats or both Tensors, got {betas}")
-    for index, beta in enumerate(betas):
-        if isinstance(beta, Tensor):
-            if foreach and not capturable:
-                raise UsageError(
-                    f"betas[{index}] as a Tensor is not supported for capturable=False and "
-                    "foreach=True"
-                )
-            if beta.numel() != 1:
-                raise UsageError(f"Tensor betas[{index}] must be 1-element")
