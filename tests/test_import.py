@@ -15,7 +15,7 @@ HEAVY = (
 
 def test_import_loads_torch_and_nothing_else_that_is_heavy() -> None:
     script = (
-        "import sys, torch; before = set(sys.modules); import adamantine;"
+        "import sys, torch; before = set(sys.modules); import adamantine; adamantine.Adam;"
         "print(*sorted({name.split('.')[0] for name in set(sys.modules) - before}))"
     )
     done = subprocess.run(
@@ -23,6 +23,14 @@ def test_import_loads_torch_and_nothing_else_that_is_heavy() -> None:
     )
     assert set(done.stdout.split()) & set(HEAVY) == set()
     assert "adamantine" in done.stdout
+
+
+def test_the_version_needs_no_torch() -> None:
+    script = "import sys, adamantine; print(adamantine.__version__, 'torch' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, check=True, text=True
+    )
+    assert done.stdout.split() == [adamantine.__version__, "False"]
 
 
 def test_public_names_exist_and_are_documented() -> None:

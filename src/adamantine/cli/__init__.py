@@ -1,0 +1,56 @@
+"""The command line: parse, call, print. Typer and torch are imported when a command runs."""
+
+import sys
+
+from adamantine.errors import AdamantineError, UsageError
+
+FAILURE, WRONG_USAGE, INTERRUPTED = 1, 2, 130
+
+
+class Interrupted(Exception):  # noqa: N818 - it is what the user asked for, not an error
+    """Ctrl-C; the message says what is kept and how to go on."""
+
+
+def main() -> None:
+    """Run the command that the process was started with, and exit with its code."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command and return its exit code; an error is one line on stderr.
+
+    Returns
+    -------
+    int
+        0 if it worked, 1 if it failed, 2 if it was called wrongly, 130 if it was interrupted.
+    """
+    try:
+        return _run(arguments)
+    except UsageError as error:
+        return _complain(error, WRONG_USAGE)
+    except AdamantineError as error:
+        return _complain(error, FAILURE)
+    except (Interrupted, KeyboardInterrupt) as error:
+        return _complain(str(error) or "interrupted", INTERRUPTED)
+
+
+def _run(arguments: list[str]) -> int:
+    from adamantine.cli.app import Abort, ClickException, command
+
+    try:
+        result = command(arguments, prog_name="adamantine", standalone_mode=False)
+    except ClickException as error:
+        context = getattr(error, "ctx", None)
+        path = context.command_path if context else "adamantine"
+        raise UsageError(f"{error.format_message()} (see {path} --help)") from error
+    except Abort:
+        raise Interrupted from None
+    if result == INTERRUPTED:  # how newer Typers tell of a KeyboardInterrupt
+        raise Interrupted
+    return result if isinstance(result, int) else 0
+
+
+def _complain(reason: object, code: int) -> int:
+    message = " ".join(str(reason).split())
+    print(f"adamantine: {message}", file=sys.stderr, flush=True)  # noqa: T201
+    return code

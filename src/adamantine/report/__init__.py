@@ -1,0 +1,5 @@
+"""Pictures of runs, from their records alone."""
+
+from adamantine.report.curves import comparison_png, curves_png, format_metric
+
+__all__ = ["comparison_png", "curves_png", "format_metric"]

@@ -1,0 +1,192 @@
+"""The commands and their options. What they do is imported when they run."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer import Abort, Option
+
+from adamantine.errors import UsageError
+from adamantine.version import __version__
+
+__all__ = ["Abort", "ClickException", "app", "command"]
+
+# Typer carries its own copy of Click or imports it, depending on its version.
+ClickException: Any = typer.BadParameter.__mro__[2]
+
+app = typer.Typer(
+    help="Adam for PyTorch without its three costs: memory, step time, and doubt.",
+    pretty_exceptions_enable=False,
+)
+
+AsJson = Annotated[bool, Option("--json", help="Print JSON instead of text.")]
+DataDir = Annotated[
+    Path | None,
+    Option(
+        help="Folder of the data files.", show_default="$ADAMANTINE_DATA, else the user's cache"
+    ),
+]
+
+
+def _optimizers() -> list[str]:
+    from adamantine.cli.optimizers import OPTIMIZERS
+
+    return list(OPTIMIZERS)
+
+
+def _workloads() -> list[str]:
+    from adamantine import workloads
+
+    return [name for name, _, _ in workloads.names()]
+
+
+def _schedules() -> list[str]:
+    from adamantine.train.schedules import NAMES
+
+    return list(NAMES)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"adamantine {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def adamantine(
+    context: typer.Context,
+    version: Annotated[  # noqa: ARG001 - its callback prints it
+        bool,
+        Option("--version", help="Print the version and exit.", callback=_print_version,
+               is_eager=True),
+    ] = False,
+) -> None:  # fmt: skip
+    """Adam for PyTorch without its three costs: memory, step time, and doubt."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+@app.command()
+def train(
+    context: typer.Context,
+    workload: Annotated[
+        str,
+        Option(help="Name (see: adamantine list) or module:attribute.", autocompletion=_workloads),
+    ] = "mnist",
+    optimizer: Annotated[
+        str, Option(help="Name; see: adamantine list.", autocompletion=_optimizers)
+    ] = "adam",
+    lr: Annotated[
+        float | None, Option(help="Learning rate.", show_default="the optimizer's")
+    ] = None,
+    betas: Annotated[
+        tuple[float, float] | None,
+        Option(help="Decay rates of the moments, two numbers.", show_default="the optimizer's"),
+    ] = None,
+    eps: Annotated[
+        float | None, Option(help="Added to the denominator.", show_default="the optimizer's")
+    ] = None,
+    weight_decay: Annotated[
+        float | None, Option(help="Weight decay.", show_default="the optimizer's")
+    ] = None,
+    momentum: Annotated[
+        float | None, Option(help="Momentum.", show_default="the optimizer's")
+    ] = None,
+    epochs: Annotated[int, Option(help="Passes over the training data.")] = 5,
+    batch_size: Annotated[int, Option(help="Examples a step.")] = 64,
+    schedule: Annotated[
+        str,
+        Option(
+            help="Learning rate schedule: none, step, cosine, one-cycle or linear-warmup.",
+            autocompletion=_schedules,
+        ),
+    ] = "none",
+    seed: Annotated[int, Option(help="Where all random numbers come from.")] = 0,
+    threads: Annotated[
+        int | None,
+        Option(help="CPU threads.", show_default="1 for mnist and digits, else torch's choice"),
+    ] = None,
+    device: Annotated[str, Option(help="cpu, cuda, cuda:1 …; auto prefers cuda.")] = "auto",
+    data_dir: DataDir = None,
+    out: Annotated[
+        Path | None, Option(help="Folder for run.json, metrics.jsonl, curves.png, checkpoint.pt.")
+    ] = None,
+    resume: Annotated[
+        bool, Option("--resume", help="Go on with the run in --out, with its options.")
+    ] = False,
+    overwrite: Annotated[bool, Option("--overwrite", help="Replace the run in --out.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train a model and test it after every epoch."""
+    from adamantine.cli.options import TrainOptions
+    from adamantine.cli.train import options_to_resume, run_train
+
+    if resume and overwrite:
+        raise UsageError("--resume and --overwrite exclude each other; give one of them")
+    if out is None and (resume or overwrite):
+        raise UsageError(f"{'--resume' if resume else '--overwrite'} needs --out DIR")
+    options: dict[str, Any] = {
+        "workload": workload,
+        "optimizer": optimizer,
+        "lr": lr,
+        "betas": betas,
+        "eps": eps,
+        "weight_decay": weight_decay,
+        "momentum": momentum,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "schedule": schedule,
+        "seed": seed,
+        "threads": threads,
+        "device": device,
+        "data_dir": data_dir,
+    }
+    if resume and out is not None:
+        given = {name: value for name, value in options.items() if _is_given(context, name)}
+        options |= options_to_resume(out) | given
+    run_train(
+        TrainOptions(**options),
+        out=out,
+        if_exists="resume" if resume else "overwrite" if overwrite else "refuse",
+        batch_size_given=_is_given(context, "batch_size"),
+        as_json=as_json,
+    )
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, Option(help="Folder for demo.png and demo.json.")] = Path("runs/demo"),
+    as_json: AsJson = False,
+) -> None:
+    """Train the 8×8 digits with Adam and with SGD, and compare."""
+    from adamantine.cli.demo import run_demo
+
+    run_demo(out, as_json=as_json)
+
+
+@app.command()
+def data(
+    name: Annotated[str, typer.Argument(help="mnist")],
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Fetch a data set if it is not there, and verify every file of it."""
+    from adamantine.cli.data import run_data
+
+    run_data(name, data_dir, as_json=as_json)
+
+
+@app.command("list")
+def list_command(as_json: AsJson = False) -> None:
+    """List optimizers and workloads."""
+    from adamantine.cli.listing import run_list
+
+    run_list(as_json=as_json)
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name != "DEFAULT"
+
+
+command = typer.main.get_command(app)

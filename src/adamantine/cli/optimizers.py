@@ -1,0 +1,59 @@
+"""From the command line's settings to an optimizer."""
+
+import inspect
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from adamantine import optim
+from adamantine.errors import UsageError
+from adamantine.optim import RuleOptimizer
+
+OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
+    name.lower(): getattr(optim, name)
+    for name in sorted(optim.__all__)
+    if name != RuleOptimizer.__name__
+}
+FLAGS = ("lr", "betas", "eps", "weight_decay", "momentum")
+"""The settings that can be given on the command line."""
+# Hints to torch's implementations and switches that a person at a terminal has no use for.
+HIDDEN = ("params", "foreach", "fused", "capturable", "differentiable", "maximize", "backend")
+
+
+def settings_of(name: str) -> dict[str, Any]:
+    """The settings of the optimizer called `name` and their defaults.
+
+    Raises
+    ------
+    UsageError
+        There is no such optimizer.
+    """
+    if name not in OPTIMIZERS:
+        raise UsageError(f"optimizer is {name!r}, expected one of {', '.join(OPTIMIZERS)}")
+    parameters = inspect.signature(OPTIMIZERS[name]).parameters.values()
+    return {p.name: p.default for p in parameters if p.name not in HIDDEN}
+
+
+def check_settings(name: str, given: Mapping[str, Any]) -> None:
+    """Raise :class:`UsageError` unless `name` is an optimizer that takes the settings `given`."""
+    known = settings_of(name)
+    for setting in given:
+        if setting not in known:
+            flags = ", ".join(flag(other) for other in FLAGS if other in known)
+            raise UsageError(f"{name} has no {flag(setting)}; its settings are {flags}")
+    # Ranges are the optimizer's own to check: better now than after the data is loaded.
+    build(name, [nn.Parameter(torch.zeros(1))], given)
+
+
+def build(
+    name: str, parameters: Iterable[nn.Parameter], given: Mapping[str, Any]
+) -> torch.optim.Optimizer:
+    """The optimizer called `name`; what is not `given` is at its default."""
+    return OPTIMIZERS[name](parameters, **given)
+
+
+def flag(setting: str) -> str:
+    """A setting as it is typed."""
+    return f"--{setting.replace('_', '-')}"

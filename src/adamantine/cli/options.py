@@ -1,0 +1,122 @@
+"""What ``adamantine train`` was asked for, and how a resumed run gets it back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from adamantine.cli.optimizers import FLAGS
+from adamantine.errors import CheckpointError, UsageError
+from adamantine.train import TrainConfig
+
+Number = int | float
+TYPES: dict[str, Any] = {
+    "workload": str, "optimizer": str, "lr": Number | None, "betas": list | None,
+    "eps": Number | None, "weight_decay": Number | None, "momentum": Number | None, "epochs": int,
+    "batch_size": int, "schedule": str, "seed": int, "threads": int | None, "device": str,
+    "data_dir": str | None,
+}  # fmt: skip
+
+# A second thread gains these a seventh on an idle machine. On a busy one every operation waits
+# for a thread that has no core, and the run takes fifty times as long.
+SMALL = ("mnist", "digits")
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """The options that decide a run's result; None leaves it to the optimizer or to torch."""
+
+    workload: str
+    optimizer: str
+    lr: float | None
+    betas: tuple[float, float] | None
+    eps: float | None
+    weight_decay: float | None
+    momentum: float | None
+    epochs: int
+    batch_size: int
+    schedule: str
+    seed: int
+    threads: int | None
+    device: str
+    data_dir: Path | None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The optimizer's settings that were given."""
+        values = {name: getattr(self, name) for name in FLAGS}
+        return {name: value for name, value in values.items() if value is not None}
+
+    @property
+    def config(self) -> TrainConfig:
+        """The training loop's settings."""
+        return TrainConfig(
+            epochs=self.epochs, batch_size=self.batch_size, schedule=self.schedule, seed=self.seed
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """For ``run.json``; a run may be resumed from another folder, so paths are absolute."""
+        options = asdict(self)
+        options["betas"] = None if self.betas is None else list(self.betas)
+        options["data_dir"] = None if self.data_dir is None else str(self.data_dir.resolve())
+        return options
+
+
+def from_json(saved: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """The options that ``run.json`` holds, as the command line gives them.
+
+    Raises
+    ------
+    CheckpointError
+        One has a type that :meth:`TrainOptions.to_json` does not write.
+    """
+    known = {name: value for name, value in saved.items() if name in TYPES}
+    for name, value in known.items():
+        if not isinstance(value, TYPES[name]) or isinstance(value, bool):
+            raise CheckpointError(f"{source}: option {name} is {value!r}, which cannot be")
+    if known.get("betas") is not None:
+        known["betas"] = tuple(float(beta) for beta in known["betas"])
+    if known.get("data_dir") is not None:
+        known["data_dir"] = Path(known["data_dir"])
+    return known
+
+
+def use_threads(count: int | None, workload: str) -> int:
+    """Tell torch how many threads to compute with, and return the number.
+
+    Parameters
+    ----------
+    count
+        At least 1. None means 1 for :data:`SMALL` workloads and torch's choice for others.
+    """
+    if count is None:
+        count = 1 if workload in SMALL else torch.get_num_threads()
+    if count < 1:
+        raise UsageError(f"--threads is {count}, expected at least 1")
+    torch.set_num_threads(count)
+    return count
+
+
+def find_device(name: str) -> torch.device:
+    """``auto`` is the CUDA device if there is one, else the CPU.
+
+    Raises
+    ------
+    UsageError
+        There is no such device here.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device).item()  # what cannot hold a number cannot train
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0]
+        raise UsageError(
+            f"--device {name} cannot be used here: {reason}; use --device auto"
+        ) from error
+    return device

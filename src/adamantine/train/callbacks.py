@@ -1,0 +1,22 @@
+"""How the trainer tells what it is doing to whoever wants to show it."""
+
+from adamantine.records import EpochRecord
+
+
+class Callbacks:
+    """Called by the trainer as it goes; override what you need.
+
+    An exception raised here stops the run like any other: the last checkpoint stays.
+    """
+
+    def on_epoch_start(self, epoch: int, steps: int | None) -> None:
+        """Before epoch `epoch` of `steps` steps; None where the data does not say how many."""
+
+    def on_step(self, step: int) -> None:
+        """After step `step` of the epoch, counted from 1. Called often: keep it cheap."""
+
+    def on_test(self) -> None:
+        """After the epoch's last step, before the test."""
+
+    def on_epoch_end(self, record: EpochRecord) -> None:
+        """After the epoch, and after its checkpoint is safe."""

@@ -1,0 +1,126 @@
+"""Everything a run needs to go on as if it had never stopped."""
+
+import json
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from adamantine.errors import CheckpointError
+from adamantine.records import EpochRecord, parse_lines, to_line
+from adamantine.train.files import write_atomically
+from adamantine.train.schedules import Schedule
+from adamantine.train.seeds import rng_state, set_rng_state
+
+
+@dataclass(frozen=True)
+class State:
+    """The parts of a run that change while it trains, apart from the global generators.
+
+    Parameters
+    ----------
+    model, optimizer, schedule
+        As they train; `schedule` is None for a constant learning rate.
+    generators
+        Of the data's order, and of the data itself if it has one.
+    """
+
+    model: nn.Module
+    optimizer: Optimizer
+    schedule: Schedule | None
+    generators: list[torch.Generator]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A run between two epochs, in types that ``weights_only`` loading takes.
+
+    Parameters
+    ----------
+    configuration
+        The run's description as JSON; a run resumes only from its own.
+    metrics
+        The epochs so far, as ``metrics.jsonl`` holds them.
+    model, optimizer, scheduler
+        State dictionaries; the scheduler's is empty where there is none.
+    rng
+        Of the global generators of torch, NumPy and Python.
+    generators
+        Of the run's own generators.
+    """
+
+    configuration: str
+    metrics: str
+    model: dict[str, Any]
+    optimizer: dict[str, Any]
+    scheduler: dict[str, Any]
+    rng: dict[str, Any]
+    generators: list[Tensor]
+
+    @classmethod
+    def of(
+        cls, state: State, configuration: Mapping[str, Any], epochs: tuple[EpochRecord, ...]
+    ) -> "Checkpoint":
+        """Take `state` as it is now; its tensors are shared, so save it before the next step."""
+        return cls(
+            configuration=json.dumps(configuration),
+            metrics=metrics_text(epochs),
+            model=state.model.state_dict(),
+            optimizer=state.optimizer.state_dict(),
+            scheduler=state.schedule.scheduler.state_dict() if state.schedule else {},
+            rng=rng_state(),
+            generators=[generator.get_state() for generator in state.generators],
+        )
+
+    def save(self, path: Path) -> None:
+        """Write it to `path`, whole or not at all."""
+        content = {field.name: getattr(self, field.name) for field in fields(self)}
+        write_atomically(path, lambda file: torch.save(content, file))
+
+    @classmethod
+    def load(cls, path: Path) -> "Checkpoint":
+        """Read `path` without running anything that is in it (``weights_only=True``).
+
+        Raises
+        ------
+        CheckpointError
+            The file is damaged or no checkpoint of this package.
+        """
+        try:
+            return cls(**torch.load(path, map_location="cpu", weights_only=True))
+        except (
+            OSError, EOFError, RuntimeError, ValueError, TypeError, LookupError, AttributeError,
+            AssertionError, pickle.UnpicklingError,
+        ) as error:  # fmt: skip
+            raise _unreadable(path, error) from error
+
+    def restore(self, state: State, path: Path) -> tuple[EpochRecord, ...]:
+        """Put `state` and the global generators where they were; return the epochs so far."""
+        try:
+            state.model.load_state_dict(self.model)
+            state.optimizer.load_state_dict(self.optimizer)
+            if state.schedule:
+                state.schedule.scheduler.load_state_dict(self.scheduler)
+            for generator, saved in zip(state.generators, self.generators, strict=True):
+                generator.set_state(saved)
+            set_rng_state(self.rng)
+        except (RuntimeError, ValueError, TypeError, LookupError) as error:
+            raise _unreadable(path, error) from error
+        return parse_lines(self.metrics, str(path))
+
+
+def metrics_text(epochs: tuple[EpochRecord, ...]) -> str:
+    """The content of ``metrics.jsonl``."""
+    return "".join(f"{to_line(epoch)}\n" for epoch in epochs)
+
+
+def _unreadable(path: Path, error: Exception) -> CheckpointError:
+    reason = str(error).partition("\n")[0] or type(error).__name__
+    return CheckpointError(
+        f"cannot read the checkpoint {path}: {reason}. Start the run again with --overwrite"
+    )

@@ -1,0 +1,70 @@
+"""Files that are there whole or not at all, whatever kills the process."""
+
+import os
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+from adamantine.errors import CheckpointError
+
+
+def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Replace `path` by what `write` writes, or leave it as it was.
+
+    The bytes reach the disk before the name does, and the name before this returns: after a
+    power cut `path` is the old file or the new one.
+
+    Raises
+    ------
+    CheckpointError
+        The folder cannot be written or the disk is full; the old file is still there.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    try:
+        try:
+            with temporary.open("wb") as file:
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+            _sync_folder(path.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    except RuntimeError as error:
+        # torch.save closes its archive on the way out and so hides the file's own error.
+        if not isinstance(error.__context__, OSError):
+            raise
+        raise _cannot_write(path, error.__context__) from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """:func:`write_atomically` for text, in UTF-8."""
+    write_atomically(path, lambda file: file.write(text.encode()))
+
+
+def remove_leftovers(folder: Path, names: tuple[str, ...]) -> None:
+    """Delete the temporary files that a killed process left of the files called `names`."""
+    for name in names:
+        for leftover in folder.glob(f".{name}.*.tmp"):
+            leftover.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "nt":  # a folder cannot be opened there, and a rename needs no flush
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _cannot_write(path: Path, error: OSError) -> CheckpointError:
+    kept = "the one written before is kept" if path.exists() else "nothing was written"
+    return CheckpointError(
+        f"cannot write {path}: {error.strerror or error}; {kept}. "
+        "Free space or choose another folder with --out"
+    )

@@ -1,0 +1,168 @@
+"""A run's folder: what is in it, and who may write there.
+
+``run.json``
+    The run's record without its epochs.
+``metrics.jsonl``
+    One epoch a line. Each line is also in the checkpoint, from which it is written anew on
+    resuming: whatever moment a run is killed at, the two agree when it goes on.
+``checkpoint.pt``
+    The state after the last finished epoch.
+``curves.png``
+    What :mod:`adamantine.report` draws from the first two.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+from adamantine.errors import CheckpointError
+from adamantine.records import RunRecord, parse, parse_lines
+from adamantine.train.checkpoint import Checkpoint, State, metrics_text
+from adamantine.train.config import differences
+from adamantine.train.files import remove_leftovers, write_text
+
+IfExists = Literal["refuse", "resume", "overwrite"]
+
+
+class RunFolder:
+    """The files of one run.
+
+    Parameters
+    ----------
+    path
+        The folder; made when the run begins.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.run = self.path / "run.json"
+        self.metrics = self.path / "metrics.jsonl"
+        self.checkpoint = self.path / "checkpoint.pt"
+        self.curves = self.path / "curves.png"
+
+    def read(self) -> RunRecord | None:
+        """The run that is in the folder, None where there is none.
+
+        Raises
+        ------
+        CheckpointError
+            Naming the file that cannot be read and why.
+        """
+        if not self.run.exists():
+            return None
+        try:
+            header = parse(self.run.read_text(encoding="utf-8"), str(self.run))
+            lines = self.metrics.read_text(encoding="utf-8") if self.metrics.exists() else ""
+            record = RunRecord.from_json(header, str(self.run))
+            return replace(record, epochs=parse_lines(lines, str(self.metrics)))
+        except (OSError, UnicodeDecodeError, CheckpointError) as error:
+            raise CheckpointError(
+                f"cannot read the run in {self.path}: {error}. Replace it with --overwrite"
+            ) from error
+
+    def claim(self, if_exists: IfExists) -> RunRecord | None:
+        """The run to go on with, None to begin one; changes nothing.
+
+        Raises
+        ------
+        CheckpointError
+            The folder holds a run that must not be replaced, or one that cannot be read.
+        """
+        if if_exists == "overwrite":
+            return None
+        earlier = self.read()
+        if earlier and if_exists == "refuse":
+            raise CheckpointError(self._refusal(earlier))
+        return earlier
+
+    def files(self) -> list[Path]:
+        """The run's files that are there."""
+        names = (self.run, self.metrics, self.checkpoint, self.curves)
+        return [path for path in names if path.exists()]
+
+    def begin(self, record: RunRecord, state: State, if_exists: IfExists) -> RunRecord:
+        """Make the folder `record`'s own, or put `record` and `state` where the run in it was.
+
+        Nothing that is there is touched before it is certain that the run can go on from it or
+        may replace it.
+
+        Returns
+        -------
+        `record` with the epochs that are already done; with status ``finished`` if all are.
+
+        Raises
+        ------
+        CheckpointError
+            The folder cannot be written, holds a run that must not be replaced, or one that
+            was configured differently.
+        """
+        if earlier := self.claim(if_exists):
+            record = self._resumed(record, earlier, state)
+            if record.status == "finished":
+                return record
+        self._make()
+        remove_leftovers(self.path, (self.run.name, self.metrics.name, self.checkpoint.name))
+        if not record.epochs:
+            # The name first: without a checkpoint a run starts anew, which is always right.
+            for stale in (self.checkpoint, self.curves):
+                stale.unlink(missing_ok=True)
+        write_text(self.metrics, metrics_text(record.epochs))
+        self.write_header(record)
+        return record
+
+    def save(self, record: RunRecord, state: State) -> None:
+        """Write what the last epoch gave; the checkpoint first, for it holds the rest."""
+        Checkpoint.of(state, record.configuration, record.epochs).save(self.checkpoint)
+        write_text(self.metrics, metrics_text(record.epochs))
+
+    def write_header(self, record: RunRecord) -> None:
+        """Write ``run.json``."""
+        write_text(self.run, json.dumps(record.header(), indent=2, allow_nan=False) + "\n")
+
+    def _resumed(self, record: RunRecord, earlier: RunRecord, state: State) -> RunRecord:
+        """`record` where `earlier` was; from the start if that had no checkpoint yet."""
+        record = replace(record, started=earlier.started)
+        if not self.checkpoint.exists():
+            if earlier.status == "finished":
+                raise CheckpointError(
+                    f"{self.path} holds a finished run whose {self.checkpoint.name} is gone; "
+                    "choose another folder with --out, or replace it with --overwrite"
+                )
+            self._check_same_run(earlier.configuration, record)
+            return record
+        checkpoint = Checkpoint.load(self.checkpoint)
+        self._check_same_run(parse(checkpoint.configuration, str(self.checkpoint)), record)
+        epochs = checkpoint.restore(state, self.checkpoint)
+        status = "finished" if earlier.status == "finished" else record.status
+        return replace(record, epochs=epochs, status=status)
+
+    def _check_same_run(self, then: Mapping[str, Any], record: RunRecord) -> None:
+        changed = differences(then, record.header()["configuration"])
+        if changed:
+            raise CheckpointError(
+                f"cannot resume the run in {self.path}, it was configured differently: "
+                f"{'; '.join(changed)}. Leave these options out, or start again with --overwrite"
+            )
+
+    def _make(self) -> None:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CheckpointError(
+                f"cannot make the folder {self.path}: {error.strerror}; "
+                "choose another one with --out"
+            ) from error
+
+    def _refusal(self, earlier: RunRecord) -> str:
+        done = f"{len(earlier.epochs)} epochs done"
+        if earlier.status == "finished":
+            return (
+                f"{self.path} holds a finished run ({done}); choose another folder with --out, "
+                "or replace it with --overwrite"
+            )
+        return (
+            f"{self.path} holds an unfinished run ({earlier.status}, {done}); go on with it with "
+            "--resume, or replace it with --overwrite"
+        )

@@ -1,0 +1,220 @@
+"""Train a model on a workload with an optimizer, and keep a record of it."""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime, timezone
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from adamantine.errors import CheckpointError, DivergedError
+from adamantine.records import EpochRecord, RunRecord, Status, check_metric_name
+from adamantine.train.callbacks import Callbacks
+from adamantine.train.checkpoint import State
+from adamantine.train.config import TrainConfig, describe, device_of
+from adamantine.train.diagnosis import diverged, weights_are_finite
+from adamantine.train.folder import IfExists, RunFolder
+from adamantine.train.loop import evaluate, train_epoch
+from adamantine.train.machine import machine, versions
+from adamantine.train.schedules import build_schedule
+from adamantine.train.seeds import data_order, seed_everything
+from adamantine.workloads.batches import batch_count, batches, in_memory
+from adamantine.workloads.protocol import Batch, Data, Workload
+
+
+def train(
+    workload: Workload,
+    model: nn.Module,
+    optimizer: Optimizer,
+    config: TrainConfig | None = None,
+    *,
+    out: str | Path | None = None,
+    if_exists: IfExists = "refuse",
+    callbacks: Callbacks | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> RunRecord:
+    """Train `model` and test it after every epoch.
+
+    The global generators are seeded with ``config.seed``. Call
+    :func:`~adamantine.train.seeds.seed_everything` before you build the model as well, so that
+    its first weights are the same each time. Equal arguments, thread count and machine then give
+    equal bits, whether or not the run was interrupted and resumed.
+
+    Parameters
+    ----------
+    workload
+        Data, loss and metric; `model` is usually ``workload.model()``.
+    model
+        On the device it shall train on. Trained in place.
+    optimizer
+        Any ``torch.optim.Optimizer`` over the model's parameters.
+    config
+        The loop's settings; the defaults of :class:`TrainConfig` if None.
+    out
+        Folder for the record and the checkpoint, see :mod:`adamantine.train.folder`; None
+        writes nothing.
+    if_exists
+        What to do where `out` holds a run: ``"refuse"``, ``"resume"`` it or ``"overwrite"`` it.
+        Where there is nothing to resume, the run begins.
+    callbacks
+        Told what is going on.
+    options
+        Kept in the record as they are.
+
+    Returns
+    -------
+    RunRecord
+        With status ``finished``. A run that had finished before is returned as it was.
+
+    Raises
+    ------
+    DivergedError
+        The loss became NaN or infinite; the last good checkpoint is kept.
+    CheckpointError
+        `out` cannot be written, or holds a run that must not be replaced or does not fit.
+    WorkloadError
+        The data, the loss or the metric is not what a workload's should be.
+
+    Examples
+    --------
+    >>> from adamantine import Adam, workloads
+    >>> from adamantine.train import TrainConfig, seed_everything, train
+    >>> digits = workloads.load("digits")
+    >>> seed_everything(0)
+    >>> model = digits.model()
+    >>> record = train(digits, model, Adam(model.parameters()), TrainConfig(epochs=3))
+    >>> len(record.epochs)
+    3
+    """
+    config = config or TrainConfig()
+    callbacks = callbacks or Callbacks()
+    check_metric_name(workload.metric.name)
+    record = RunRecord(
+        configuration=describe(workload, model, optimizer, config),
+        versions=versions(),
+        machine=machine(),
+        started=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        options=dict(options or {}),
+    )
+    steps = batch_count(workload.train, config.batch_size)
+    schedule = build_schedule(config.schedule, optimizer, config.epochs, steps)
+    order = data_order(config.seed)
+    seed_everything(config.seed)
+    state = State(model, optimizer, schedule, [order, *_own_generators(workload)])
+    folder = RunFolder(out) if out is not None else None
+    if folder:
+        record = folder.begin(record, state, if_exists)
+    if record.status == "finished":
+        return record
+    epoch_runner = _EpochRunner(workload, state, config, callbacks, order, steps)
+    try:
+        for epoch in range(len(record.epochs) + 1, config.epochs + 1):
+            record = replace(record, epochs=(*record.epochs, epoch_runner.run(epoch)))
+            if folder:
+                folder.save(record, state)
+            callbacks.on_epoch_end(record.epochs[-1])
+    except BaseException as error:
+        if folder:
+            with suppress(CheckpointError):  # a full disk must not hide the first error
+                folder.write_header(replace(record, status=_status_after(error)))
+        raise
+    record = replace(record, status="finished")
+    if folder:
+        folder.write_header(record)
+    return record
+
+
+class _EpochRunner:
+    """What is the same for every epoch of a run."""
+
+    def __init__(
+        self,
+        workload: Workload,
+        state: State,
+        config: TrainConfig,
+        callbacks: Callbacks,
+        order: torch.Generator,
+        steps: int | None,
+    ) -> None:
+        self.workload, self.state, self.config = workload, state, config
+        self.callbacks, self.order, self.steps = callbacks, order, steps
+        self.device = device_of(state.model)
+        self.train_data = _placed(workload.train, self.device)
+        self.test_data = _placed(workload.test, self.device)
+
+    def run(self, epoch: int) -> EpochRecord:
+        """Train and test once."""
+        self.callbacks.on_epoch_start(epoch, self.steps)
+        started = perf_counter()
+        average_loss, lr = self._train(epoch)
+        trained = perf_counter()
+        self.callbacks.on_test()
+        test_loss, test_metric = self._test(epoch, lr)
+        return EpochRecord(
+            epoch=epoch,
+            average_loss=average_loss,
+            test_loss=test_loss,
+            test_metric=test_metric,
+            train_seconds=trained - started,
+            test_seconds=perf_counter() - trained,
+            lr=lr,
+            metric=self.workload.metric.name,
+        )
+
+    def _train(self, epoch: int) -> tuple[float, float]:
+        schedule = self.state.schedule
+        result = train_epoch(
+            self.state.model,
+            self.workload.loss,
+            self.state.optimizer,
+            self._batches(self.train_data, self.config.batch_size, self.order),
+            epoch=epoch,
+            device=self.device,
+            on_step=self.callbacks.on_step,
+            scheduler=schedule.scheduler if schedule and schedule.per == "batch" else None,
+        )
+        if schedule and schedule.per == "epoch":
+            schedule.scheduler.step()
+        return result
+
+    def _test(self, epoch: int, lr: float) -> tuple[float, float]:
+        model, workload = self.state.model, self.workload
+        data = self._batches(self.test_data, self.config.test_batch_size, None)
+        loss, metric = evaluate(model, workload.loss, workload.metric, data)
+        if not math.isfinite(loss) and not weights_are_finite(model):
+            # The last step broke the weights: without this the checkpoint would be replaced.
+            raise diverged(model, None, loss=loss, lr=lr, epoch=epoch, step=self.steps or 0)
+        return loss, metric
+
+    def _batches(
+        self, data: Data, batch_size: int, order: torch.Generator | None
+    ) -> Iterable[Batch]:
+        return _moved(batches(data, batch_size, order), self.device)
+
+
+def _placed(data: Data, device: torch.device) -> Data:
+    """Data in memory is moved to the device once, not batch by batch."""
+    return (data[0].to(device), data[1].to(device)) if in_memory(data) else data
+
+
+def _moved(stream: Iterable[Batch], device: torch.device) -> Iterator[Batch]:
+    for inputs, targets in stream:
+        yield inputs.to(device, non_blocking=True), targets.to(device, non_blocking=True)
+
+
+def _own_generators(workload: Workload) -> list[torch.Generator]:
+    """A ``DataLoader`` may shuffle with a generator of its own."""
+    candidates = (getattr(data, "generator", None) for data in (workload.train, workload.test))
+    return [candidate for candidate in candidates if isinstance(candidate, torch.Generator)]
+
+
+def _status_after(error: BaseException) -> Status:
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    return "diverged" if isinstance(error, DivergedError) else "failed"

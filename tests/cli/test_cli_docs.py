@@ -1,0 +1,43 @@
+"""What docs/ says about commands and training is so."""
+
+import re
+from pathlib import Path
+
+from adamantine.cli.app import command
+from adamantine.train import RunFolder
+from adamantine.train.schedules import NAMES
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+
+
+def table(name, heading):
+    """First cells of the table that begins with `heading`."""
+    lines = (DOCS / name).read_text(encoding="utf-8").splitlines()
+    rows = lines[next(i for i, line in enumerate(lines) if line.startswith(heading)) + 2 :]
+    end = next((i for i, row in enumerate(rows) if not row.startswith("|")), len(rows))
+    return [re.split(r"\s*\|\s*", row)[1].strip("`") for row in rows[:end]]
+
+
+def test_every_option_of_train_is_in_the_table():
+    flags = [option.opts[0] for option in command.commands["train"].params]
+    documented = [cell.split()[0] for cell in table("cli.md", "| option")]
+    assert documented == flags
+
+
+def test_every_schedule_is_in_the_table():
+    assert table("training.md", "| `schedule`") == list(NAMES)
+
+
+def test_every_file_of_a_run_is_in_the_table(tmp_path):
+    folder = RunFolder(tmp_path)
+    names = [folder.run.name, folder.metrics.name, folder.checkpoint.name, folder.curves.name]
+    assert table("training.md", "| file") == names
+
+
+def test_the_example_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    text = (DOCS / "training.md").read_text(encoding="utf-8")
+    example = re.search(r"```python\n(.*?)```", text, re.DOTALL).group(1)
+    exec(compile(example, "docs/training.md", "exec"), {})
+    assert 0.85 < float(capsys.readouterr().out) < 0.97
+    assert RunFolder("runs/digits").read().status == "finished"

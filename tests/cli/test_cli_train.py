@@ -1,0 +1,302 @@
+import json
+import re
+
+import pytest
+import torch
+
+from adamantine.records import EpochRecord, RunRecord
+
+KEYS = [
+    "epoch",
+    "average_loss",
+    "test_loss",
+    "test_accuracy",
+    "train_seconds",
+    "test_seconds",
+    "lr",
+]
+TWO_LINES = r"Epoch (\d+), Average Loss: \d+\.\d{4}\nTest Accuracy: \d+\.\d{2}%\n"
+
+OWN = """
+import torch
+from torch import nn
+from adamantine.workloads import Metric, Workload
+
+inputs = torch.linspace(-1, 1, 40).unsqueeze(1)
+data = (inputs, 3 * inputs)
+batches = [(inputs[i : i + 10], 3 * inputs[i : i + 10]) for i in range(0, 40, 10)]
+
+
+def make(train, factor=1.0):
+    return Workload(
+        "line",
+        lambda: nn.Linear(1, 1),
+        train=train,
+        test=data,
+        loss=lambda o, t: nn.functional.mse_loss(o, t) * factor,
+        metric=Metric("mean absolute error", lambda o, t: (o - t).abs().squeeze(1), "min"),
+    )
+
+
+line = make(data)
+in_batches = make(batches)
+broken = make(data, float("nan"))
+"""
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """A module of the user's in the folder that the command is started from."""
+    (tmp_path / "my_problems.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    return "my_problems"
+
+
+def without_times(text):
+    return [
+        {key: value for key, value in json.loads(line).items() if not key.endswith("_seconds")}
+        for line in text.splitlines()
+    ]
+
+
+def weights(folder):
+    return torch.load(folder / "checkpoint.pt", weights_only=True)["model"]
+
+
+def test_prints_two_lines_an_epoch_and_nothing_else(digits):
+    result = digits()
+    assert result.code == 0
+    assert re.fullmatch(f"(?:{TWO_LINES}){{2}}", result.out)
+    assert [int(n) for n, *_ in re.findall(TWO_LINES, result.out)] == [1, 2]
+    assert result.err == ""
+
+
+def test_json_is_one_object_an_epoch_and_says_the_same(digits):
+    text, lines = digits().out, digits("--json").out.splitlines()
+    records = [EpochRecord.from_json(json.loads(line)) for line in lines]
+    assert [list(json.loads(line)) for line in lines] == [KEYS, KEYS]
+    assert text == "".join(
+        f"Epoch {r.epoch}, Average Loss: {r.average_loss:.4f}\nTest Accuracy: {r.test_metric:.2%}\n"
+        for r in records
+    )
+
+
+def test_the_same_seed_gives_the_same_numbers_and_another_one_others(digits):
+    first, again, other = (digits("--json", "--seed", seed).out for seed in (1, 1, 2))
+    assert without_times(first) == without_times(again)
+    assert without_times(first) != without_times(other)
+
+
+def test_digits_are_learnt(digits):
+    """What the README's first command shows: Adam at its defaults, far above chance."""
+    last = json.loads(digits("--json", "--epochs", 10).out.splitlines()[-1])
+    assert 0.90 < last["test_accuracy"] < 1
+    assert last["average_loss"] < 0.35
+
+
+def test_settings_reach_the_optimizer(digits, tmp_path):
+    options = ["--lr", 0.01, "--betas", 0.8, 0.99, "--eps", 1e-6, "--weight-decay", 0.1]
+    assert digits(*options, "--optimizer", "adamw", "--out", tmp_path).code == 0
+    optimizer = json.loads((tmp_path / "run.json").read_text())["configuration"]["optimizer"]
+    assert optimizer["name"] == "adamantine.AdamW"
+    expected = {"lr": 0.01, "betas": [0.8, 0.99], "eps": 1e-6, "weight_decay": 0.1}
+    assert {key: optimizer[key] for key in expected} == expected
+
+
+def test_settings_not_given_are_the_optimizers_own(digits, tmp_path):
+    assert digits("--optimizer", "rmsprop", "--momentum", 0.5, "--out", tmp_path).code == 0
+    optimizer = json.loads((tmp_path / "run.json").read_text())["configuration"]["optimizer"]
+    assert (optimizer["lr"], optimizer["alpha"], optimizer["momentum"]) == (0.01, 0.99, 0.5)
+
+
+def test_the_folder_of_a_run(digits, tmp_path):
+    out = tmp_path / "a run"
+    result = digits("--out", out, "--json", "--schedule", "cosine", "--batch-size", 32)
+    assert result.err == (f"Saved in {out}: checkpoint.pt, curves.png, metrics.jsonl, run.json\n")
+    assert (out / "metrics.jsonl").read_text() == result.out
+    assert (out / "curves.png").read_bytes().startswith(b"\x89PNG")
+    run = RunRecord.from_json(json.loads((out / "run.json").read_text()))
+    assert run.status == "finished"
+    assert run.configuration["schedule"] == "cosine"
+    assert run.configuration["batch_size"] == 32
+    assert run.configuration["threads"] == 1
+    assert set(run.versions) == {"python", "adamantine", "torch", "numba", "numpy"}
+    assert set(run.machine) == {"system", "processor", "cores", "gpu"}
+
+
+def test_threads_are_as_many_as_asked_for(digits, tmp_path):
+    digits("--threads", 2, "--out", tmp_path)
+    assert json.loads((tmp_path / "run.json").read_text())["configuration"]["threads"] == 2
+    assert torch.get_num_threads() == 2
+
+
+# Workloads of the user's own
+
+
+def test_a_metric_that_is_not_accuracy(adamantine, own):
+    arguments = ["train", "--workload", f"{own}:line", "--epochs", 1, "--optimizer", "sgd"]
+    assert re.fullmatch(
+        r"Epoch 1, Average Loss: \d+\.\d{4}\nTest Mean absolute error: \d\.\d+\n",
+        adamantine(*arguments).out,
+    )
+    assert "test_mean absolute error" in json.loads(adamantine(*arguments, "--json").out)
+
+
+def test_batches_of_its_own_refuse_a_batch_size(adamantine, own):
+    arguments = ["train", "--workload", f"{own}:in_batches", "--epochs", 1]
+    assert adamantine(*arguments).code == 0
+    assert adamantine(*arguments, "--batch-size", 64).failed(2, saying="leave out --batch-size")
+
+
+def test_a_loss_that_is_not_finite(adamantine, own, tmp_path):
+    out = tmp_path / "run"
+    result = adamantine("train", "--workload", f"{own}:broken", "--out", out)
+    assert result.failed(1, saying="the loss became nan in epoch 1, step 1: ")
+    assert json.loads((out / "run.json").read_text())["status"] == "diverged"
+
+
+# Resuming
+
+
+def test_a_finished_run_is_not_overwritten_unless_asked_for(digits, tmp_path):
+    digits("--out", tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    assert digits("--out", tmp_path, "--seed", 1).failed(1, saying="--overwrite")
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert digits("--out", tmp_path, "--seed", 1, "--overwrite").code == 0
+    assert json.loads((tmp_path / "run.json").read_text())["configuration"]["seed"] == 1
+
+
+def test_a_request_that_is_wrong_overwrites_nothing(digits, tmp_path):
+    digits("--out", tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    for wrong in (["--lr", -1], ["--data-dir", "x"], ["--threads", 0], ["--device", "abacus"]):
+        assert digits("--out", tmp_path, "--overwrite", *wrong).code == 2
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.fixture
+def unfinished(digits, tmp_path, monkeypatch):
+    """A run of three epochs that Ctrl-C ended in the second."""
+    from adamantine.cli.output import TrainOutput
+
+    out = tmp_path / "run"
+    options = ["--epochs", 3, "--lr", 0.002, "--schedule", "one-cycle", "--seed", 5]
+
+    def interrupt(self, step):
+        if self.epochs == 1 and step == 7:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainOutput, "on_step", interrupt)
+        result = digits(*options, "--out", out)
+    return out, options, result
+
+
+def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(unfinished):
+    out, _, result = unfinished
+    assert result.failed(130, saying="interrupted; 1 epochs are saved. Go on with: ")
+    assert result.err.endswith(f"adamantine train --resume --out {out}\n")
+    assert json.loads((out / "run.json").read_text())["status"] == "interrupted"
+    assert len((out / "metrics.jsonl").read_text().splitlines()) == 1
+
+
+def test_the_command_it_prints_finishes_the_run_bit_for_bit(
+    unfinished, adamantine, digits, tmp_path
+):
+    out, options, interrupted = unfinished
+    digits(*options, "--out", tmp_path / "whole")
+    result = adamantine(*interrupted.err.split("adamantine ")[-1].split())
+    assert result.code == 0
+    assert re.fullmatch(f"(?:{TWO_LINES}){{2}}", result.out)  # epochs 2 and 3
+    expected, now = weights(tmp_path / "whole"), weights(out)
+    assert all(torch.equal(now[name], expected[name]) for name in expected)
+    assert without_times((out / "metrics.jsonl").read_text()) == without_times(
+        (tmp_path / "whole" / "metrics.jsonl").read_text()
+    )
+
+
+def test_options_may_be_repeated_but_not_changed(unfinished, adamantine):
+    out, options, _ = unfinished
+    changed = adamantine("train", "--resume", "--out", out, "--lr", 0.003)
+    assert changed.failed(1, saying="optimizer.lr was 0.002 and is now 0.003")
+    repeated = adamantine("train", "--workload", "digits", *options, "--resume", "--out", out)
+    assert repeated.code == 0
+
+
+def test_an_unfinished_run_is_not_begun_again_unless_asked_for(unfinished, digits):
+    out, _, _ = unfinished
+    result = digits("--out", out)
+    assert result.failed(1, saying="--resume")
+    assert "--overwrite" in result.err
+
+
+def test_resuming_a_finished_run_draws_it_again(digits, tmp_path):
+    digits("--out", tmp_path)
+    (tmp_path / "curves.png").unlink()
+    result = digits("--out", tmp_path, "--resume")
+    assert result.code == 0
+    assert result.out == ""
+    assert result.err.startswith(f"The run in {tmp_path} is finished: 2 epochs\n")
+    assert (tmp_path / "curves.png").exists()
+
+
+def test_resuming_nothing_begins_and_says_so(digits, tmp_path):
+    result = digits("--out", tmp_path / "new", "--resume")
+    assert result.code == 0
+    assert f"No run in {tmp_path / 'new'} yet: starting from the beginning\n" in result.err
+
+
+@pytest.mark.parametrize("value", ["five", True, [1]])
+def test_options_in_a_damaged_record(unfinished, adamantine, value):
+    out, _, _ = unfinished
+    record = json.loads((out / "run.json").read_text())
+    record["options"]["epochs"] = value
+    (out / "run.json").write_text(json.dumps(record))
+    result = adamantine("train", "--resume", "--out", out)
+    assert result.failed(1, saying="run.json: option epochs is")
+
+
+# Wrong usage
+
+
+@pytest.mark.parametrize(
+    ("arguments", "saying"),
+    [
+        (["--epochs", "0"], "epochs is 0, expected at least 1"),
+        (["--epochs", "few"], "'--epochs'"),
+        (["--batch-size", "0"], "batch_size is 0"),
+        (["--seed", "-1"], "seed is -1"),
+        (["--threads", "0"], "--threads is 0"),
+        (["--device", "abacus"], "--device abacus cannot be used here"),
+        (["--device", "meta"], "--device meta cannot be used here"),
+        (["--schedule", "cosin"], "expected one of none, step, cosine"),
+        (["--optimizer", "adma"], "expected one of adam, adamw"),
+        (["--workload", "mnits"], "did you mean 'mnist'"),
+        (["--lr", "-1"], "Invalid learning rate: -1.0"),
+        (["--lr", "nan"], "Invalid learning rate: nan"),
+        (["--betas", "0.9", "1"], "Invalid beta parameter at index 1"),
+        (["--betas", "0.9"], "--betas"),
+        (["--optimizer", "sgd", "--betas", "0.9", "0.99"], "sgd has no --betas; its settings are"),
+        (["--momentum", "0.9"], "adam has no --momentum"),
+        (["--momentum", "0"], "adam has no --momentum"),
+        (["--optimizer", "sgd", "--eps", "1e-8"], "sgd has no --eps"),
+        (["--resume"], "--resume needs --out"),
+        (["--overwrite"], "--overwrite needs --out"),
+        (["--resume", "--overwrite", "--out", "x"], "exclude each other"),
+        (["--learning-rate", "1"], "--learning-rate"),
+        (["extra"], "extra"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_exit_2(adamantine, arguments, saying, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    workload = [] if "--workload" in arguments else ["--workload", "digits"]
+    result = adamantine("train", *workload, *arguments)
+    assert result.failed(2, saying=saying), result.err
+    assert result.out == ""
+    assert not list(tmp_path.iterdir())
+
+
+def test_data_that_is_not_there_is_a_failure(adamantine, tmp_path):
+    result = adamantine("train", "--data-dir", tmp_path)
+    assert result.failed(1, saying="holds no MNIST")
