@@ -31,7 +31,7 @@ def test_a_pipe_gets_the_lines_a_terminal_the_bar_and_ctrl_c_ends_both(tmp_path)
         process.send_signal(signal.SIGINT)
         rest = process.stdout.read()
         shown = read_all(terminal)
-    assert process.returncode == 130
+    assert process.returncode == 130, shown
     assert re.fullmatch(f"(?:{TWO_LINES})+", lines + rest)
     assert "Epoch 1 " in shown  # the bar
     last = re.search(

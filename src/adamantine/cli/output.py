@@ -6,6 +6,7 @@ import sys
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from adamantine.cli.interrupt import Interrupt
 from adamantine.records import EpochRecord, to_line
 from adamantine.report import format_metric
 from adamantine.train import Callbacks
@@ -31,6 +32,7 @@ class TrainOutput(Callbacks):
         self.as_json = as_json
         self.began = False
         self.epochs = 0
+        self.interrupt = Interrupt()
 
     def close(self) -> None:
         """Leave the terminal as it was."""
@@ -38,6 +40,10 @@ class TrainOutput(Callbacks):
     def on_epoch_start(self, epoch: int, steps: int | None) -> None:  # noqa: ARG002
         """Note that something has been done that can be gone on with."""
         self.began = True
+
+    def on_step(self, step: int) -> None:  # noqa: ARG002
+        """Stop here if there was a Ctrl-C."""
+        self.interrupt.check()
 
     def on_epoch_end(self, record: EpochRecord) -> None:
         """Print the epoch's result."""
@@ -84,6 +90,7 @@ class TerminalOutput(TrainOutput):
 
     def on_step(self, step: int) -> None:
         """Move the bar, ten times a second at most."""
+        super().on_step(step)
         now = monotonic()
         if now >= self._next_update and self._progress and self._task is not None:
             self._next_update = now + SECONDS_BETWEEN_UPDATES

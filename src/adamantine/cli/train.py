@@ -46,16 +46,17 @@ def run_train(
             )
         seed_everything(options.seed)
         model = workload.model().to(device)
-        record = train(
-            workload,
-            model,
-            build(options.optimizer, model.parameters(), options.settings),
-            config,
-            out=out,
-            if_exists=if_exists,
-            callbacks=output,
-            options=options.to_json(),
-        )
+        with output.interrupt:
+            record = train(
+                workload,
+                model,
+                build(options.optimizer, model.parameters(), options.settings),
+                config,
+                out=out,
+                if_exists=if_exists,
+                callbacks=output,
+                options=options.to_json(),
+            )
     except KeyboardInterrupt:
         raise Interrupted(_how_to_go_on(folder, output)) from None
     except DivergedError:
