@@ -4,6 +4,7 @@ Numba gives every tuple length its own type, so the functions here unroll by rec
 compiled loop has one plain load and store for each tensor of a rule, whatever their number.
 """
 
+from llvmlite import ir
 from numba import carray, types
 from numba.extending import intrinsic, overload
 
@@ -23,6 +24,23 @@ def _pointer_to(element):
 
 float32_pointer = _pointer_to(types.float32)
 int64_pointer = _pointer_to(types.int64)
+
+
+@intrinsic
+def prefetch(typingctx, address):
+    """Ask for the cache line at `address`; harmless whatever is there, mapped or not."""
+
+    def codegen(context, builder, signature, arguments):
+        line, i32 = ir.IntType(8).as_pointer(), ir.IntType(32)
+        function = builder.module.declare_intrinsic(
+            "llvm.prefetch", [line], ir.FunctionType(ir.VoidType(), [line, i32, i32, i32])
+        )
+        for_reading, keep, data = ir.Constant(i32, 0), ir.Constant(i32, 3), ir.Constant(i32, 1)
+        where = builder.inttoptr(arguments[0], line)
+        builder.call(function, [where, for_reading, keep, data])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), codegen
 
 
 def arrays_at(addresses, offset, length):

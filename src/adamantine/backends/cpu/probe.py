@@ -24,7 +24,7 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 from torch import Tensor
 
-from adamantine.backends.cpu.memory import float32_pointer, int64_pointer
+from adamantine.backends.cpu.memory import float32_pointer, int64_pointer, prefetch
 
 # What a tensor of the table can be found to be.
 READY, ABSENT, STAGE, MOVED = 0, 1, 2, 3
@@ -66,6 +66,7 @@ class _ExchangeAPI(ctypes.Structure):
 _WORDS = ctypes.sizeof(_DLTensor) // 8
 _DATA, _DEVICE, _TYPE, _SHAPE, _STRIDES, _OFFSET = range(6)
 _CPU = 1
+_AHEAD = 3  # tensors; a probe is waiting for memory, mostly
 _FLOAT32 = (2 << 0) | (32 << 8) | (1 << 16)
 
 
@@ -130,7 +131,19 @@ def _has_layout(words, layouts, start, ndim):
 
 @njit(cache=True)
 def _probe(
-    export, clear_error, none, ids, counted, layouts, starts, groups, addresses, steps, rows, status
+    export,
+    clear_error,
+    none,
+    ids,
+    hints,
+    counted,
+    layouts,
+    starts,
+    groups,
+    addresses,
+    steps,
+    rows,
+    status,
 ):
     tensors, columns = ids.shape
     words = np.zeros(_WORDS, np.int64)
@@ -140,6 +153,12 @@ def _probe(
     first = -1
     for t in range(tensors):
         found = ABSENT if ids[t, GRAD] == none else READY
+        ahead = min(t + _AHEAD, tensors - 1)
+        for column in range(columns):
+            prefetch(ids[ahead, column])
+            prefetch(hints[ahead, column])
+            prefetch(hints[ahead, column] - 64)
+            prefetch(hints[ahead, column] + 64)
         for column in range(columns):
             if found != READY:
                 break
@@ -152,6 +171,7 @@ def _probe(
             elif words[_DEVICE] == _CPU and words[_TYPE] >> 32 == _FLOAT32:
                 fits = _has_layout(words, layouts, starts[t], ndim)
             address = words[_DATA] + words[_OFFSET]
+            hints[t, column] = words[_SHAPE]
             if not fits:
                 found = STAGE if column == GRAD else MOVED
             elif column != GRAD and address != addresses[t, column]:
@@ -208,6 +228,8 @@ class Sheet:
             if column != GRAD:
                 self.ids[:, column] = list(map(id, tensors))
         self.addresses = np.zeros_like(self.ids)
+        # Where each tensor's shape was last seen: inside the object that the probe has to read.
+        self.hints = np.zeros_like(self.ids)
         for column, tensors in enumerate(self.columns):
             if column != GRAD:
                 self.addresses[:, column] = [t.data_ptr() for t in tensors]
@@ -230,7 +252,7 @@ class Sheet:
         export = exporter()
         if export:
             worst, self.common_step = _probe(
-                export, _CLEAR_ERROR, id(None), self.ids, self.counted, self.layouts, self.starts,
+                export, _CLEAR_ERROR, id(None), self.ids, self.hints, self.counted, self.layouts, self.starts,
                 self.groups, self.addresses, self.steps, self.rows, self.status,
             )  # fmt: skip
         else:
