@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
-.PHONY: demo test clean
+.PHONY: demo test bench clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -18,6 +18,10 @@ $(VENV)/installed-test: $(VENV)/installed
 	$(PIP) -e '.[test]'
 	touch $@
 
+$(VENV)/installed-benchmark: $(VENV)/installed
+	$(PIP) -e '.[benchmark]'
+	touch $@
+
 demo: $(VENV)/installed  ## train the 8×8 digits with Adam and with SGD, side by side
 	$(BIN)/adamantine demo
 
@@ -26,6 +30,9 @@ test: $(VENV)/installed-test  ## everything CI runs
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n 2
+
+bench: $(VENV)/installed-benchmark  ## measure again what the README's tables say
+	$(BIN)/python -m benchmarks $(ARGS)
 
 clean:
 	rm -rf $(VENV)

@@ -252,8 +252,8 @@ class Sheet:
         export = exporter()
         if export:
             worst, self.common_step = _probe(
-                export, _CLEAR_ERROR, id(None), self.ids, self.hints, self.counted, self.layouts, self.starts,
-                self.groups, self.addresses, self.steps, self.rows, self.status,
+                export, _CLEAR_ERROR, id(None), self.ids, self.hints, self.counted, self.layouts,
+                self.starts, self.groups, self.addresses, self.steps, self.rows, self.status,
             )  # fmt: skip
         else:
             worst = self._probe_in_python(grads)
