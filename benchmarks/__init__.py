@@ -1,0 +1,12 @@
+"""Where the README's figures come from: ``python -m benchmarks``.
+
+=============  =======================================================================
+``step``       one optimizer step, against ``torch.optim``
+``program``    a whole training program, against the tutorial's
+``startup``    what a process pays before its second step
+=============  =======================================================================
+
+Each runs what it compares in turn, so that a slow minute of the machine hits all alike, and
+keeps every sample in ``results/``. Tables are made from those files alone. Nothing is asserted
+about time.
+"""

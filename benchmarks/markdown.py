@@ -1,0 +1,52 @@
+"""Samples as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from benchmarks.measure import quartiles, ratio_of_medians
+
+UNITS = (("ns", 1e-9), ("µs", 1e-6), ("ms", 1e-3))
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], names: int = 1) -> str:
+    """A table with its first `names` columns to the left and the others to the right."""
+    rule = [":--"] * names + ["--:"] * (len(header) - names)
+    return "\n".join("| " + " | ".join(row) + " |" for row in [header, rule, *rows])
+
+
+def number(value: float) -> str:
+    """Three digits, or all before the point."""
+    return f"{value:.3g}" if abs(value) < 999.5 else f"{value:,.0f}"
+
+
+def duration(seconds: float) -> str:
+    """Three digits, and the unit that suits them."""
+    for unit, size in UNITS:
+        if seconds < 999.5 * size:
+            return f"{number(seconds / size)} {unit}"
+    return f"{number(seconds)} s"
+
+
+def median(seconds: Sequence[float]) -> str:
+    """The median alone."""
+    return duration(quartiles(seconds)[1])
+
+
+def middle_half(seconds: Sequence[float]) -> str:
+    """First to third quartile."""
+    low, _, high = quartiles(seconds)
+    return f"{duration(low)} – {duration(high)}"
+
+
+def whole_range(seconds: Sequence[float]) -> str:
+    """The median, with the smallest and the largest sample: for a handful of them."""
+    if len(seconds) == 1:
+        return median(seconds)
+    return f"{median(seconds)} ({duration(min(seconds))} – {duration(max(seconds))})"
+
+
+def ratio(numerator: Sequence[float], denominator: Sequence[float]) -> str:
+    """The ratio of medians with its 95 % interval."""
+    middle, low, high = ratio_of_medians(numerator, denominator)
+    return f"**{number(middle)} ×** ({number(low)} – {number(high)})"
