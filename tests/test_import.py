@@ -25,6 +25,24 @@ def test_import_loads_torch_and_nothing_else_that_is_heavy() -> None:
     assert "adamantine" in done.stdout
 
 
+def test_a_first_step_does_not_load_dynamo() -> None:
+    """It takes a second, and torch's own optimizers load it to switch it off."""
+    script = """if True:
+        import sys, torch, adamantine
+        param = torch.nn.Parameter(torch.ones(3))
+        optimizer = adamantine.Adam([param])
+        param.sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        optimizer.load_state_dict(optimizer.state_dict())
+        print("torch._dynamo" in sys.modules)
+        """
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, check=True, text=True
+    )
+    assert done.stdout.strip() == "False"
+
+
 def test_the_version_needs_no_torch() -> None:
     script = "import sys, adamantine; print(adamantine.__version__, 'torch' in sys.modules)"
     done = subprocess.run(

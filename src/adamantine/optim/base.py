@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, cast
 
@@ -49,8 +50,20 @@ class RuleOptimizer(torch.optim.Optimizer):
         """Add a group, as torch does, after checking its settings (which torch does not)."""
         if isinstance(param_group, dict):
             check_all(self.family.hyperparameters, {**self.defaults, **param_group})
-        super().add_param_group(param_group)
+        _without_dynamo("add_param_group")(self, param_group)
         self._plan = None
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget all gradients, or set them to zero."""
+        _without_dynamo("zero_grad")(self, set_to_none)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state in torch's format; its tensors are the live ones."""
+        return cast(dict[str, Any], _without_dynamo("state_dict")(self))
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Load a state that :meth:`state_dict`, here or in ``torch.optim``, has returned."""
+        _without_dynamo("load_state_dict")(self, state_dict)
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Do one optimization step.
@@ -120,3 +133,15 @@ class RuleOptimizer(torch.optim.Optimizer):
             # Checkpoints of older torch versions lack newer settings.
             for name, default in self.defaults.items():
                 group.setdefault(name, default)
+
+
+def _without_dynamo(name: str) -> Callable[..., Any]:
+    """A method of torch's optimizer, without the wrapper that keeps torch.compile out of it.
+
+    That wrapper imports ``torch._dynamo`` when it is first called, which takes a second; where
+    nobody has imported it, nothing is being compiled.
+    """
+    method = getattr(torch.optim.Optimizer, name)
+    if "torch._dynamo" in sys.modules:
+        return cast(Callable[..., Any], method)
+    return cast(Callable[..., Any], getattr(method, "__wrapped__", method))
