@@ -41,12 +41,13 @@ SCALARS: int = 0
 
 
 def _run_chunks(addresses, chunks, rows, scalars, start, stop):
+    rounded = scalars.astype(np.float32)
     for chunk in range(start, stop):
         tensor = chunks[chunk, 0]
         row = rows[tensor]
         if row < 0:
             continue
-        constants = to_fixed_tuple(scalars[row].astype(np.float32), SCALARS)
+        constants = to_fixed_tuple(rounded[row], SCALARS)
         pointers = to_fixed_tuple(addresses[tensor], ARRAYS)
         arrays = arrays_at(pointers, chunks[chunk, 1], chunks[chunk, 2])
         written = (arrays[0],) + arrays[2:]

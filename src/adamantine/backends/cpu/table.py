@@ -166,9 +166,12 @@ class Table:
             pairs = np.stack([sheet.rows[active], steps[active]], axis=1)
             keys, inverse = np.unique(pairs, axis=0, return_inverse=True)
             sheet.rows[active] = inverse
-        rows = [scalars_of(self._groups[int(group)], float(step)) for group, step in keys]
-        scalars = [[row[name] for name in self._rule.scalars] for row in rows]
-        return np.array(scalars, np.float64).reshape(len(rows), len(self._rule.scalars))
+        names = self._rule.scalars
+        scalars = np.empty((len(keys), len(names)))
+        for row, (group, step) in enumerate(keys):
+            values = scalars_of(self._groups[int(group)], float(step))
+            scalars[row] = [values[name] for name in names]
+        return scalars
 
     def _split(self, threads: int) -> list[tuple[int, int]]:
         """Ranges of chunks of about equal numbers of elements."""
