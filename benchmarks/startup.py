@@ -23,7 +23,7 @@ FIRST, SECOND, TORCH = (
     "`adamantine.Adam()`, every later process",
     "`torch.optim.Adam()`",
 )
-BEYOND = ("import the package", "first step")
+BEYOND = ("import the package", "build the optimizer", "first step")
 
 Parts = dict[str, float]
 
@@ -66,13 +66,13 @@ def to_markdown(found: Record) -> str:
     parts = next(iter(found["seconds"].values()))
     rows = []
     for kind, seconds in found["seconds"].items():
-        added = [sum(both) for both in zip(*(seconds[part] for part in BEYOND), strict=True)]
+        added = [sum(parts_) for parts_ in zip(*(seconds[part] for part in BEYOND), strict=True)]
         cells = [*(seconds[part] for part in parts), added]
         rows.append([kind, *map(markdown.whole_range, cells)])
     return "\n\n".join(
         [
             "**From start to first step, the MNIST network; median (smallest – largest)**",
-            markdown.table(["", *parts, "package + first step"], rows),
-            "Both pay for building an optimizer: torch imports `torch._dynamo` at that moment.",
+            markdown.table(["", *parts, "beyond importing torch"], rows),
+            "Building the first of its own optimizers, torch imports `torch._dynamo`.",
         ]
     )

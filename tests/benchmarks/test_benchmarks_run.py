@@ -104,7 +104,7 @@ def test_saved_samples_are_printed_without_measuring(tmp_path, capsys, monkeypat
     assert command.main() == 0
     printed = capsys.readouterr().out
     assert "| a | 2 s (1 s – 3 s) |" in printed
-    assert "| 1 s (1 s – 1 s) |" in printed
+    assert "| 1.5 s (1.5 s – 1.5 s) |" in printed
     assert "python -m benchmarks startup --rounds 3" in printed
 
 
