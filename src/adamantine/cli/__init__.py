@@ -52,5 +52,5 @@ def _run(arguments: list[str]) -> int:
 
 def _complain(reason: object, code: int) -> int:
     message = " ".join(str(reason).split())
-    print(f"adamantine: {message}", file=sys.stderr, flush=True)  # noqa: T201
+    print(f"adamantine: {message}", file=sys.stderr, flush=True)
     return code

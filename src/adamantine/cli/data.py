@@ -16,10 +16,10 @@ def run_data(name: str, data_dir: Path | None, *, as_json: bool) -> None:
         raise UsageError(f"data set is {name!r}, expected mnist (digits needs no download)")
     checks = _mnist(data_dir)
     if as_json:
-        print(json.dumps([asdict(check) for check in checks]))  # noqa: T201
+        print(json.dumps([asdict(check) for check in checks]))
     else:
         for check in checks:
-            print(f"{'ok ' if check.ok else 'BAD'} {check.path} ({check.bytes:,} bytes)")  # noqa: T201
+            print(f"{'ok ' if check.ok else 'BAD'} {check.path} ({check.bytes:,} bytes)")
     problems = [check.problem for check in checks if not check.ok]
     if problems:
         raise DataError("; ".join(problems))

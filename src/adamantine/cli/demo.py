@@ -40,10 +40,10 @@ def run_demo(out: Path, *, as_json: bool) -> None:
     runs = {label: record.to_json() for label, record in records.items()}
     write_text(data, json.dumps(runs, indent=2, allow_nan=False) + "\n")
     if as_json:
-        print(json.dumps({"picture": str(picture), "runs": runs}, allow_nan=False))  # noqa: T201
+        print(json.dumps({"picture": str(picture), "runs": runs}, allow_nan=False))
     else:
         Console().print(_table(records))
-        print(f"Picture: {picture}\nRecords: {data}")  # noqa: T201
+        print(f"Picture: {picture}\nRecords: {data}")
 
 
 def _train(optimizer: str, settings: dict[str, Any]) -> RunRecord:

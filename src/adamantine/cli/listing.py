@@ -14,7 +14,7 @@ from adamantine.cli.optimizers import OPTIMIZERS, settings_of
 def run_list(*, as_json: bool) -> None:
     """Print every optimizer with its settings and every workload with its data."""
     if as_json:
-        print(json.dumps({"optimizers": _optimizers(), "workloads": _workloads()}))  # noqa: T201
+        print(json.dumps({"optimizers": _optimizers(), "workloads": _workloads()}))
         return
     console = Console()
     optimizers = Table("Optimizer", "What it does", "Settings and defaults", box=None)

@@ -48,7 +48,7 @@ class TrainOutput(Callbacks):
     def on_epoch_end(self, record: EpochRecord) -> None:
         """Print the epoch's result."""
         self.epochs += 1
-        print(to_line(record) if self.as_json else epoch_lines(record), flush=True)  # noqa: T201
+        print(to_line(record) if self.as_json else epoch_lines(record), flush=True)
 
 
 class TerminalOutput(TrainOutput):
@@ -122,4 +122,4 @@ def train_output(*, as_json: bool) -> TrainOutput:
 
 def note(message: str) -> None:
     """Say something beside the results, on standard error."""
-    print(message, file=sys.stderr, flush=True)  # noqa: T201
+    print(message, file=sys.stderr, flush=True)
