@@ -412,6 +412,16 @@ def test_sparse_gradient_is_refused_before_anything_is_written() -> None:
     assert (dense == 1).all()
 
 
+def test_sparse_gradient_of_the_references_share_is_refused_as_early() -> None:
+    table = nn.Embedding(10, 3, sparse=True, dtype=torch.float64)
+    dense = nn.Parameter(torch.ones(3))
+    optimizer = adamantine.Adam([dense, *table.parameters()])
+    (table(torch.tensor([1, 2])) * dense).sum().backward()
+    with pytest.raises(RuntimeError, match="Adam does not support sparse gradients"):
+        optimizer.step()
+    assert (dense == 1).all()
+
+
 def test_tensor_subclass_without_memory_goes_to_the_reference() -> None:
     two_tensor = pytest.importorskip("torch.testing._internal.two_tensor").TwoTensor
     param = nn.Parameter(two_tensor(torch.ones(4), torch.ones(4)))

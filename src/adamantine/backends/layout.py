@@ -28,6 +28,25 @@ def check_memory(what: str, tensor: Tensor) -> None:
         )
 
 
+def check_gradient(owner: str, param: Tensor, grad: Tensor) -> None:
+    """Raise :class:`BackendError` unless `grad` can be read beside `param`.
+
+    `owner` is the optimizer's name, for the message.
+    """
+    if grad.layout != torch.strided:
+        raise BackendError(
+            f"{owner} does not support sparse gradients (got {grad.layout}); build the layer with "
+            "sparse=False"
+        )
+    check_memory("a gradient", grad)
+    if grad.shape != param.shape:
+        raise BackendError(
+            f"parameter of shape {tuple(param.shape)} has a gradient of shape "
+            f"{tuple(grad.shape)}; call zero_grad() and backward() again after replacing a "
+            "parameter's data"
+        )
+
+
 def has_own_dispatch(tensor: Tensor) -> bool:
     """Whether `tensor` is a subclass that handles torch's operations itself."""
     return type(tensor).__torch_dispatch__ is not Tensor.__torch_dispatch__

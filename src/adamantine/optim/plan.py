@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from adamantine.backends import BackendName, reference
-from adamantine.backends.layout import check_memory, overlapping
+from adamantine.backends.layout import check_gradient, overlapping
 from adamantine.errors import BackendError
 from adamantine.optim.state import prepare_state
 from adamantine.rules import Family, Rule, Settings
@@ -71,6 +71,9 @@ class Plan:
         for table, params in self._tables:
             if not table.refresh(list(map(_GRAD, params))):
                 return False
+        for member in self._others:
+            if member.param.grad is not None:
+                check_gradient(self._owner, member.param, member.param.grad)
         for table, _ in self._tables:
             table.run(self._scalars)
         for member in self._others:
@@ -145,12 +148,6 @@ class Plan:
 
     def _update_by_reference(self, member: Member, grad: Tensor, differentiable: bool) -> None:
         group = self._groups[member.group]
-        if grad.layout != torch.strided:
-            raise BackendError(
-                f"{self._owner} does not support sparse gradients (got {grad.layout}); build the "
-                "layer with sparse=False"
-            )
-        check_memory("a gradient", grad)
         if self._family.counts_steps:
             member.state["step"] += 1
             step = float(member.state["step"])

@@ -23,11 +23,11 @@ from typing import Any
 from adamantine.rules.hyperparameters import BETAS, EPS, LEARNING_RATE, WEIGHT_DECAY
 from adamantine.rules.ops import maximum, sqrt, where
 from adamantine.rules.rule import Family, Rule, Settings
+from adamantine.rules.sgd import regularised
 
 
 def moments(param, grad, exp_avg, exp_avg_sq, sign, l2, mix1, decay2, mix2):
-    grad = sign * grad
-    grad = where(l2, grad + l2 * param, grad)
+    grad = regularised(param, grad, sign, l2)
     # m + (1-β1)(g - m), as torch's lerp: the same value, and the same NaN after an infinite g.
     exp_avg = exp_avg + mix1 * (grad - exp_avg)
     exp_avg_sq = decay2 * exp_avg_sq + mix2 * grad * grad

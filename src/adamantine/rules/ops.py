@@ -27,7 +27,3 @@ def maximum(x: Number, y: Number) -> Number:
 def where(condition: Number, x: Number, y: Number) -> Number:
     """``x`` where the condition is not zero, ``y`` elsewhere; neither leaks into the other."""
     return x if condition else y
-
-
-OPERATIONS = ("sqrt", "absolute", "maximum", "where")
-"""The names a backend has to provide."""

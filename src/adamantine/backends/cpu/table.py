@@ -14,8 +14,7 @@ from torch import Tensor
 from adamantine.backends.cpu import pool
 from adamantine.backends.cpu.kernel import compiled
 from adamantine.backends.cpu.probe import STAGE, Sheet, advance_steps
-from adamantine.backends.layout import check_memory, has_own_dispatch, is_dense
-from adamantine.errors import BackendError
+from adamantine.backends.layout import check_gradient, has_own_dispatch, is_dense
 from adamantine.rules import Rule
 
 CHUNK = 65_536
@@ -113,18 +112,7 @@ class Table:
         staged = list(grads)
         for t in np.flatnonzero(self._sheet.status == STAGE):
             param, grad = self._params[t], grads[t]
-            if grad.layout != torch.strided:
-                raise BackendError(
-                    f"{self._owner} does not support sparse gradients (got {grad.layout}); build "
-                    "the layer with sparse=False"
-                )
-            check_memory("a gradient", grad)
-            if grad.shape != param.shape:
-                raise BackendError(
-                    f"parameter of shape {tuple(param.shape)} has a gradient of shape "
-                    f"{tuple(grad.shape)}; call zero_grad() and backward() again after replacing "
-                    "a parameter's data"
-                )
+            check_gradient(self._owner, param, grad)
             staged[t] = torch.empty_like(param, requires_grad=False).copy_(grad.detach())
         return staged
 
