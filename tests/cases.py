@@ -1,4 +1,4 @@
-"""One row for each optimizer and variant; every row runs the whole of ``test_contract.py``."""
+"""One row for each optimizer and variant; every row runs the whole of ``test_contract_*.py``."""
 
 from __future__ import annotations
 

@@ -6,6 +6,8 @@ import os
 # Tests of threading set their own number.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import pytest
 import torch
 
+pytest.register_assert_rewrite("contract")
 torch.set_num_threads(1)
