@@ -11,6 +11,7 @@ from pathlib import Path
 from types import FunctionType
 
 import pytest
+from numba import cfunc
 
 from adamantine.backends.cpu import kernel
 from adamantine.rules import Rule, adam
@@ -21,16 +22,8 @@ every_rule = pytest.mark.parametrize("rule", [r for r, _ in RULES], ids=lambda r
 
 def compiled(rule: Rule) -> tuple[str, str]:
     """LLVM's code and the machine's; compiled here, as code from the disk cache has neither."""
-    scope = {
-        **vars(kernel),
-        "UPDATE": kernel.bind(rule.update, kernel._operations(), kernel._compile),
-        "ARRAYS": 2 + len(rule.states),
-        "SCALARS": len(rule.scalars),
-    }
-    function = FunctionType(kernel._run_chunks.__code__, scope, rule.name)
-    options = {"nogil": True, "fastmath": kernel.FASTMATH, "error_model": "numpy"}
-    fresh = kernel.njit(kernel.SIGNATURE, **options)(function)
-    return next(iter(fresh.inspect_llvm().values())), next(iter(fresh.inspect_asm().values()))
+    fresh = cfunc(kernel.SIGNATURE, **kernel.OPTIONS)(kernel.specialised(rule, rule.name))
+    return fresh.inspect_llvm(), fresh._library.get_asm_str()
 
 
 @every_rule
@@ -70,7 +63,7 @@ from adamantine.rules import adam
 param = torch.nn.Parameter(torch.ones(100))
 param.grad = torch.ones(100)
 from numba.core import event
-with event.install_recorder("numba:compile") as compilations:
+with event.install_recorder("numba:run_pass") as compilations:
     adamantine.Adam([param]).step()
 print(json.dumps(dict(compilations=len(compilations.buffer), value=float(param.detach()[0]))))
 """

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from adamantine.backends.cpu import probe
-from adamantine.backends.cpu.probe import Sheet
+from adamantine.backends.cpu.sheet import Sheet
 from adamantine.backends.layout import check_memory, is_dense, overlapping
 from adamantine.errors import BackendError
 
@@ -80,16 +80,16 @@ def test_both_probes_see_the_same(param: Tensor, grad: Tensor, missing: bool) ->
         pytest.skip("this torch has no DLPack exchange API")
     sheets = []
     for export in (probe.exporter(), 0):
-        steps = [torch.tensor(4.0)]
-        state = torch.empty_like(param)
-        sheet = Sheet([[nn.Parameter(param)], [state], steps], torch.tensor([3]).numpy(), True)
+        state = {"step": torch.tensor(4.0), "exp_avg": torch.empty_like(param)}
+        groups = torch.tensor([3]).numpy()
+        sheet = Sheet([nn.Parameter(param)], [state], ["exp_avg"], ["step"], groups)
         original, probe.exporter = probe.exporter, lambda export=export: export
         try:
             worst = sheet.probe([None if missing else grad])
         finally:
             probe.exporter = original
-        state_fits = sheet.addresses[0, 2] in (0, state.data_ptr())
+        state_fits = sheet.addresses[0, 2] in (0, state["exp_avg"].data_ptr())
         sheets.append(
-            (worst, sheet.complete, sheet.common_step, sheet.rows[0], sheet.status[0], state_fits)
+            (worst, sheet.complete, sheet.common, sheet.rows[0], sheet.status[0], state_fits)
         )
     assert sheets[0] == sheets[1]

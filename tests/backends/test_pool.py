@@ -1,53 +1,165 @@
-"""The thread pool: every piece once, errors told, no deadlock when used from several threads."""
+"""The thread pool: every piece once, no deadlock between threads, after forks or at the exit."""
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 import threading
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
-from hypothesis import given
+import torch
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from numba import carray, cfunc, types
+from numpy.typing import NDArray
 
+from adamantine import Adam
 from adamantine.backends.cpu import pool
+from adamantine.backends.cpu.memory import int64_pointer
+from adamantine.backends.cpu.native import fetch_add, load
+
+SIGNATURE = types.void(types.int64, types.int64)
+LOOKS = 200_000_000
 
 
-@given(count=st.integers(0, 40), threads=st.integers(2, 5))
-def test_every_piece_is_done_once(count: int, threads: int) -> None:
-    done: list[tuple[int, int]] = []
-    pieces = [(i, i + 1) for i in range(count)]
-    pool.run(lambda start, stop: done.append((start, stop)), pieces, threads)
-    assert sorted(done) == pieces
+@cfunc(SIGNATURE)
+def count(job, piece):  # type: ignore[no-untyped-def]
+    fetch_add(job + 8 * piece, 1)
 
 
-def test_the_caller_works_too_and_so_do_others() -> None:
-    meeting = threading.Barrier(2, timeout=10)
-    names: set[str] = set()
-
-    def work(_start: int, _stop: int) -> None:
-        names.add(threading.current_thread().name)
-        meeting.wait()  # passes only when two threads are here at once
-
-    pool.run(work, [(0, 1), (1, 2)], threads=2)
-    assert threading.current_thread().name in names
-    assert len(names) == 2
+@cfunc(SIGNATURE)
+def meet(job, piece):  # type: ignore[no-untyped-def]
+    """Wait for somebody else to be in another piece, and say so."""
+    fetch_add(job, 1)
+    for _ in range(LOOKS):
+        if load(job) >= 2:
+            carray(int64_pointer(job), 2)[1] = 1
+            break
 
 
-@pytest.mark.parametrize("bad", [0, 7])
-def test_an_error_in_a_piece_is_raised(bad: int) -> None:
-    def work(start: int, _stop: int) -> None:
-        if start == bad:
-            raise ZeroDivisionError(f"piece {start}")
+@cfunc(SIGNATURE)
+def crowd(job, piece):  # type: ignore[no-untyped-def]
+    """Write down how many are at work at this moment."""
+    here = fetch_add(job, 1) + 1
+    for _ in range(20_000):
+        here = max(here, load(job))
+    carray(int64_pointer(job), piece + 3)[piece + 2] = here
+    fetch_add(job, -1)
 
-    with pytest.raises(ZeroDivisionError, match=f"piece {bad}"):
-        pool.run(work, [(i, i + 1) for i in range(8)], threads=3)
+
+def run(kernel: object, job: NDArray[np.int64], pieces: int, threads: int) -> None:
+    pool.wake(threads)
+    pool.run(kernel.address, job.ctypes.data, pieces, threads)  # type: ignore[attr-defined]
+
+
+@settings(deadline=None)
+@given(pieces=st.integers(0, 40), threads=st.integers(1, 5))
+def test_every_piece_is_done_once(pieces: int, threads: int) -> None:
+    job = np.zeros(41, np.int64)
+    run(count, job, pieces, threads)
+    assert job.tolist() == [1] * pieces + [0] * (41 - pieces)
+
+
+def test_the_caller_works_and_a_helper_too() -> None:
+    job = np.zeros(2, np.int64)
+    for _ in range(10):  # a helper that has no core may come too late for two pieces
+        job[:] = 0
+        run(meet, job, 2, 2)
+        if job[1]:
+            return
+    pytest.fail("two pieces were never done at the same time")
+
+
+def test_helpers_that_sleep_are_woken() -> None:
+    run(count, np.zeros(8, np.int64), 8, 3)
+    time.sleep(0.05)  # long past their patience
+    test_the_caller_works_and_a_helper_too()
 
 
 def test_several_threads_may_use_it_at_once() -> None:
-    def job(_: int) -> int:
-        total: list[int] = []
-        pool.run(lambda start, _stop: total.append(start), [(i, i + 1) for i in range(50)], 2)
-        return sum(total)
+    def use(_: int) -> list[int]:
+        job = np.zeros(50, np.int64)
+        for _ in range(20):
+            run(count, job, 50, 3)
+        return job.tolist()
 
     with ThreadPoolExecutor(6) as executor:
-        assert list(executor.map(job, range(40))) == [sum(range(50))] * 40
+        assert list(executor.map(use, range(40))) == [[20] * 50] * 40
+
+
+def helpers() -> int:
+    return sum(thread.name == "adamantine" for thread in threading.enumerate())
+
+
+def test_fewer_threads_than_before_leave_helpers_out() -> None:
+    run(count, np.zeros(8, np.int64), 8, 5)
+    assert helpers() >= 4
+    job = np.zeros(2 + 200, np.int64)
+    run(crowd, job, 200, 2)
+    assert job[2:].max() <= 2
+
+
+def in_a_child(work: Callable[[], bool]) -> int:
+    """Fork, work there, and return the exit code; a child that hangs is killed."""
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if work() else 1)
+    for _ in range(200):
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.05)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    pytest.fail("the child hung")
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_child_has_a_pool_of_its_own() -> None:
+    run(count, np.zeros(8, np.int64), 8, 3)
+
+    def work() -> bool:
+        job = np.zeros(30, np.int64)
+        run(count, job, 30, 3)
+        return job.tolist() == [1] * 30 and helpers() == 2
+
+    assert in_a_child(work) == 0
+
+
+SCRIPT = """
+import torch, adamantine
+torch.set_num_threads(2)
+param = torch.nn.Parameter(torch.ones(400_000))
+param.grad = torch.ones(400_000)
+adamantine.Adam([param]).step()
+"""
+
+
+@pytest.mark.parametrize("attempt", range(3))
+def test_a_process_ends_while_helpers_are_awake(attempt: int) -> None:
+    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_the_pool_gives_the_same_bits_as_one_thread() -> None:
+    def train(threads: int) -> torch.Tensor:
+        before = torch.get_num_threads()
+        torch.set_num_threads(threads)
+        try:
+            param = torch.nn.Parameter(torch.linspace(-1, 1, 700_001))
+            optimizer = Adam([param])
+            for step in range(5):
+                param.grad = torch.sin(param.detach() * (step + 1))
+                optimizer.step()
+            return param.detach()
+        finally:
+            torch.set_num_threads(before)
+
+    assert torch.equal(train(1), train(2))
+    assert torch.equal(train(1), train(5))

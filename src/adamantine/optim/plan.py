@@ -60,7 +60,6 @@ class Plan:
             [m for m, yes in zip(members, in_kernels, strict=True) if yes]
         )
         self._others = [m for m, yes in zip(members, in_kernels, strict=True) if not yes]
-        self._dicts = [m.state for m in members]
         self._seen = self._objects()
         self._choices = self._switches()
 
@@ -97,7 +96,7 @@ class Plan:
         return [
             *chain.from_iterable(group["params"] for group in self._groups),
             *self._state.values(),
-            *chain.from_iterable(map(dict.values, self._dicts)),
+            *chain.from_iterable(m.state.values() for m in self._others),
         ]
 
     def _switches(self) -> list[object]:
@@ -134,8 +133,8 @@ class Plan:
             table = Table(
                 rule,
                 params,
-                [tuple(m.state[name] for name in rule.states) for m in same],
-                [m.state["step"] for m in same] if self._family.counts_steps else None,
+                [m.state for m in same],
+                ("step",) if self._family.counts_steps else (),
                 [m.fresh for m in same],
                 [m.group for m in same],
                 self._owner,

@@ -2,8 +2,11 @@
 
 ===============  =====================================================================
 ``memory``       addresses as arrays inside compiled code
+``native``       calls by address and atomic words inside compiled code
+``job``          the block of words by which compiled code is told what to do
 ``kernel``       the loop over chunks, specialised and cached for each rule
 ``probe``        the addresses and layouts of live tensors, read in one compiled call
+``sheet``        what is expected of the tensors, and what a probe finds
 ``table``        the pointer table: which tensors, cut into chunks, with which scalars
 ``pool``         the threads that the kernels run on
 ===============  =====================================================================

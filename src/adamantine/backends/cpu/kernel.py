@@ -13,26 +13,26 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from types import CodeType, FunctionType
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import numpy as np
-from numba import njit, types
+from numba import carray, cfunc, njit, types
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
-from adamantine.backends.cpu.memory import arrays_at, load, store
+from adamantine.backends.cpu.job import ADDRESSES, BOUNDS, CHUNKS, COLUMNS, CONSTANTS, ROWS, WORDS
+from adamantine.backends.cpu.memory import arrays_at, float64_pointer, int64_pointer, load, store
 from adamantine.rules import Rule, bind
 
-Kernel = Callable[..., None]
 
-FASTMATH = {"contract"}
-SIGNATURE = types.void(
-    types.int64[:, ::1],  # addresses: a row a tensor; param, grad, states, (step)
-    types.int64[:, ::1],  # chunks: tensor, offset, length
-    types.int64[::1],  # rows: which row of scalars a tensor takes; below 0, it sits this step out
-    types.float64[:, ::1],  # scalars: a row for each group and step count
-    types.int64,  # first chunk
-    types.int64,  # one past the last chunk
-)
+class Kernel(Protocol):
+    """A compiled rule."""
+
+    address: int
+
+
+OPTIONS: dict[str, Any] = {"fastmath": {"contract"}, "error_model": "numpy"}
+SIGNATURE = types.void(types.int64, types.int64)
+"""Address of a :mod:`job <.job>`, number of the piece."""
 
 # Replaced by `compiled` for each rule; here so that the loop below reads as what it is.
 UPDATE: Any = None
@@ -40,19 +40,22 @@ ARRAYS: int = 0
 SCALARS: int = 0
 
 
-def _run_chunks(addresses, chunks, rows, scalars, start, stop):
-    rounded = scalars.astype(np.float32)
-    for chunk in range(start, stop):
-        tensor = chunks[chunk, 0]
-        row = rows[tensor]
+def _run_piece(job, piece):
+    words = carray(int64_pointer(job), WORDS)
+    bounds = carray(int64_pointer(words[BOUNDS]), piece + 2)
+    chunks = carray(int64_pointer(words[CHUNKS]), (bounds[piece + 1], 3))
+    for chunk in range(bounds[piece], bounds[piece + 1]):
+        tensor, offset, length = chunks[chunk, 0], chunks[chunk, 1], chunks[chunk, 2]
+        row = carray(int64_pointer(words[ROWS] + 8 * tensor), 1)[0]
         if row < 0:
             continue
-        constants = to_fixed_tuple(rounded[row], SCALARS)
-        pointers = to_fixed_tuple(addresses[tensor], ARRAYS)
-        arrays = arrays_at(pointers, chunks[chunk, 1], chunks[chunk, 2])
+        constants = carray(float64_pointer(words[CONSTANTS] + 8 * SCALARS * row), SCALARS)
+        pointers = carray(int64_pointer(words[ADDRESSES] + 8 * words[COLUMNS] * tensor), ARRAYS)
+        own = to_fixed_tuple(constants.astype(np.float32), SCALARS)
+        arrays = arrays_at(to_fixed_tuple(pointers, ARRAYS), offset, length)
         written = (arrays[0],) + arrays[2:]
-        for i in range(chunks[chunk, 2]):
-            store(written, i, UPDATE(*(load(arrays, i) + constants)))
+        for i in range(length):
+            store(written, i, UPDATE(*(load(arrays, i) + own)))
 
 
 def _maximum(x, y):
@@ -64,7 +67,7 @@ def _where(condition, x, y):
 
 
 def _compile(function: Callable[..., Any]) -> Any:
-    return njit(fastmath=FASTMATH, error_model="numpy")(function)
+    return njit(**OPTIONS)(function)
 
 
 @cache
@@ -81,24 +84,30 @@ def _operations() -> dict[str, Any]:
 def compiled(rule: Rule) -> Kernel:
     """The kernel of `rule`: from the disk cache, or compiled (about a second) and cached there.
 
+    It is a C function of `SIGNATURE` at the object's ``address``, for :mod:`.pool` to call.
+
     Numba files a cached function under its name and checks the age of its source file only. The
     digest in the name covers the rest: the rule, all it calls, and the other files of this folder.
     """
-    name = f"{rule.name}_{_digest(rule)}"
+    function = specialised(rule, f"{rule.name}_{_digest(rule)}")
+    return cast(Kernel, cfunc(SIGNATURE, cache=True, **OPTIONS)(function))
+
+
+def specialised(rule: Rule, name: str) -> FunctionType:
+    """The loop with `rule` in its middle, under a name of its own; not compiled yet."""
     scope = {
         **globals(),
         "UPDATE": bind(rule.update, _operations(), _compile),
         "ARRAYS": 2 + len(rule.states),
         "SCALARS": len(rule.scalars),
     }
-    function = FunctionType(_run_chunks.__code__, scope, name)
+    function = FunctionType(_run_piece.__code__, scope, name)
     function.__qualname__ = name
-    kernel = njit(SIGNATURE, nogil=True, cache=True, fastmath=FASTMATH, error_model="numpy")
-    return cast(Kernel, kernel(function))
+    return function
 
 
 def _digest(rule: Rule) -> str:
-    digest = hashlib.sha256(repr((rule.states, rule.scalars, sorted(FASTMATH))).encode())
+    digest = hashlib.sha256(repr((rule.states, rule.scalars, OPTIONS)).encode())
     for path in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(path.read_bytes())
     _hash_function(digest, rule.update)

@@ -23,6 +23,7 @@ def _pointer_to(element):
 
 
 float32_pointer = _pointer_to(types.float32)
+float64_pointer = _pointer_to(types.float64)
 int64_pointer = _pointer_to(types.int64)
 
 

@@ -1,61 +1,210 @@
 """The threads that kernels run on.
 
-A kernel releases the GIL, so ordinary Python threads do. Not Numba's ``parallel=True``: its
-workqueue layer aborts the process when two Python threads enter it at once, and its OpenMP layer
-loads a second libgomp beside torch's.
+A small network's step takes hardly longer than it takes to wake a thread. So helpers are woken when
+the step *begins*: while the caller still reads addresses, they come up and watch for work, and find
+it within a microsecond. They wait outside of Python, for they could not come up while the caller
+holds the GIL. Nobody waits for a helper that has not come: whoever is free takes the next piece,
+and a core that is busy elsewhere holds nothing up.
+
+Not Numba's ``parallel=True``: its workqueue layer aborts the process when two Python threads enter
+it at once, and its OpenMP layer loads a second libgomp beside torch's.
+
+The protocol, on words that all threads share (all accesses are sequentially consistent):
+
+- The caller lays out the work, then makes ``GATE`` odd. It takes pieces itself until none is left,
+  makes ``GATE`` even, and waits for ``INSIDE`` to become 0.
+- A helper that sees a new odd ``GATE`` first counts itself in, then looks at ``GATE`` again. If it
+  is still the same, the caller cannot leave before the helper has counted itself out.
 """
 
 from __future__ import annotations
 
+import atexit
+import ctypes
 import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from threading import Lock
+from functools import cache
+from threading import Lock, Thread
 
-_executor: ThreadPoolExecutor | None = None
-_size = 0
-_lock = Lock()
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from adamantine.backends.cpu.native import address_of, call1, call2, fetch_add, load, store
+
+# Words of the desk, each with a cache line of its own.
+GATE, CLAIMED, BACK, SEATS, INSIDE, REQUESTS, ASLEEP, CLOSING, WORK, MUTEX, CONDITION = (
+    64 * line for line in (*range(9), 12, 20)
+)
+_KERNEL, _JOB, _PIECES = WORK, WORK + 8, WORK + 16
+_DESK_BYTES = 64 * 32  # glibc's mutex takes 40 bytes and its condition 48; macOS's a little more
+
+LOCK, UNLOCK, WAIT, SIGNAL, YIELD = range(5)
+_FUNCTIONS = (
+    "pthread_mutex_lock", "pthread_mutex_unlock", "pthread_cond_wait", "pthread_cond_signal",
+    "sched_yield",
+)  # fmt: skip
+
+PATIENCE = 2_000
+"""Looks at the gate before a helper goes back to sleep: about half a millisecond."""
 
 
-def run(work: Callable[[int, int], None], pieces: list[tuple[int, int]], threads: int) -> None:
-    """Call ``work(start, stop)`` for all `pieces` on `threads` threads, the caller being one.
+@njit(cache=True)
+def _take_pieces(desk, helping):
+    """Do pieces until none is left: the caller from the front, helpers from the back.
 
-    Whoever is free takes the next piece, so a core that is busy elsewhere does not hold up the
-    rest. Returns when all are done; an exception in any is raised here.
+    So each comes upon about the same pieces in every step, and finds them in its core's cache.
     """
-    # next() on a list's iterator is one step under the GIL: no two threads get the same piece.
-    queue = iter(pieces)
+    kernel, job, pieces = load(desk + _KERNEL), load(desk + _JOB), load(desk + _PIECES)
+    front = 0
+    while fetch_add(desk + CLAIMED, 1) < pieces:
+        if helping:
+            call2(kernel, job, pieces - 1 - fetch_add(desk + BACK, 1))
+        else:
+            call2(kernel, job, front)
+            front += 1
 
-    def take() -> None:
-        for start, stop in queue:
-            work(start, stop)
 
-    executor = _workers(threads - 1)
-    helpers = [executor.submit(take) for _ in range(threads - 1)]
+@njit(nogil=True, cache=True)
+def _serve(desk, calls):
+    """A helper's life: sleep until a step begins, watch for its work, do it."""
+    done, answered = 0, 0
+    while load(desk + CLOSING) == 0:
+        call1(calls[LOCK], desk + MUTEX)
+        fetch_add(desk + ASLEEP, 1)
+        while load(desk + REQUESTS) == answered and load(desk + CLOSING) == 0:
+            call2(calls[WAIT], desk + CONDITION, desk + MUTEX)
+        fetch_add(desk + ASLEEP, -1)
+        answered = load(desk + REQUESTS)
+        call1(calls[UNLOCK], desk + MUTEX)
+        looks = 0
+        while looks < PATIENCE and load(desk + CLOSING) == 0:
+            gate = load(desk + GATE)
+            if gate % 2 == 0 or gate == done:
+                looks += 1
+                call1(calls[YIELD], 0)
+                continue
+            done, looks = gate, 0
+            fetch_add(desk + INSIDE, 1)
+            if load(desk + GATE) == gate and fetch_add(desk + SEATS, -1) > 0:
+                _take_pieces(desk, True)
+            fetch_add(desk + INSIDE, -1)
+
+
+@njit(cache=True)
+def _wake(desk, calls, count):
+    call1(calls[LOCK], desk + MUTEX)
+    fetch_add(desk + REQUESTS, 1)
+    asleep = load(desk + ASLEEP)
+    call1(calls[UNLOCK], desk + MUTEX)
+    for _ in range(min(count, asleep)):
+        call1(calls[SIGNAL], desk + CONDITION)
+
+
+@njit(nogil=True, cache=True)
+def _run(desk, calls, kernel, job, pieces, helpers):
+    if load(desk + ASLEEP) > 0:
+        # Awake too early, or called away: large work is worth another call.
+        _wake(desk, calls, helpers)
+    store(desk + _KERNEL, kernel)
+    store(desk + _JOB, job)
+    store(desk + _PIECES, pieces)
+    store(desk + CLAIMED, 0)
+    store(desk + BACK, 0)
+    store(desk + SEATS, helpers)
+    fetch_add(desk + GATE, 1)
+    _take_pieces(desk, False)
+    fetch_add(desk + GATE, 1)
+    while load(desk + INSIDE) != 0:
+        call1(calls[YIELD], 0)
+
+
+@njit(nogil=True, cache=True)
+def _run_alone(kernel, job, pieces):
+    for piece in range(pieces):
+        call2(kernel, job, piece)
+
+
+class _Pool:
+    """The helpers of this process and the desk that they share with whoever has work."""
+
+    def __init__(self, calls: NDArray[np.int64]) -> None:
+        self._memory = np.zeros(_DESK_BYTES // 8 + 8, np.int64)
+        self.desk = -(-self._memory.ctypes.data // 64) * 64
+        self.calls = calls
+        self.busy = Lock()
+        self._helpers: list[Thread] = []
+        for name, offset in (("pthread_mutex_init", MUTEX), ("pthread_cond_init", CONDITION)):
+            getattr(ctypes.CDLL(None), name)(ctypes.c_void_p(self.desk + offset), None)
+
+    def hire(self, count: int) -> None:
+        """See to it that there are at least `count` helpers."""
+        while len(self._helpers) < count:
+            helper = Thread(
+                target=_serve, args=(self.desk, self.calls), name="adamantine", daemon=True
+            )
+            helper.start()
+            self._helpers.append(helper)
+
+    def close(self) -> None:
+        """Send all helpers home, so that nobody reads the desk after it is gone."""
+        with self.busy:
+            self._memory[(self.desk - self._memory.ctypes.data + CLOSING) // 8] = 1
+            _wake(self.desk, self.calls, len(self._helpers))
+            for helper in self._helpers:
+                helper.join()
+
+
+_pool: _Pool | None = None
+
+
+@cache
+def _calls() -> NDArray[np.int64] | None:
+    """Addresses of the C functions that the pool needs; None where threads are not POSIX's."""
+    if os.name != "posix":
+        return None
+    library = ctypes.CDLL(None)
+    return np.array([address_of(getattr(library, name)) for name in _FUNCTIONS], np.int64)
+
+
+def wake(threads: int) -> None:
+    """Ask for `threads` - 1 helpers, because work for :func:`run` is about to come."""
+    global _pool
+    calls = _calls()
+    if threads == 1 or calls is None:
+        return
+    if _pool is None:
+        _pool = _Pool(calls)
+    _pool.hire(threads - 1)
+    _wake(_pool.desk, calls, threads - 1)
+
+
+def run(kernel: int, job: int, pieces: int, threads: int) -> None:
+    """Call ``void kernel(job, piece)``, at that address, for every piece.
+
+    Runs on the caller and on up to `threads` - 1 helpers, if :func:`wake` was called before and
+    nobody else is using them; returns when all pieces are done.
+    """
+    pool = _pool
+    if threads == 1 or pool is None or not pool.busy.acquire(blocking=False):
+        _run_alone(kernel, job, pieces)
+        return
     try:
-        take()
+        _run(pool.desk, pool.calls, kernel, job, pieces, threads - 1)
     finally:
-        # Wait even when the caller failed: helpers may still be writing to the tensors.
-        errors = [helper.exception() for helper in helpers]
-    for error in errors:
-        if error is not None:
-            raise error
+        pool.busy.release()
 
 
-def _workers(count: int) -> ThreadPoolExecutor:
-    """The shared pool, grown to at least `count` threads."""
-    global _executor, _size
-    with _lock:
-        if _executor is None or _size < count:
-            # A smaller pool that others still use finishes its work and ends by itself.
-            _executor, _size = ThreadPoolExecutor(count, thread_name_prefix="adamantine"), count
-        return _executor
+@atexit.register
+def _close() -> None:
+    if _pool is not None:
+        _pool.close()
 
 
 def _forget() -> None:
-    """After a fork: the child has no threads, and perhaps a lock that nobody will release."""
-    global _executor, _size, _lock
-    _executor, _size, _lock = None, 0, Lock()
+    """After a fork: the child has no helpers, and perhaps a lock that nobody will release."""
+    global _pool
+    _pool = None
 
 
-os.register_at_fork(after_in_child=_forget)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)

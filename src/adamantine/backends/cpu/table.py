@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from itertools import pairwise
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -12,21 +13,24 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from adamantine.backends.cpu import pool
+from adamantine.backends.cpu.job import BOUNDS, CHUNKS, CONSTANTS, NEXT
 from adamantine.backends.cpu.kernel import compiled
-from adamantine.backends.cpu.probe import STAGE, Sheet, advance_steps
+from adamantine.backends.cpu.probe import STAGE, advance_counters
+from adamantine.backends.cpu.sheet import Sheet
 from adamantine.backends.layout import check_gradient, has_own_dispatch, is_dense
 from adamantine.rules import Rule
 
-CHUNK = 65_536
-"""Elements a chunk: 256 KiB a tensor, so that a chunk's tensors sit in the second-level cache."""
+CHUNK = 16_384
+"""Elements a chunk: small enough to share out a network of one large tensor."""
 
-SERIAL_BELOW = 524_288
-"""Elements below which waking a second thread costs more than it saves (0.05 to 0.1 ms)."""
+SHARE = 131_072
+"""Elements a thread: below that, moving the data to another core's cache costs what it saves."""
 
 PIECES_PER_THREAD = 4
 
-ScalarsOf = Callable[[int, float], Mapping[str, Any]]
-"""(group, step) to the rule's host scalars by name."""
+ScalarsOf = Callable[..., Mapping[str, Any]]
+"""(group, step, further counters) to the rule's host scalars by name, and the counters' new values
+where they are not simply counted up."""
 
 
 def refusal(param: Tensor) -> str | None:
@@ -52,11 +56,12 @@ class Table:
     rule
         The update they all get.
     params, states
-        ``T`` parameters that :func:`refusal` lets pass, and for each its states in the rule's
-        order, of the same shape and strides. No two share memory (see :func:`overlapping`).
-    steps
-        Their ``step`` tensors (float32, 0-dimensional), or None where the rule's family keeps none;
-        then `fresh` says which of them have their first step ahead.
+        ``T`` parameters that :func:`refusal` lets pass, and the dictionary that holds each one's
+        states, of the same shape and strides. No two share memory (see :func:`overlapping`).
+    counters
+        What the rule's family counts in those dictionaries, in float32 tensors without dimensions;
+        empty where it counts nothing: then `fresh` says which parameters have their first step
+        ahead.
     groups
         The parameter group of each.
     owner
@@ -67,25 +72,31 @@ class Table:
         self,
         rule: Rule,
         params: list[Tensor],
-        states: list[tuple[Tensor, ...]],
-        steps: list[Tensor] | None,
+        states: list[dict[str, Any]],
+        counters: Sequence[str],
         fresh: list[bool],
         groups: list[int],
         owner: str,
     ) -> None:
-        self._rule = rule
-        self._params = params
-        by_state = [list(column) for column in zip(*states, strict=True)] if rule.states else []
+        self._rule, self._params, self._counters, self._owner = rule, params, counters, owner
         self._groups = sorted(set(groups))
-        columns: list[list[Any]] = [params, *by_state, *([] if steps is None else [steps])]
-        self._sheet = Sheet(columns, np.searchsorted(self._groups, groups), steps is not None)
-        if steps is None:
-            self._sheet.steps[:] = np.where(fresh, 1.0, 2.0)
-        self._chunks = _cut([p.numel() for p in params])
-        self._elements = np.cumsum(np.append(0, self._chunks[:, 2]))
+        indices = np.searchsorted(self._groups, groups)
+        self._sheet = Sheet(params, states, rule.states, counters, indices)
+        if not counters:
+            self._sheet.values[:, 0] = np.where(fresh, 0.0, 1.0)
+        self._job = self._sheet.job
         self._kernel = compiled(rule)
-        self._pieces: tuple[int, list[tuple[int, int]]] = (0, [])
-        self._owner = owner
+        chunks = _cut([p.numel() for p in params])
+        self._elements = np.cumsum(np.append(0, chunks[:, 2]))
+        self._job.point(CHUNKS, chunks)
+        self._shares = int(self._elements[-1]) // SHARE
+        self._bounds: dict[int, NDArray[np.int64]] = {}  # by number of threads
+        self._threads = 1
+        # Packed, not assigned: NumPy takes a microsecond to write a row, which is 2 % of a step.
+        packing = struct.Struct(f"{len(rule.scalars)}d")
+        self._pack, self._row_bytes = packing.pack_into, packing.size
+        self._in_order = itemgetter(*rule.scalars)
+        self._make_rows(1)
         self._grads: list[Any] = []
 
     def refresh(self, grads: list[Any]) -> bool:
@@ -94,6 +105,8 @@ class Table:
         False when a tensor is no longer what the table was built for: build another. Nothing has
         been written then.
         """
+        self._threads = max(1, min(torch.get_num_threads(), self._shares))
+        pool.wake(self._threads)
         worst = self._sheet.probe(grads)
         if worst == STAGE:
             grads = self._staged(grads)
@@ -119,21 +132,14 @@ class Table:
     def run(self, scalars_of: ScalarsOf) -> None:
         """Update every tensor that has a gradient; :meth:`refresh` comes before, each time."""
         sheet = self._sheet
-        scalars = self._scalars(scalars_of)
-        arguments = (sheet.addresses, self._chunks, sheet.rows, scalars)
-        threads = torch.get_num_threads()
-        if threads == 1 or self._elements[-1] < SERIAL_BELOW:
-            self._kernel(*arguments, 0, len(self._chunks))
+        self._set_constants(scalars_of)
+        bounds = self._split(self._threads)
+        self._job.point(BOUNDS, bounds)
+        pool.run(self._kernel.address, self._job.address, len(bounds) - 1, self._threads)
+        if self._counters:
+            advance_counters(self._job.address)
         else:
-            pool.run(
-                lambda start, stop: self._kernel(*arguments, start, stop),
-                self._split(threads),
-                threads,
-            )
-        if sheet.counted:
-            advance_steps(sheet.addresses, sheet.rows)
-        else:
-            sheet.steps[sheet.rows >= 0] = 2.0
+            sheet.values[sheet.rows >= 0, 0] = 1.0
         # Compiled code writes behind autograd's back: tell it, or a second backward through the
         # old values would pass unnoticed.
         torch.autograd.graph.increment_version(
@@ -143,31 +149,41 @@ class Table:
         )
         self._grads = []
 
-    def _scalars(self, scalars_of: ScalarsOf) -> NDArray[np.float64]:
-        """One row of scalars for each (group, step) that occurs; points the tensors to theirs."""
+    def _set_constants(self, scalars_of: ScalarsOf) -> None:
+        """A row of constants for each group and set of counters; points the tensors to theirs."""
         sheet = self._sheet
-        steps = sheet.steps
-        if sheet.complete and sheet.common_step:
-            keys: Any = [(group, steps[0]) for group in range(len(self._groups))]
+        if sheet.common:
+            counters = sheet.values[0].tolist()
+            keys = [[group, *counters] for group in range(len(self._groups))]
         else:
             active = np.flatnonzero(sheet.rows >= 0)
-            pairs = np.stack([sheet.rows[active], steps[active]], axis=1)
-            keys, inverse = np.unique(pairs, axis=0, return_inverse=True)
+            found = np.column_stack([sheet.rows[active], sheet.values[active]])
+            unique, inverse = np.unique(found, axis=0, return_inverse=True)
+            keys = unique.tolist()
             sheet.rows[active] = inverse
-        names = self._rule.scalars
-        scalars = np.empty((len(keys), len(names)))
-        for row, (group, step) in enumerate(keys):
-            values = scalars_of(self._groups[int(group)], float(step))
-            scalars[row] = [values[name] for name in names]
-        return scalars
+        if len(self._next) < len(keys):
+            self._make_rows(len(keys))
+        for row, (group, count, *others) in enumerate(keys):
+            step = count + 1
+            scalars = scalars_of(self._groups[int(group)], step, *others)
+            self._pack(self._buffer, row * self._row_bytes, *self._in_order(scalars))
+            for column, name in enumerate(self._counters):
+                self._next[row, column] = scalars.get(name, step)
 
-    def _split(self, threads: int) -> list[tuple[int, int]]:
-        """Ranges of chunks of about equal numbers of elements."""
-        if self._pieces[0] != threads:
-            shares = np.linspace(0, self._elements[-1], PIECES_PER_THREAD * threads + 1)
-            bounds = np.unique(np.searchsorted(self._elements, shares)).tolist()
-            self._pieces = threads, list(pairwise(bounds))
-        return self._pieces[1]
+    def _make_rows(self, count: int) -> None:
+        constants = np.empty((count, len(self._rule.scalars)))
+        self._buffer = constants.data.cast("B")
+        self._next = np.empty((count, len(self._counters)))
+        self._job.point(CONSTANTS, constants)
+        self._job.point(NEXT, self._next)
+
+    def _split(self, threads: int) -> NDArray[np.int64]:
+        """Bounds of pieces of about equal numbers of elements."""
+        if threads not in self._bounds:
+            count = 1 if threads == 1 else PIECES_PER_THREAD * threads
+            shares = np.linspace(0, self._elements[-1], count + 1)
+            self._bounds[threads] = np.unique(np.searchsorted(self._elements, shares))
+        return self._bounds[threads]
 
 
 def _cut(sizes: list[int]) -> NDArray[np.int64]:

@@ -1,0 +1,57 @@
+"""What compiled code is told: one block of words, most of them the addresses of arrays.
+
+Handing Numba an array costs 0.2 µs, a step of a small network some 40; so the probe, the kernel and
+what follows it get the address of this block alone. The arrays' owner (:class:`.sheet.Sheet`)
+keeps them alive. T tensors have C columns: param, gradient, states, and their counters last.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+(
+    TENSORS,  # T
+    COLUMNS,  # C
+    COUNTERS,  # how many of the columns are counters: 0-dimensional tensors such as `step`
+    IDS,  # (T, C) int64: the tensor objects
+    DICTS,  # (T,) int64: the dictionaries that hold a tensor's states and counters
+    NAMES,  # (C,) int64: the names (str objects) that they have in there
+    LAYOUTS,  # int64: shape and strides of one tensor after the other
+    STARTS,  # (T + 1,) int64: where each one's begins
+    GROUPS,  # (T,) int64: parameter group of each
+    HINTS,  # (T, C) int64: memory that the probe will read
+    ADDRESSES,  # (T, C) int64
+    VALUES,  # (T, max(1, counters)) float64: the counters, as they were found
+    STATUS,  # (T,) int64: what was found of each tensor
+    ROWS,  # (T,) int64: which row of constants it takes; below 0, it sits this step out
+    COMMON,  # whether all that take part have the same counters
+    CHUNKS,  # (chunks, 3) int64: tensor, offset, length
+    BOUNDS,  # int64: piece p is the chunks from bounds[p] to bounds[p + 1]
+    CONSTANTS,  # (rows, scalars) float64: a row for each group and set of counters
+    NEXT,  # (rows, counters) float64: what the counters become
+    WORDS,
+) = range(20)
+
+
+class Job:
+    """The block of words, and the arrays that it points to."""
+
+    def __init__(self) -> None:
+        self._words = np.zeros(WORDS, np.int64)
+        self._arrays: dict[int, NDArray[Any]] = {}
+        self.address: int = self._words.ctypes.data
+
+    def point(self, word: int, array: NDArray[Any]) -> None:
+        """Let `word` hold the address of `array`, and keep that alive."""
+        if self._arrays.get(word) is not array:
+            self._arrays[word] = array
+            self._words[word] = array.ctypes.data
+
+    def __setitem__(self, word: int, value: int) -> None:
+        self._words[word] = value
+
+    def __getitem__(self, word: int) -> int:
+        return self._words.item(word)

@@ -1,0 +1,141 @@
+"""What is known of the tensors of a table, and the look at them that begins every step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from adamantine.backends.cpu import job
+from adamantine.backends.cpu import probe as compiled
+from adamantine.backends.cpu.job import Job
+from adamantine.backends.cpu.probe import ABSENT, GRAD, MOVED, READY, STAGE
+
+State = dict[str, Any]
+
+
+class Sheet:
+    """T tensors: what is expected of them, and what each probe finds.
+
+    Parameters
+    ----------
+    params
+        T parameters.
+    states
+        The dictionary that holds each one's states and counters.
+    names, counters
+        The names of states, of the parameter's shape, and of counters, 0-dimensional. The
+        dictionaries may hold others, which are none of ours.
+    groups
+        The parameter group of each.
+    """
+
+    def __init__(
+        self,
+        params: list[Tensor],
+        states: list[State],
+        names: Sequence[str],
+        counters: Sequence[str],
+        groups: NDArray[np.int64],
+    ) -> None:
+        count = len(params)
+        self._states, self._names = states, (*names, *counters)
+        self._counters = len(counters)
+        # The gradients' column comes second; they are new objects each step.
+        self._columns: list[list[Any]] = [
+            params,
+            [],
+            *([s[n] for s in states] for n in self._names),
+        ]
+        layouts = [(*p.shape, *p.stride()) for p in params]
+        self._layouts = np.array([n for layout in layouts for n in layout], np.int64)
+        self._starts = np.cumsum([0, *map(len, layouts)], dtype=np.int64)
+        self._groups = np.asarray(groups, np.int64)
+        self.addresses = np.zeros((count, len(self._columns)), np.int64)
+        ids = np.zeros_like(self.addresses)
+        for column, tensors in enumerate(self._columns):
+            if column != GRAD:
+                ids[:, column] = list(map(id, tensors))
+                self.addresses[:, column] = [t.data_ptr() for t in tensors]
+        self.values = np.zeros((count, max(1, self._counters)))
+        self.rows = np.zeros(count, np.int64)
+        self.status = np.zeros(count, np.int64)
+        self.complete = False  # whether every tensor takes part
+        self.common = False  # whether, besides, all have the same counters
+        # A real view of a conjugated complex tensor has a lazy minus sign that no address shows.
+        # Its stride is 2, so only a single element can pass for contiguous.
+        self._single = [t for t, p in enumerate(params) if p.numel() == 1]
+        self.job = Job()
+        self.job[job.TENSORS], self.job[job.COLUMNS] = self.addresses.shape
+        self.job[job.COUNTERS] = self._counters
+        for word, array in (
+            (job.IDS, ids),
+            (job.DICTS, np.array(list(map(id, states)), np.int64)),
+            (job.NAMES, np.array([0, 0, *map(id, self._names)], np.int64)),
+            (job.LAYOUTS, self._layouts),
+            (job.STARTS, self._starts),
+            (job.GROUPS, self._groups),
+            (job.HINTS, np.zeros_like(ids)),
+            (job.ADDRESSES, self.addresses),
+            (job.VALUES, self.values),
+            (job.STATUS, self.status),
+            (job.ROWS, self.rows),
+        ):
+            self.job.point(word, array)
+
+    def probe(self, grads: list[Any]) -> int:
+        """Look at every tensor, with this step's gradients; return the worst status found."""
+        if compiled.exporter():
+            worst = compiled.probe(self.job.address, compiled.functions(), id(grads), id(None))
+        else:
+            worst = self._probe_in_python(grads)
+        for t in self._single:
+            if grads[t] is not None and self.status[t] == READY and grads[t].is_neg():
+                self.status[t] = worst = max(STAGE, worst)
+                self.rows[t] = -1
+        self.complete = worst == READY
+        self.common = self.complete and self.job[job.COMMON] != 0
+        return int(worst)
+
+    def _probe_in_python(self, grads: list[Any]) -> int:
+        columns = [*self._columns[:GRAD], grads, *self._columns[GRAD + 1 :]]
+        for t, tensors in enumerate(zip(*columns, strict=True)):
+            self.status[t] = self._status(t, tensors)
+            self.rows[t] = self._groups[t] if self.status[t] == READY else -1
+        found = np.unique(self.values[self.rows >= 0], axis=0)
+        self.job[job.COMMON] = len(found) <= 1
+        return int(self.status.max(initial=READY))
+
+    def _status(self, t: int, tensors: Sequence[Any]) -> int:
+        if tensors[GRAD] is None:
+            return ABSENT
+        now = map(self._states[t].get, self._names)
+        if any(a is not b for a, b in zip(now, tensors[GRAD + 1 :], strict=True)):
+            return MOVED
+        layout = tuple(self._layouts[self._starts[t] : self._starts[t + 1]])
+        for column, tensor in enumerate(tensors):
+            counter = column - (len(tensors) - self._counters)
+            if not _fits(tensor, () if counter >= 0 else layout):
+                return STAGE if column == GRAD else MOVED
+            if column != GRAD and tensor.data_ptr() != self.addresses[t, column]:
+                return MOVED
+            self.addresses[t, column] = tensor.data_ptr()
+            if counter >= 0:
+                self.values[t, counter] = tensor.item()
+        return READY
+
+
+def _fits(tensor: Tensor, layout: tuple[int, ...]) -> bool:
+    if tensor.layout != torch.strided or tensor.dtype != torch.float32 or not tensor.is_cpu:
+        return False
+    ndim = len(layout) // 2
+    if tensor.shape != layout[:ndim]:
+        return False
+    walked = zip(tensor.shape, tensor.stride(), layout[ndim:], strict=True)
+    if any(size != 1 and stride != expected for size, stride, expected in walked):
+        return False
+    return tensor.data_ptr() != 0 or tensor.numel() == 0
