@@ -6,7 +6,6 @@ import operator
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -77,7 +76,7 @@ class Plan:
             table.run(self._scalars)
         for member in self._others:
             if member.param.grad is not None:
-                differentiable = bool(self._groups[member.group].get("differentiable"))
+                differentiable = bool(self._groups[member.group].get(_BY_AUTOGRAD))
                 with torch.set_grad_enabled(differentiable):
                     self._update_by_reference(member, member.param.grad, differentiable)
         return True
@@ -92,17 +91,23 @@ class Plan:
         )
 
     def _objects(self) -> list[object]:
-        """Everything whose replacement voids the plan; compared by identity."""
-        return [
-            *chain.from_iterable(group["params"] for group in self._groups),
-            *self._state.values(),
-            *chain.from_iterable(m.state.values() for m in self._others),
-        ]
+        """Everything whose replacement voids the plan; compared by identity.
+
+        What a table works on is not in here: it compares its states itself.
+        """
+        objects: list[object] = []
+        for group in self._groups:
+            objects += group["params"]
+        objects += self._state.values()
+        for member in self._others:
+            objects += member.state.values()
+        return objects
 
     def _switches(self) -> list[object]:
         """What groups say that changes who does what; compared by value."""
+        select = self._family.select
         return [
-            (self._family.select(group), len(group["params"]), *map(group.get, _FLAGS))
+            (select(group), len(group["params"]), group.get(_BY_AUTOGRAD), group.get(_CAPTURABLE))
             for group in self._groups
         ]
 
@@ -163,7 +168,7 @@ class Plan:
         )
 
 
-_FLAGS = ("differentiable", "capturable")
+_BY_AUTOGRAD, _CAPTURABLE = "differentiable", "capturable"
 
 
 def _select_for_kernels(
@@ -191,11 +196,11 @@ def _select_for_kernels(
 
 
 def _refusal(param: Tensor, group: Group, backend: BackendName) -> str | None:
-    if group.get("capturable"):
+    if group.get(_CAPTURABLE):
         _refuse_capturable(param)
     if backend == "reference":
         return "for the reference"
-    if group.get("differentiable"):
+    if group.get(_BY_AUTOGRAD):
         return "in a group with differentiable=True"
     if not param.is_cpu:
         return f"on {param.device}"

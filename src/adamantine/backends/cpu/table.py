@@ -96,7 +96,7 @@ class Table:
         packing = struct.Struct(f"{len(rule.scalars)}d")
         self._pack, self._row_bytes = packing.pack_into, packing.size
         self._in_order = itemgetter(*rule.scalars)
-        self._make_rows(1)
+        self._make_rows(len(self._groups))
         self._grads: list[Any] = []
 
     def refresh(self, grads: list[Any]) -> bool:
@@ -154,21 +154,25 @@ class Table:
         sheet = self._sheet
         if sheet.common:
             counters = sheet.values[0].tolist()
-            keys = [[group, *counters] for group in range(len(self._groups))]
-        else:
-            active = np.flatnonzero(sheet.rows >= 0)
-            found = np.column_stack([sheet.rows[active], sheet.values[active]])
-            unique, inverse = np.unique(found, axis=0, return_inverse=True)
-            keys = unique.tolist()
-            sheet.rows[active] = inverse
-        if len(self._next) < len(keys):
-            self._make_rows(len(keys))
-        for row, (group, count, *others) in enumerate(keys):
-            step = count + 1
-            scalars = scalars_of(self._groups[int(group)], step, *others)
-            self._pack(self._buffer, row * self._row_bytes, *self._in_order(scalars))
-            for column, name in enumerate(self._counters):
-                self._next[row, column] = scalars.get(name, step)
+            for row, group in enumerate(self._groups):
+                self._set_row(row, scalars_of, group, counters)
+            return
+        active = np.flatnonzero(sheet.rows >= 0)
+        found = np.column_stack([sheet.rows[active], sheet.values[active]])
+        unique, sheet.rows[active] = np.unique(found, axis=0, return_inverse=True)
+        if len(self._next) < len(unique):
+            self._make_rows(len(unique))
+        for row, (index, *counters) in enumerate(unique.tolist()):
+            self._set_row(row, scalars_of, self._groups[int(index)], counters)
+
+    def _set_row(
+        self, row: int, scalars_of: ScalarsOf, group: int, counters: Sequence[float]
+    ) -> None:
+        step = counters[0] + 1
+        scalars = scalars_of(group, step, *counters[1:])
+        self._pack(self._buffer, row * self._row_bytes, *self._in_order(scalars))
+        for column, name in enumerate(self._counters):
+            self._next[row, column] = scalars.get(name, step)
 
     def _make_rows(self, count: int) -> None:
         constants = np.empty((count, len(self._rule.scalars)))
