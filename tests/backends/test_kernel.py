@@ -11,6 +11,7 @@ from pathlib import Path
 from types import FunctionType
 
 import pytest
+import torch
 from numba import cfunc
 
 from adamantine.backends.cpu import kernel
@@ -20,9 +21,10 @@ from cases import RULES
 every_rule = pytest.mark.parametrize("rule", [r for r, _ in RULES], ids=lambda rule: rule.name)
 
 
-def compiled(rule: Rule) -> tuple[str, str]:
+def compiled(rule: Rule, dtype: torch.dtype = torch.float32) -> tuple[str, str]:
     """LLVM's code and the machine's; compiled here, as code from the disk cache has neither."""
-    fresh = cfunc(kernel.SIGNATURE, **kernel.OPTIONS)(kernel.specialised(rule, rule.name))
+    function = kernel.specialised(rule, dtype, rule.name)
+    fresh = cfunc(kernel.SIGNATURE, **kernel.OPTIONS)(function)
     return fresh.inspect_llvm(), fresh._library.get_asm_str()
 
 
@@ -35,6 +37,17 @@ def test_the_loop_is_vectorised(rule: Rule) -> None:
     for operation in set(re.findall(r"= (f\w+) contract float", llvm)):
         assert re.search(rf"= {operation} contract <\d+ x float>", llvm), operation
     assert re.search(r"[xyz]mm\d|\bv\d+\.4s|\bz\d+\.s", assembly)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16], ids=str)
+def test_other_dtypes_are_vectorised_too(dtype: torch.dtype) -> None:
+    llvm, _ = compiled(adam.ADAM, dtype)
+    kept = {torch.float64: "double", torch.bfloat16: "i16", torch.float16: "half"}[dtype]
+    computed = "double" if dtype == torch.float64 else "float"
+    assert re.search(rf"load <\d+ x {kept}>", llvm)
+    assert re.search(rf"store <\d+ x {kept}>", llvm)
+    for operation in set(re.findall(rf"= (f\w+) contract {computed}", llvm)):
+        assert re.search(rf"= {operation} contract <\d+ x {computed}>", llvm), operation
 
 
 @every_rule

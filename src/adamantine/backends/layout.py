@@ -64,12 +64,12 @@ def is_dense(tensor: Tensor) -> bool:
 
 
 def overlapping(tensors: Sequence[Sequence[Tensor]]) -> set[int]:
-    """Which of several sets of dense float32 tensors share memory with one before (or within) them.
+    """Which of several sets of dense tensors share memory with one before (or within) them.
 
     The kernels write all sets at once, so these have to be updated one after the other.
     """
     spans = sorted(
-        (t.data_ptr(), t.data_ptr() + 4 * t.numel(), owner)
+        (t.data_ptr(), t.data_ptr() + t.nbytes, owner)
         for owner, owned in enumerate(tensors)
         for t in owned
         if t.numel() > 0

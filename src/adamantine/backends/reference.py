@@ -31,6 +31,9 @@ _OPERATIONS = {
 }
 
 
+_HALF = (torch.float16, torch.bfloat16)
+
+
 @cache
 def _bound(rule: Rule) -> Any:
     return bind(rule.update, _OPERATIONS)
@@ -54,6 +57,8 @@ def update(
     if param.is_complex():
         tensors = [torch.view_as_real(t) for t in tensors]
     param, _, *states = tensors
+    # As the kernels do: sixteen bits are what is kept, not what is computed with.
+    tensors = [t.float() if t.dtype in _HALF else t for t in tensors]
     if differentiable:
         # Autograd may keep an input for its backward pass; the writes below must not touch it.
         tensors = [t.clone() for t in tensors]

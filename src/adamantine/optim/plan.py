@@ -129,11 +129,11 @@ class Plan:
             return []
         from adamantine.backends.cpu.table import Table
 
-        by_rule: dict[Rule, list[Member]] = {}
+        alike: dict[tuple[Rule, torch.dtype], list[Member]] = {}
         for member in members:
-            by_rule.setdefault(member.rule, []).append(member)
+            alike.setdefault((member.rule, member.param.dtype), []).append(member)
         tables = []
-        for rule, same in by_rule.items():
+        for (rule, _), same in alike.items():
             params = [m.param for m in same]
             table = Table(
                 rule,
@@ -180,7 +180,7 @@ def _select_for_kernels(
         for reason in refusals:
             if reason is not None:
                 raise BackendError(
-                    f"backend='cpu' takes dense float32 tensors in main memory, and a parameter is "
+                    f"backend='cpu' takes dense real tensors in main memory, and a parameter is "
                     f"{reason}; use backend='auto'"
                 )
     takers = [i for i, reason in enumerate(refusals) if reason is None]

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 (
     TENSORS,  # T
     COLUMNS,  # C
+    ELEMENT,  # DLPack's code of the dtype of all but the counters
     COUNTERS,  # how many of the columns are counters: 0-dimensional tensors such as `step`
     IDS,  # (T, C) int64: the tensor objects
     DICTS,  # (T,) int64: the dictionaries that hold a tensor's states and counters
@@ -33,7 +34,7 @@ from numpy.typing import NDArray
     CONSTANTS,  # (rows, scalars) float64: a row for each group and set of counters
     NEXT,  # (rows, counters) float64: what the counters become
     WORDS,
-) = range(20)
+) = range(21)
 
 
 class Job:

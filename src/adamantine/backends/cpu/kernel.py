@@ -15,10 +15,11 @@ from pathlib import Path
 from types import CodeType, FunctionType
 from typing import Any, Protocol, cast
 
-import numpy as np
+import torch
 from numba import carray, cfunc, njit, types
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
+from adamantine.backends.cpu.elements import ELEMENTS
 from adamantine.backends.cpu.job import ADDRESSES, BOUNDS, CHUNKS, COLUMNS, CONSTANTS, ROWS, WORDS
 from adamantine.backends.cpu.memory import arrays_at, float64_pointer, int64_pointer, load, store
 from adamantine.rules import Rule, bind
@@ -38,6 +39,8 @@ SIGNATURE = types.void(types.int64, types.int64)
 UPDATE: Any = None
 ARRAYS: int = 0
 SCALARS: int = 0
+SAMPLE: Any = None
+COMPUTE: Any = None
 
 
 def _run_piece(job, piece):
@@ -51,8 +54,8 @@ def _run_piece(job, piece):
             continue
         constants = carray(float64_pointer(words[CONSTANTS] + 8 * SCALARS * row), SCALARS)
         pointers = carray(int64_pointer(words[ADDRESSES] + 8 * words[COLUMNS] * tensor), ARRAYS)
-        own = to_fixed_tuple(constants.astype(np.float32), SCALARS)
-        arrays = arrays_at(to_fixed_tuple(pointers, ARRAYS), offset, length)
+        own = to_fixed_tuple(constants.astype(COMPUTE), SCALARS)
+        arrays = arrays_at(to_fixed_tuple(pointers, ARRAYS), SAMPLE, offset, length)
         written = (arrays[0],) + arrays[2:]
         for i in range(length):
             store(written, i, UPDATE(*(load(arrays, i) + own)))
@@ -81,25 +84,30 @@ def _operations() -> dict[str, Any]:
 
 
 @cache
-def compiled(rule: Rule) -> Kernel:
-    """The kernel of `rule`: from the disk cache, or compiled (about a second) and cached there.
+def compiled(rule: Rule, dtype: torch.dtype) -> Kernel:
+    """The kernel of `rule` for tensors of `dtype`.
+
+    From the disk cache, or compiled (about a second) and cached there.
 
     It is a C function of `SIGNATURE` at the object's ``address``, for :mod:`.pool` to call.
 
     Numba files a cached function under its name and checks the age of its source file only. The
     digest in the name covers the rest: the rule, all it calls, and the other files of this folder.
     """
-    function = specialised(rule, f"{rule.name}_{_digest(rule)}")
+    name = f"{rule.name}_{str(dtype).removeprefix('torch.')}_{_digest(rule)}"
+    function = specialised(rule, dtype, name)
     return cast(Kernel, cfunc(SIGNATURE, cache=True, **OPTIONS)(function))
 
 
-def specialised(rule: Rule, name: str) -> FunctionType:
+def specialised(rule: Rule, dtype: torch.dtype, name: str) -> FunctionType:
     """The loop with `rule` in its middle, under a name of its own; not compiled yet."""
     scope = {
         **globals(),
         "UPDATE": bind(rule.update, _operations(), _compile),
         "ARRAYS": 2 + len(rule.states),
         "SCALARS": len(rule.scalars),
+        "SAMPLE": ELEMENTS[dtype].sample,
+        "COMPUTE": ELEMENTS[dtype].compute,
     }
     function = FunctionType(_run_piece.__code__, scope, name)
     function.__qualname__ = name

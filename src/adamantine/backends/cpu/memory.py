@@ -8,6 +8,8 @@ from llvmlite import ir
 from numba import carray, types
 from numba.extending import intrinsic, overload
 
+from adamantine.backends.cpu.elements import read, write
+
 
 def _pointer_to(element):
     @intrinsic
@@ -44,18 +46,30 @@ def prefetch(typingctx, address):
     return types.void(types.int64), codegen
 
 
-def arrays_at(addresses, offset, length):
-    """One float32 array of `length` elements for each address, `offset` elements further on."""
+@intrinsic
+def pointer_like(typingctx, address, sample):
+    """The address as a pointer to values of the type of `sample`."""
+    signature = types.CPointer(sample)(types.int64, sample)
+
+    def codegen(context, builder, signature, arguments):
+        return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
+
+    return signature, codegen
+
+
+def arrays_at(addresses, sample, offset, length):
+    """One array of `length` elements like `sample` for each address, `offset` further on."""
     raise NotImplementedError("only inside compiled code")
 
 
 @overload(arrays_at)
-def _arrays_at(addresses, offset, length):
+def _arrays_at(addresses, sample, offset, length):
     if len(addresses) == 0:
-        return lambda addresses, offset, length: ()
-    return lambda addresses, offset, length: (
-        (carray(float32_pointer(addresses[0] + 4 * offset), length),)
-        + arrays_at(addresses[1:], offset, length)
+        return lambda addresses, sample, offset, length: ()
+    size = sample.bitwidth // 8
+    return lambda addresses, sample, offset, length: (
+        (carray(pointer_like(addresses[0] + size * offset, sample), length),)
+        + arrays_at(addresses[1:], sample, offset, length)
     )
 
 
@@ -68,7 +82,7 @@ def load(arrays, i):
 def _load(arrays, i):
     if len(arrays) == 0:
         return lambda arrays, i: ()
-    return lambda arrays, i: (arrays[0][i],) + load(arrays[1:], i)
+    return lambda arrays, i: (read(arrays[0], i),) + load(arrays[1:], i)
 
 
 def store(arrays, i, values):
@@ -82,7 +96,7 @@ def _store(arrays, i, values):
         return lambda arrays, i, values: None
 
     def implementation(arrays, i, values):
-        arrays[0][i] = values[0]
+        write(arrays[0], i, values[0])
         store(arrays[1:], i, values[1:])
 
     return implementation

@@ -15,15 +15,18 @@ import sys
 from functools import cache
 
 import numpy as np
+import torch
 from numba import carray, njit
 from torch import Tensor
 
+from adamantine.backends.cpu.elements import ELEMENTS
 from adamantine.backends.cpu.job import (
     ADDRESSES,
     COLUMNS,
     COMMON,
     COUNTERS,
     DICTS,
+    ELEMENT,
     GROUPS,
     HINTS,
     IDS,
@@ -85,7 +88,7 @@ class _ExchangeAPI(ctypes.Structure):
 _DATA, _DEVICE, _TYPE, _SHAPE, _STRIDES, _OFFSET = range(6)
 _DL_WORDS = ctypes.sizeof(_DLTensor) // 8
 _CPU = 1
-_FLOAT32 = (2 << 0) | (32 << 8) | (1 << 16)
+_FLOAT32 = ELEMENTS[torch.float32].dlpack
 _AHEAD = 3  # tensors; a probe is waiting for memory, mostly
 
 # C functions that the probe calls.
@@ -178,10 +181,11 @@ def probe(job, calls, grads, none):
                     found = MOVED
                     break
             ndim = 0 if counter >= 0 else (starts[t + 1] - starts[t]) // 2
+            element = _FLOAT32 if counter >= 0 else words[ELEMENT]
             fits = False
             if call2(calls[EXPORT], ids[t, column], out) != 0:
                 call0(calls[CLEAR_ERROR])
-            elif exported[_DEVICE] == _CPU and exported[_TYPE] >> 32 == _FLOAT32:
+            elif exported[_DEVICE] == _CPU and exported[_TYPE] >> 32 == element:
                 fits = _has_layout(exported, layouts, starts[t], ndim)
             address = exported[_DATA] + exported[_OFFSET]
             hints[t, column] = exported[_SHAPE]

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from adamantine.backends.cpu import job
 from adamantine.backends.cpu import probe as compiled
+from adamantine.backends.cpu.elements import ELEMENTS
 from adamantine.backends.cpu.job import Job
 from adamantine.backends.cpu.probe import ABSENT, GRAD, MOVED, READY, STAGE
 
@@ -24,7 +25,7 @@ class Sheet:
     Parameters
     ----------
     params
-        T parameters.
+        T parameters of one dtype.
     states
         The dictionary that holds each one's states and counters.
     names, counters
@@ -72,6 +73,8 @@ class Sheet:
         self.job = Job()
         self.job[job.TENSORS], self.job[job.COLUMNS] = self.addresses.shape
         self.job[job.COUNTERS] = self._counters
+        self._dtype = params[0].dtype
+        self.job[job.ELEMENT] = ELEMENTS[self._dtype].dlpack
         for word, array in (
             (job.IDS, ids),
             (job.DICTS, np.array(list(map(id, states)), np.int64)),
@@ -119,18 +122,20 @@ class Sheet:
         layout = tuple(self._layouts[self._starts[t] : self._starts[t + 1]])
         for column, tensor in enumerate(tensors):
             counter = column - (len(tensors) - self._counters)
-            if not _fits(tensor, () if counter >= 0 else layout):
+            is_counter = counter >= 0
+            dtype = torch.float32 if is_counter else self._dtype
+            if not _fits(tensor, () if is_counter else layout, dtype):
                 return STAGE if column == GRAD else MOVED
             if column != GRAD and tensor.data_ptr() != self.addresses[t, column]:
                 return MOVED
             self.addresses[t, column] = tensor.data_ptr()
-            if counter >= 0:
+            if is_counter:
                 self.values[t, counter] = tensor.item()
         return READY
 
 
-def _fits(tensor: Tensor, layout: tuple[int, ...]) -> bool:
-    if tensor.layout != torch.strided or tensor.dtype != torch.float32 or not tensor.is_cpu:
+def _fits(tensor: Tensor, layout: tuple[int, ...], dtype: torch.dtype) -> bool:
+    if tensor.layout != torch.strided or tensor.dtype != dtype or not tensor.is_cpu:
         return False
     ndim = len(layout) // 2
     if tensor.shape != layout[:ndim]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from adamantine.backends.cpu import pool
+from adamantine.backends.cpu.elements import supported
 from adamantine.backends.cpu.job import BOUNDS, CHUNKS, CONSTANTS, NEXT
 from adamantine.backends.cpu.kernel import compiled
 from adamantine.backends.cpu.probe import STAGE, advance_counters
@@ -39,7 +40,7 @@ def refusal(param: Tensor) -> str | None:
         return f"a {type(param).__name__}, which has no memory of its own"
     if not param.is_cpu or param.layout != torch.strided:
         return f"a {param.layout} tensor on {param.device}"
-    if param.dtype != torch.float32:
+    if param.dtype not in supported():
         return f"of dtype {param.dtype}"
     if param.is_neg():
         return "a view with a lazy minus sign"
@@ -56,8 +57,9 @@ class Table:
     rule
         The update they all get.
     params, states
-        ``T`` parameters that :func:`refusal` lets pass, and the dictionary that holds each one's
-        states, of the same shape and strides. No two share memory (see :func:`overlapping`).
+        ``T`` parameters of one dtype that :func:`refusal` lets pass, and the dictionary that holds
+        each one's states, of the same dtype, shape and strides. No two share memory (see
+        :func:`overlapping`).
     counters
         What the rule's family counts in those dictionaries, in float32 tensors without dimensions;
         empty where it counts nothing: then `fresh` says which parameters have their first step
@@ -85,7 +87,7 @@ class Table:
         if not counters:
             self._sheet.values[:, 0] = np.where(fresh, 0.0, 1.0)
         self._job = self._sheet.job
-        self._kernel = compiled(rule)
+        self._kernel = compiled(rule, params[0].dtype)
         chunks = _cut([p.numel() for p in params])
         self._elements = np.cumsum(np.append(0, chunks[:, 2]))
         self._job.point(CHUNKS, chunks)
