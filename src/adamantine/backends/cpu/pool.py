@@ -147,7 +147,8 @@ class _Pool:
 
     def close(self) -> None:
         """Send all helpers home, so that nobody reads the desk after it is gone."""
-        with self.busy:
+        # Ctrl-C at an unlucky moment may have left it locked; the process must end all the same.
+        if self.busy.acquire(timeout=5):
             self._memory[(self.desk - self._memory.ctypes.data + CLOSING) // 8] = 1
             _wake(self.desk, self.calls, len(self._helpers))
             for helper in self._helpers:
@@ -155,6 +156,7 @@ class _Pool:
 
 
 _pool: _Pool | None = None
+_founding = Lock()
 
 
 @cache
@@ -172,9 +174,9 @@ def wake(threads: int) -> None:
     calls = _calls()
     if threads == 1 or calls is None:
         return
-    if _pool is None:
-        _pool = _Pool(calls)
-    _pool.hire(threads - 1)
+    with _founding:
+        _pool = _pool or _Pool(calls)
+        _pool.hire(threads - 1)
     _wake(_pool.desk, calls, threads - 1)
 
 
@@ -202,8 +204,8 @@ def _close() -> None:
 
 def _forget() -> None:
     """After a fork: the child has no helpers, and perhaps a lock that nobody will release."""
-    global _pool
-    _pool = None
+    global _pool, _founding
+    _pool, _founding = None, Lock()
 
 
 if hasattr(os, "register_at_fork"):
