@@ -36,6 +36,14 @@ def settings_of(case: Case) -> dict[str, Any]:
     return group
 
 
+def scalars_of(family: Family, settings: dict[str, Any], steps: int) -> dict[str, Any]:
+    """The scalars of step number `steps`, other counters having followed from the start."""
+    scalars = dict(family.initial(settings))
+    for step in range(1, steps + 1):
+        scalars = family.scalars(settings, step, *(scalars[c] for c in family.counters[1:]))
+    return scalars
+
+
 def functions_of(function: FunctionType) -> list[FunctionType]:
     """`function` and all rule functions that it calls."""
     called = [function.__globals__.get(name) for name in function.__code__.co_names]
@@ -62,7 +70,8 @@ def test_arguments_are_param_grad_states_scalars(rule: Rule) -> None:
 @every_row
 def test_host_scalars_cover_the_rule(case: Case) -> None:
     settings = settings_of(case)
-    scalars = case.ours.family.scalars(settings, 1)
+    scalars = scalars_of(case.ours.family, settings, 1)
+    assert set(case.ours.family.counters[1:]) <= set(scalars)
     assert set(case.ours.family.select(settings).scalars) <= set(scalars)
     assert all(isinstance(value, float | int) for value in scalars.values())
 
@@ -77,6 +86,10 @@ def test_every_range_refuses_what_is_outside(family: Family) -> None:
         if hyperparameter.below is not None:
             with pytest.raises(ValueError, match="expected >= 0 and < 1"):
                 hyperparameter.check(hyperparameter.below)
+        if hyperparameter.maximum is not None:
+            hyperparameter.check(hyperparameter.maximum)
+            with pytest.raises(ValueError, match="expected >= 0 and <= 1"):
+                hyperparameter.check(hyperparameter.maximum + 1e-9)
 
 
 def test_tuples_are_checked_by_element() -> None:
@@ -89,7 +102,7 @@ def test_tuples_are_checked_by_element() -> None:
 def test_float_by_float_equals_the_reference_backend(case: Case) -> None:
     """The third oracle beside torch and the tensors: plain Python numbers, one at a time."""
     settings = settings_of(case)
-    rule, scalars = case.ours.family.select(settings), case.ours.family.scalars(settings, 3)
+    rule, scalars = case.ours.family.select(settings), scalars_of(case.ours.family, settings, 3)
     generator = torch.Generator().manual_seed(0)
     columns = [
         torch.rand(20, generator=generator, dtype=torch.float64) + 0.1
@@ -147,7 +160,7 @@ def test_binding_reaches_functions_that_are_called() -> None:
     arguments = (1.0, 1.0, 0.0, 0.0, *(scalars[n] for n in adam.ADAM.scalars))
     assert bound(*arguments) == adam.adam(*arguments)
     assert seen == [pytest.approx(0.001)]
-    assert adam.descend.__globals__["sqrt"] is ops.sqrt  # the original is as it was
+    assert adam.adaptive.__globals__["sqrt"] is ops.sqrt  # the original is as it was
 
 
 @given(st.floats(width=32), st.floats(width=32))

@@ -54,7 +54,7 @@ class Plan:
         self._owner = owner
         self._waiting: list[Tensor] = []
         members = list(self._members())
-        in_kernels = _select_for_kernels(members, groups, backend)
+        in_kernels = _select_for_kernels(members, groups, backend, family)
         self._tables = self._make_tables(
             [m for m, yes in zip(members, in_kernels, strict=True) if yes]
         )
@@ -119,9 +119,9 @@ class Plan:
                     self._waiting.append(param)  # torch creates states with the first gradient
                     continue
                 # Plain SGD keeps none: an empty entry would show in the state_dict.
-                keeps = rule.states or self._family.counts_steps
+                keeps = rule.states or self._family.counters
                 state = self._state[param] if keeps else {}
-                fresh = prepare_state(self._family, rule, param, state)
+                fresh = prepare_state(self._family, rule, param, state, group)
                 yield Member(index, rule, param, state, fresh)
 
     def _make_tables(self, members: list[Member]) -> list[tuple[Table, list[Tensor]]]:
@@ -139,7 +139,7 @@ class Plan:
                 rule,
                 params,
                 [m.state for m in same],
-                ("step",) if self._family.counts_steps else (),
+                self._family.counters,
                 [m.fresh for m in same],
                 [m.group for m in same],
                 self._owner,
@@ -147,35 +147,43 @@ class Plan:
             tables.append((table, params))
         return tables
 
-    def _scalars(self, group: int, step: float) -> Mapping[str, Any]:
-        return self._family.scalars(_as_numbers(self._groups[group]), step)
+    def _scalars(self, group: int, *counters: float) -> Mapping[str, Any]:
+        return self._family.scalars(_as_numbers(self._groups[group]), *counters)
 
     def _update_by_reference(self, member: Member, grad: Tensor, differentiable: bool) -> None:
-        group = self._groups[member.group]
-        if self._family.counts_steps:
-            member.state["step"] += 1
-            step = float(member.state["step"])
+        group, state = self._groups[member.group], member.state
+        others = self._family.counters[1:]
+        if self._family.counters:
+            state["step"] += 1
+            step = float(state["step"])
         else:
             step = 1.0 if member.fresh else 2.0
             member.fresh = False
+        scalars = self._family.scalars(
+            group if differentiable else _as_numbers(group),
+            step,
+            *(state[name].double() if differentiable else float(state[name]) for name in others),
+        )
         reference.update(
             member.rule,
             member.param,
             grad,
-            [member.state[name] for name in member.rule.states],
-            self._family.scalars(group if differentiable else _as_numbers(group), step),
+            [state[name] for name in member.rule.states],
+            scalars,
             differentiable=differentiable,
         )
+        for name in others:
+            state[name].fill_(scalars[name])
 
 
 _BY_AUTOGRAD, _CAPTURABLE = "differentiable", "capturable"
 
 
 def _select_for_kernels(
-    members: list[Member], groups: list[Group], backend: BackendName
+    members: list[Member], groups: list[Group], backend: BackendName, family: Family
 ) -> list[bool]:
     """Which members the compiled kernels take; `members` in the order they are updated."""
-    refusals = [_refusal(m.param, groups[m.group], backend) for m in members]
+    refusals = [_refusal(m.param, groups[m.group], backend, family) for m in members]
     if backend == "cpu":
         for reason in refusals:
             if reason is not None:
@@ -195,9 +203,9 @@ def _select_for_kernels(
     return [reason is None and i not in one_by_one for i, reason in enumerate(refusals)]
 
 
-def _refusal(param: Tensor, group: Group, backend: BackendName) -> str | None:
+def _refusal(param: Tensor, group: Group, backend: BackendName, family: Family) -> str | None:
     if group.get(_CAPTURABLE):
-        _refuse_capturable(param)
+        _refuse_capturable(param, family)
     if backend == "reference":
         return "for the reference"
     if group.get(_BY_AUTOGRAD):
@@ -209,11 +217,12 @@ def _refusal(param: Tensor, group: Group, backend: BackendName) -> str | None:
     return refusal(param)
 
 
-def _refuse_capturable(param: Tensor) -> None:
+def _refuse_capturable(param: Tensor, family: Family) -> None:
     if param.is_cpu:
         # The type and words of torch.optim on the CPU.
+        named = ["params", *(f"{name}s" for name in family.counters[1:])]
         raise AssertionError(
-            "If capturable=True, params and state_steps must be on supported devices: "
+            f"If capturable=True, {', '.join(named)} and state_steps must be on supported devices: "
             "['cuda', 'xpu', 'hpu', 'privateuseone', 'xla']."
         )
     raise BackendError(

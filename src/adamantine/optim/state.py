@@ -9,11 +9,15 @@ from torch import Tensor
 
 from adamantine.backends.layout import check_memory
 from adamantine.errors import StateError
-from adamantine.rules import Family, Rule
+from adamantine.rules import Family, Rule, Settings
 
 
-def prepare_state(family: Family, rule: Rule, param: Tensor, state: dict[str, Any]) -> bool:
+def prepare_state(
+    family: Family, rule: Rule, param: Tensor, state: dict[str, Any], settings: Settings
+) -> bool:
     """Fill in what `rule` needs in `state`, and bring the rest into the parameter's layout.
+
+    `settings` are the group's.
 
     Returns
     -------
@@ -29,14 +33,18 @@ def prepare_state(family: Family, rule: Rule, param: Tensor, state: dict[str, An
     """
     check_memory("a parameter", param)
     fresh = any(state.get(name) is None for name in rule.states)
-    if family.counts_steps:
-        state["step"] = _step(state.get("step", 0.0))
+    initial = family.initial(settings)
+    for name in family.counters:
+        state[name] = _counter(state.get(name, initial.get(name, 0.0)))
     for name in rule.states:
         value = state.get(name)
         if value is None:
             state[name] = torch.zeros_like(
                 param, memory_format=torch.preserve_format, requires_grad=False
             )
+            if start := initial.get(name):
+                # The rules see a complex number as two real ones.
+                state[name].fill_(complex(start, start) if param.is_complex() else start)
         else:
             _check(name, value, param)
             check_memory(f"the state {name!r}", value)
@@ -46,8 +54,8 @@ def prepare_state(family: Family, rule: Rule, param: Tensor, state: dict[str, An
     return fresh
 
 
-def _step(value: Any) -> Tensor:
-    """A step count as torch keeps it: a float32 tensor of no dimensions, on the CPU."""
+def _counter(value: Any) -> Tensor:
+    """A counter as torch keeps it: a float32 tensor of no dimensions, on the CPU."""
     if (
         isinstance(value, Tensor)
         and value.dtype == torch.float32

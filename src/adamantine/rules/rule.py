@@ -57,19 +57,25 @@ class Family:
     select
         The rule a group's settings ask for (AMSGrad keeps one state more than Adam).
     scalars
-        ``(settings, step)`` to every scalar of the family's rules by name, computed on the host
-        in float64; ``step`` counts from 1. Works on tensors too, for differentiable steps.
-    counts_steps
-        Whether torch keeps a ``step`` in the state. Where it does not, ``scalars`` is given 1 in
-        the step that creates the state and 2 in all later ones.
+        ``(settings, step, *others)`` to every scalar of the family's rules by name, computed on the
+        host in float64; ``step`` is the number of the coming step, from 1, and `others` are the
+        other counters before it. Works on tensors too, for differentiable steps.
+    counters
+        Numbers that torch keeps beside a parameter's states, as 0-dimensional float32 tensors:
+        ``step``, which the backends advance, and after it those whose new value ``scalars`` returns
+        under their name. Where torch keeps none, ``scalars`` is given 1 for the step that creates
+        the state and 2 for all later ones.
+    initial
+        What the states and counters start from, by name, where that is not zero.
     """
 
     name: str
     paper: str
     hyperparameters: tuple[Hyperparameter, ...]
     select: Callable[[Settings], Rule]
-    scalars: Callable[[Settings, float], dict[str, Any]]
-    counts_steps: bool = True
+    scalars: Callable[..., dict[str, Any]]
+    counters: tuple[str, ...] = ("step",)
+    initial: Callable[[Settings], Mapping[str, float]] = lambda _: {}
 
 
 def bind(

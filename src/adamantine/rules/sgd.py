@@ -55,5 +55,5 @@ FAMILY = Family(
     hyperparameters=(LEARNING_RATE, MOMENTUM, WEIGHT_DECAY),
     select=lambda settings: MOMENTUM_SGD if settings["momentum"] != 0 else SGD,
     scalars=scalars,
-    counts_steps=False,
+    counters=(),
 )
