@@ -21,15 +21,23 @@ class Case:
     theirs: type[torch.optim.Optimizer]
     settings: dict[str, Any] = field(default_factory=dict)
     rosenbrock_lr: float = 1e-3
+    parabola_lr: float = 1e-2
+    float64_rtol: float = 1e-12
 
     def __str__(self) -> str:
         return self.name
 
 
-def _rows(name: str, lr: float, **variants: dict[str, Any]) -> list[Case]:
+def _rows(
+    name: str,
+    lr: float,
+    parabola_lr: float = 1e-2,
+    float64_rtol: float = 1e-12,
+    **variants: dict[str, Any],
+) -> list[Case]:
     ours, theirs = getattr(adamantine, name), getattr(torch.optim, name)
     return [
-        Case(f"{name}-{variant}", ours, theirs, settings, lr)
+        Case(f"{name}-{variant}", ours, theirs, settings, lr, parabola_lr, float64_rtol)
         for variant, settings in variants.items()
     ]
 
@@ -82,6 +90,44 @@ CASES = [
         l2={"weight_decay": 0.1},
         maximize={"maximize": True, "betas": (0.8, 0.9)},
     ),
+    *_rows(
+        "Adagrad",
+        0.5,
+        0.5,
+        default={},
+        l2={"weight_decay": 0.1},
+        lr_decay={"lr_decay": 1e-3},
+        start={"initial_accumulator_value": 0.5, "eps": 1e-4},
+        maximize={"maximize": True},
+    ),
+    *_rows(
+        "Adadelta",
+        1.0,
+        1.0,
+        default={},
+        l2={"weight_decay": 0.1},
+        rho={"rho": 0.95, "lr": 0.5},
+        maximize={"maximize": True},
+    ),
+    *_rows(
+        "RAdam",
+        6e-3,  # more, and the plain momentum of its first steps is thrown out of the valley
+        default={},
+        l2={"weight_decay": 0.1},
+        decoupled={"weight_decay": 0.1, "decoupled_weight_decay": True},
+        never={"betas": (0.9, 0.6)},  # its average is too short to ever divide by
+        maximize={"maximize": True, "betas": (0.8, 0.9)},
+    ),
+    *_rows(
+        "NAdam",
+        2e-2,
+        float64_rtol=1e-7,  # torch keeps the product of the momenta in float32, always
+        default={},
+        l2={"weight_decay": 0.1},
+        decoupled={"weight_decay": 0.1, "decoupled_weight_decay": True},
+        schedule={"momentum_decay": 0.5, "betas": (0.95, 0.9)},
+        maximize={"maximize": True},
+    ),
 ]
 
 
@@ -123,6 +169,41 @@ BAD_SETTINGS: dict[str, list[dict[str, Any]]] = {
         {"betas": (1.0, 0.9)},
         {"betas": (0.9, 1.0)},
         {"weight_decay": -1.0},
+        {"lr": torch.tensor([1e-3, 1e-3])},
+    ],
+    "Adagrad": [
+        {"lr": -1.0},
+        {"lr_decay": -0.5},
+        {"weight_decay": -1.0},
+        {"initial_accumulator_value": -0.1},
+        {"eps": -1.0},
+        {"lr": torch.tensor([1e-3, 1e-3])},
+        {"fused": True, "foreach": True},
+        {"fused": True, "differentiable": True},
+    ],
+    "Adadelta": [
+        {"lr": -1.0},
+        {"rho": -0.1},
+        {"rho": 1.1},
+        {"eps": -1.0},
+        {"weight_decay": -1.0},
+        {"lr": torch.tensor([1e-3, 1e-3])},
+    ],
+    "RAdam": [
+        {"lr": -1.0},
+        {"eps": -1.0},
+        {"betas": (1.0, 0.9)},
+        {"betas": (0.9, 1.0)},
+        {"weight_decay": -1.0},
+        {"lr": torch.tensor([1e-3, 1e-3])},
+    ],
+    "NAdam": [
+        {"lr": -1.0},
+        {"eps": -1.0},
+        {"betas": (1.0, 0.9)},
+        {"betas": (0.9, 1.0)},
+        {"weight_decay": -1.0},
+        {"momentum_decay": -0.1},
         {"lr": torch.tensor([1e-3, 1e-3])},
     ],
     "RMSprop": [

@@ -67,6 +67,16 @@ def test_state_dict_has_torchs_keys(case: Case) -> None:
 
 
 @every_case
+@pytest.mark.parametrize("dtype", [torch.float32, torch.complex64], ids=str)
+def test_starts_with_torchs_state(case: Case, dtype: torch.dtype) -> None:
+    """Empty for nearly all; Adagrad has its sums from the start, and so in its first checkpoint."""
+    params = parameters(6, (2, 3), dtype=dtype)
+    ours, theirs = (cls(params, **case.settings) for cls in (case.ours, case.theirs))
+    assert_same_state(ours, theirs)
+    assert list(ours.state) == list(theirs.state)
+
+
+@every_case
 @pytest.mark.parametrize("copier", [copy.deepcopy, lambda o: pickle.loads(pickle.dumps(o))])
 def test_copies_continue_alike(
     case: Case, copier: Callable[[RuleOptimizer], RuleOptimizer]

@@ -5,9 +5,30 @@ from typing import TYPE_CHECKING, Any
 from adamantine.version import __version__
 
 if TYPE_CHECKING:
-    from adamantine.optim import SGD, Adam, Adamax, AdamW, RMSprop
+    from adamantine.optim import (
+        SGD,
+        Adadelta,
+        Adagrad,
+        Adam,
+        Adamax,
+        AdamW,
+        NAdam,
+        RAdam,
+        RMSprop,
+    )
 
-__all__ = ["SGD", "Adam", "AdamW", "Adamax", "RMSprop", "__version__"]
+__all__ = [
+    "SGD",
+    "Adadelta",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Adamax",
+    "NAdam",
+    "RAdam",
+    "RMSprop",
+    "__version__",
+]
 
 
 def __getattr__(name: str) -> Any:

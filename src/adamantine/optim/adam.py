@@ -61,13 +61,31 @@ class Adam(RuleOptimizer):
     HyperparameterError
         A ``ValueError``, for a setting outside its range.
 
+    Good for
+    --------
+    A first run of nearly anything: it needs little tuning, and bears gradients that are noisy or
+    differ in size from layer to layer, as in transformers, embeddings and recurrent networks.
+
+    Not for
+    -------
+    Regularisation: an L2 penalty is divided by the root along with the gradient, least where
+    gradients are small; that is :class:`adamantine.AdamW`'s task. Memory: the state is twice the
+    size of the parameters. Image classifiers with a well tuned schedule often end better with
+    :class:`adamantine.SGD`.
+
+    State
+    -----
+    8 bytes a parameter, 12 with `amsgrad`.
+
     Notes
     -----
-    State per parameter: two float32 numbers (8 bytes), three with `amsgrad`.
+    As in torch, the maximum of `amsgrad` is over the second moment without bias correction.
 
-    Kingma and Ba, "Adam: A Method for Stochastic Optimization", ICLR 2015, Algorithm 1. Reddi, Kale
-    and Kumar, "On the Convergence of Adam and Beyond", ICLR 2018, Algorithm 2 (`amsgrad`; as in
-    torch, the maximum is over the uncorrected second moment).
+    References
+    ----------
+    Kingma and Ba, `Adam: A Method for Stochastic Optimization <https://arxiv.org/abs/1412.6980>`_,
+    ICLR 2015, Algorithm 1. `amsgrad`: Reddi, Kale and Kumar, `On the Convergence of Adam and Beyond
+    <https://arxiv.org/abs/1904.09237>`_, ICLR 2018, Algorithm 2.
 
     Examples
     --------
@@ -118,28 +136,50 @@ class Adam(RuleOptimizer):
 class AdamW(Adam):
     r"""Adam with decoupled weight decay.
 
-    As :class:`Adam`, after :math:`\theta \leftarrow (1 - \gamma\lambda)\,\theta`. The decay does
-    not pass through the moments: this is not Adam with an L2 penalty.
+    With :math:`m_t, v_t` as in :class:`adamantine.Adam`:
+
+    .. math::
+        \theta_t &= (1 - \gamma\lambda)\, \theta_{t-1}
+            - \gamma\, \frac{m_t/(1-\beta_1^t)}{\sqrt{v_t/(1-\beta_2^t)} + \epsilon}
+
+    The decay does not pass through the moments: this is not Adam with an L2 penalty.
 
     Parameters
     ----------
-    params, lr, betas, eps, amsgrad, maximize, foreach, capturable, differentiable, fused, backend
-        As for :class:`Adam`.
     weight_decay
-        :math:`\lambda \ge 0`; a parameter without gradient shrinks by :math:`\gamma\lambda` of
-        itself each step.
+        :math:`\lambda \ge 0`; a parameter whose gradient is zero shrinks by
+        :math:`\gamma\lambda` of itself each step.
+    params, lr, betas, eps, amsgrad, maximize, foreach, capturable, differentiable, fused, backend
+        As for :class:`adamantine.Adam`.
 
     Raises
     ------
     HyperparameterError
         A ``ValueError``, for a setting outside its range.
 
+    Good for
+    --------
+    Transformers, fine-tuning, and whatever else Adam is used for with weight decay: `lr` and
+    `weight_decay` can be tuned one after the other.
+
+    Not for
+    -------
+    Biases, norms and embeddings in one group with the weights: give them a group with
+    ``weight_decay=0``. Memory: the state is twice the size of the parameters.
+
+    State
+    -----
+    8 bytes a parameter, 12 with `amsgrad`.
+
     Notes
     -----
-    State per parameter: two float32 numbers (8 bytes), three with `amsgrad`.
+    The paper multiplies the decay by the schedule's factor alone; torch, and so we, by the whole
+    learning rate.
 
-    Loshchilov and Hutter, "Decoupled Weight Decay Regularization", ICLR 2019, Algorithm 2. The
-    paper multiplies the decay by the schedule factor alone; torch, and so we, by the learning rate.
+    References
+    ----------
+    Loshchilov and Hutter, `Decoupled Weight Decay Regularization
+    <https://arxiv.org/abs/1711.05101>`_, ICLR 2019, Algorithm 2.
     """
 
     def __init__(

@@ -19,42 +19,46 @@ class Adamax(RuleOptimizer):
         u_t &= \max(\beta_2 u_{t-1},\; |g_t| + \epsilon) \\
         \theta_t &= \theta_{t-1} - \frac{\gamma}{1-\beta_1^t}\, \frac{m_t}{u_t}
 
-    Good for sparse or occasionally huge gradients: one outlier shortens the steps that follow
-    without squaring. Where they are merely noisy, :class:`adamantine.Adam` is the safer choice.
-
     Parameters
     ----------
-    params
-        Parameters, ``(name, parameter)`` pairs or group dictionaries, as for torch.
     lr
         Learning rate :math:`\gamma \ge 0`, a float or a tensor of one element.
     betas
         Decay rates :math:`\beta_1, \beta_2 \in [0, 1)` of the average and of the maximum.
     eps
-        :math:`\epsilon \ge 0`, added to the gradient's magnitude; the paper has none.
+        :math:`\epsilon \ge 0`, added to the gradient's magnitude.
     weight_decay
         :math:`\lambda \ge 0`, an L2 penalty added to the gradient.
-    foreach
-        Accepted and without effect: there is one implementation, and it is fused.
-    maximize
-        Climb instead of descend.
-    differentiable
-        Let autograd record the step, through the reference backend.
-    capturable
-        As torch on the CPU, refused with an AssertionError in the first step.
-    backend
-        See :class:`adamantine.Adam`.
+    params, foreach, maximize, differentiable, capturable, backend
+        As for :class:`adamantine.Adam`.
 
     Raises
     ------
     HyperparameterError
         A ``ValueError``, for a setting outside its range.
 
+    Good for
+    --------
+    Gradients that are mostly zero or now and then huge, as embeddings have them: an outlier
+    shortens the steps that follow, but is not squared.
+
+    Not for
+    -------
+    Gradients that are merely noisy: the largest of the last thousand says less about them than
+    their mean square. :class:`adamantine.Adam` is the safer choice there.
+
+    State
+    -----
+    8 bytes a parameter.
+
     Notes
     -----
-    State per parameter: two float32 numbers (8 bytes).
+    The paper has no :math:`\epsilon`, and divides by zero where all gradients so far were zero.
 
-    Kingma and Ba, "Adam: A Method for Stochastic Optimization", ICLR 2015, Algorithm 2.
+    References
+    ----------
+    Kingma and Ba, `Adam: A Method for Stochastic Optimization <https://arxiv.org/abs/1412.6980>`_,
+    ICLR 2015, Algorithm 2.
     """
 
     family = FAMILY

@@ -22,8 +22,6 @@ class RMSprop(RuleOptimizer):
 
     Parameters
     ----------
-    params
-        Parameters, ``(name, parameter)`` pairs or group dictionaries, as for torch.
     lr
         Learning rate :math:`\gamma \ge 0`, a float or a tensor of one element.
     alpha
@@ -36,30 +34,40 @@ class RMSprop(RuleOptimizer):
         :math:`\mu \ge 0`; 0 keeps no buffer.
     centered
         Divide by the standard deviation instead of the root mean square.
-    capturable
-        As torch on the CPU, refused with an AssertionError in the first step.
-    foreach
-        Accepted and without effect: there is one implementation, and it is fused.
-    maximize
-        Climb instead of descend.
-    differentiable
-        Let autograd record the step, through the reference backend.
-    backend
-        See :class:`adamantine.Adam`.
+    params, capturable, foreach, maximize, differentiable, backend
+        As for :class:`adamantine.Adam`.
 
     Raises
     ------
     HyperparameterError
         A ``ValueError``, for a setting outside its range.
 
+    Good for
+    --------
+    Recurrent networks and reinforcement learning, whose gradients change in size as training goes
+    on; half of Adam's state.
+
+    Not for
+    -------
+    Large learning rates from the first step on: there is no bias correction, so the first steps
+    are up to :math:`1/\sqrt{1-\alpha}` (10 at the default) times `lr` long. Otherwise
+    :class:`adamantine.Adam` is this with momentum and bias correction.
+
+    State
+    -----
+    4 bytes a parameter, 4 more with momentum, 4 more with `centered`.
+
     Notes
     -----
-    State per parameter: one float32 number (4 bytes), one more for momentum, one for `centered`.
+    Graves adds :math:`\epsilon` inside the root; torch, and so we, outside. Rounding can make
+    :math:`s_t - a_t^2` slightly negative, which is NaN in torch; we take its absolute value.
 
-    Hinton, "Neural Networks for Machine Learning", lecture 6e, 2012. Centered: Graves, "Generating
-    Sequences With Recurrent Neural Networks", 2013, equations 38 to 41; he adds :math:`\epsilon`
-    inside the root, torch, and so we, outside. Rounding can make :math:`s_t - a_t^2` slightly
-    negative, which is NaN in torch; we take its absolute value.
+    References
+    ----------
+    Hinton, `Neural Networks for Machine Learning
+    <https://www.cs.toronto.edu/~tijmen/csc321/slides/lecture_slides_lec6.pdf>`_, lecture 6e, 2012.
+    Centered: Graves, `Generating Sequences With Recurrent Neural Networks
+    <https://arxiv.org/abs/1308.0850>`_, 2013, equations 38 to 41.
     """
 
     family = FAMILY

@@ -22,8 +22,6 @@ class SGD(RuleOptimizer):
 
     Parameters
     ----------
-    params
-        Parameters, ``(name, parameter)`` pairs or group dictionaries, as for torch.
     lr
         Learning rate :math:`\gamma \ge 0`, a float or a tensor of one element.
     momentum
@@ -34,27 +32,39 @@ class SGD(RuleOptimizer):
         :math:`\lambda \ge 0`, an L2 penalty; for SGD without momentum the same as decay.
     nesterov
         Look ahead along the buffer; needs momentum and no dampening.
-    maximize
-        Climb instead of descend.
-    foreach, fused
-        Accepted and without effect: there is one implementation, and it is fused.
-    differentiable
-        Let autograd record the step, through the reference backend.
-    backend
-        See :class:`adamantine.Adam`.
+    params, maximize, foreach, differentiable, fused, backend
+        As for :class:`adamantine.Adam`.
 
     Raises
     ------
     HyperparameterError
         A ``ValueError``, for a setting outside its range.
+    UsageError
+        A ``ValueError``, for `nesterov` without momentum or with dampening.
+
+    Good for
+    --------
+    Convolutional networks with momentum 0.9 and a tuned schedule, where it often generalises best;
+    and whenever memory is short.
+
+    Not for
+    -------
+    Gradients whose size differs much between parameters (transformers, embeddings), or a learning
+    rate that nobody has tuned: one number has to suit all parameters.
+
+    State
+    -----
+    0 bytes a parameter, 4 with momentum.
 
     Notes
     -----
-    State per parameter: none, or one float32 number (4 bytes) with momentum.
+    The paper puts the learning rate inside the buffer, torch, and so we, in front of it: they
+    differ once the rate changes.
 
-    Sutskever, Martens, Dahl and Hinton, "On the importance of initialization and momentum in deep
-    learning", ICML 2013. The paper puts the learning rate inside the buffer, torch in front of it:
-    they differ once the rate changes.
+    References
+    ----------
+    Sutskever, Martens, Dahl and Hinton, `On the importance of initialization and momentum in deep
+    learning <https://proceedings.mlr.press/v28/sutskever13.html>`_, ICML 2013, section 2.
     """
 
     family = FAMILY

@@ -26,38 +26,42 @@ from adamantine.rules.rule import Family, Rule, Settings
 from adamantine.rules.sgd import regularised
 
 
-def moments(param, grad, exp_avg, exp_avg_sq, sign, l2, mix1, decay2, mix2):
-    grad = regularised(param, grad, sign, l2)
+def moments(grad, exp_avg, exp_avg_sq, mix1, decay2, mix2):
     # m + (1-β1)(g - m), as torch's lerp: the same value, and the same NaN after an infinite g.
     exp_avg = exp_avg + mix1 * (grad - exp_avg)
     exp_avg_sq = decay2 * exp_avg_sq + mix2 * grad * grad
     return exp_avg, exp_avg_sq
 
 
-def descend(param, exp_avg, exp_avg_sq, decay, step_size, inv_sqrt_bias2, eps):
-    update = step_size * exp_avg / (sqrt(exp_avg_sq) * inv_sqrt_bias2 + eps)
+def descend(param, update, decay):
     # The paper's form, with one rounding. First (1 - αλ) θ and then the update, as torch does,
     # rounds a factor so near to 1 the same way in every step.
     return param - where(decay, update + decay * param, update)
+
+
+def adaptive(momentum, exp_avg_sq, inv_sqrt_bias2, eps):
+    return momentum / (sqrt(exp_avg_sq) * inv_sqrt_bias2 + eps)
 
 
 def adam(
     param, grad, exp_avg, exp_avg_sq,
     sign, l2, mix1, decay2, mix2, decay, step_size, inv_sqrt_bias2, eps,
 ):  # fmt: skip
-    exp_avg, exp_avg_sq = moments(param, grad, exp_avg, exp_avg_sq, sign, l2, mix1, decay2, mix2)
-    param = descend(param, exp_avg, exp_avg_sq, decay, step_size, inv_sqrt_bias2, eps)
-    return param, exp_avg, exp_avg_sq
+    grad = regularised(param, grad, sign, l2)
+    exp_avg, exp_avg_sq = moments(grad, exp_avg, exp_avg_sq, mix1, decay2, mix2)
+    update = adaptive(step_size * exp_avg, exp_avg_sq, inv_sqrt_bias2, eps)
+    return descend(param, update, decay), exp_avg, exp_avg_sq
 
 
 def amsgrad(
     param, grad, exp_avg, exp_avg_sq, max_exp_avg_sq,
     sign, l2, mix1, decay2, mix2, decay, step_size, inv_sqrt_bias2, eps,
 ):  # fmt: skip
-    exp_avg, exp_avg_sq = moments(param, grad, exp_avg, exp_avg_sq, sign, l2, mix1, decay2, mix2)
+    grad = regularised(param, grad, sign, l2)
+    exp_avg, exp_avg_sq = moments(grad, exp_avg, exp_avg_sq, mix1, decay2, mix2)
     max_exp_avg_sq = maximum(max_exp_avg_sq, exp_avg_sq)
-    param = descend(param, exp_avg, max_exp_avg_sq, decay, step_size, inv_sqrt_bias2, eps)
-    return param, exp_avg, exp_avg_sq, max_exp_avg_sq
+    update = adaptive(step_size * exp_avg, max_exp_avg_sq, inv_sqrt_bias2, eps)
+    return descend(param, update, decay), exp_avg, exp_avg_sq, max_exp_avg_sq
 
 
 ADAM = Rule(adam, ("exp_avg", "exp_avg_sq"))

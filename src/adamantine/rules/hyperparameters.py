@@ -24,12 +24,15 @@ class Hyperparameter:
         Smallest value allowed.
     below
         Values must be smaller than this; None for no bound.
+    maximum
+        Largest value allowed; None for no bound.
     """
 
     name: str
     label: str
     minimum: float = 0.0
     below: float | None = None
+    maximum: float | None = None
 
     def check(self, value: Any) -> None:
         """Raise :class:`HyperparameterError` unless `value` is inside the range."""
@@ -41,14 +44,19 @@ class Hyperparameter:
 
     def _check_number(self, value: Any, label: str) -> None:
         # Written so that NaN, which compares false with everything, is refused.
-        if not (value >= self.minimum and (self.below is None or value < self.below)):
+        if not (
+            value >= self.minimum
+            and (self.below is None or value < self.below)
+            and (self.maximum is None or value <= self.maximum)
+        ):
             raise HyperparameterError(f"Invalid {label}: {value} (expected {self.range})")
 
     @property
     def range(self) -> str:
         """The range in words, for messages and documentation."""
-        upper = "" if self.below is None else f" and < {self.below:g}"
-        return f">= {self.minimum:g}{upper}"
+        below = "" if self.below is None else f" and < {self.below:g}"
+        maximum = "" if self.maximum is None else f" and <= {self.maximum:g}"
+        return f">= {self.minimum:g}{below}{maximum}"
 
 
 LEARNING_RATE = Hyperparameter("lr", "learning rate")
