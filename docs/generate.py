@@ -1,0 +1,144 @@
+"""Write ``docs/optimizers.md`` from the docstrings, signatures and ranges of the optimizers.
+
+    python docs/generate.py
+
+A test fails when the page is not what this would write.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import textwrap
+from collections.abc import Iterator
+from itertools import chain, zip_longest
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from adamantine import optim
+from adamantine.optim import RuleOptimizer
+
+PAGE = Path(__file__).parent / "optimizers.md"
+
+INDENTED = r"((?:    .*\n?|\n)+)"
+FORMULA = r"^\.\. math::\n" + INDENTED
+
+INTRODUCTION = """\
+# Optimizers
+
+<!-- Written by docs/generate.py from the docstrings. Change those, then run it again. -->
+
+Every class takes what the `torch.optim` class of its name takes (where there is one), and
+`backend=`. "State" and "traffic" are bytes a float32 parameter at the default settings. Traffic is
+what a step reads (parameter, gradient, state) and writes (all but the gradient): on large tensors
+that is what it costs. Times are in [the README's tables](../README.md#measured), from `make bench`.
+"""
+
+
+def optimizers() -> list[type[RuleOptimizer]]:
+    """Every optimizer that the package exports, by name."""
+    classes = (getattr(optim, name) for name in sorted(optim.__all__, key=str.lower))
+    return [cls for cls in classes if cls is not RuleOptimizer]
+
+
+def sections(cls: type) -> dict[str, str]:
+    """A NumPy-style docstring as title to text; what stands before the first title is ``""``."""
+    parts = re.split(r"^(\S.*)\n-{3,}\n", inspect.getdoc(cls) or "", flags=re.MULTILINE)
+    return dict(zip(["", *parts[1::2]], map(str.strip, parts[::2]), strict=True))
+
+
+def entries(text: str) -> list[tuple[list[str], str]]:
+    """A section of names with descriptions: ``lr, eps`` on one line, the rest indented below."""
+    found = re.findall(r"^(\w.*)\n" + INDENTED, text, flags=re.MULTILINE)
+    return [(names.split(", "), _dedented(rest)) for names, rest in found]
+
+
+def settings_of(cls: type[RuleOptimizer]) -> dict[str, Any]:
+    """The constructor's settings with their defaults."""
+    parameters = inspect.signature(cls).parameters.values()
+    return {p.name: p.default for p in parameters if p.name != "params"}
+
+
+def state_bytes(cls: type[RuleOptimizer]) -> int:
+    """Bytes of state for each float32 parameter, at the default settings."""
+    (group,) = cls([torch.nn.Parameter(torch.zeros(1))]).param_groups
+    return 4 * len(cls.family.select(group).states)
+
+
+def traffic(cls: type[RuleOptimizer]) -> int:
+    """Bytes that a step moves for each float32 parameter: what it writes, it has read."""
+    gradient = parameter = 4
+    return gradient + 2 * (parameter + state_bytes(cls))
+
+
+def formulas(cls: type) -> list[str]:
+    """The docstring's displayed formulas, as LaTeX."""
+    return [_dedented(block) for block in re.findall(FORMULA, sections(cls)[""], re.MULTILINE)]
+
+
+def _dedented(block: str) -> str:
+    return textwrap.dedent(block).strip()
+
+
+def markdown(text: str) -> str:
+    """The reStructuredText of our docstrings as GitHub's Markdown, paragraphs on one line each."""
+    text = re.sub(r":math:`([^`]*)`", r"$`\1`$", text)
+    text = re.sub(r":class:`(?:adamantine\.)?(\w+)`", lambda m: f"[{m[1]}](#{m[1].lower()})", text)
+    text = re.sub(r"``([^`]*)``", r"`\1`", text)
+    text = re.sub(r"(?<![`$])`([^`$<]*?)\s+<([^>]*)>`_", r"[\1](\2)", text)
+    return "\n\n".join(
+        " ".join(paragraph.split()) for paragraph in re.split(r"\n\s*\n", text.strip())
+    )
+
+
+def page() -> str:
+    """The whole page."""
+    return "\n".join([INTRODUCTION, *overview(), *map(chapter, optimizers())])
+
+
+def overview() -> Iterator[str]:
+    """A table of all optimizers."""
+    yield "| optimizer | state | traffic | |"
+    yield "| :-- | --: | --: | :-- |"
+    for cls in optimizers():
+        summary = markdown(sections(cls)[""]).partition("\n")[0]
+        link = f"[{cls.__name__}](#{cls.__name__.lower()})"
+        yield f"| {link} | {state_bytes(cls)} | {traffic(cls)} | {summary} |"
+    yield ""
+
+
+def chapter(cls: type[RuleOptimizer]) -> str:
+    """All about one optimizer."""
+    text = sections(cls)
+    around = map(markdown, re.split(FORMULA, text[""], flags=re.MULTILINE)[::2])
+    shown = (f"```math\n\\begin{{aligned}}\n{f}\n\\end{{aligned}}\n```" for f in formulas(cls))
+    parts = [
+        f"## {cls.__name__}",
+        *filter(None, chain(*zip_longest(around, shown, fillvalue=""))),
+        f"**Good for.** {markdown(text['Good for'])}",
+        f"**Not for.** {markdown(text['Not for'])}",
+        "\n".join(settings(cls)),
+        f"**State.** {markdown(text['State'])}",
+        *([markdown(text["Notes"])] if "Notes" in text else []),
+        f"**Source.** {markdown(text['References'])}",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def settings(cls: type[RuleOptimizer]) -> Iterator[str]:
+    """A list of settings with defaults, ranges and meaning."""
+    defaults = settings_of(cls)
+    ranges = {h.name: h.range for h in cls.family.hyperparameters}
+    for names, meaning in entries(sections(cls)["Parameters"]):
+        shown = [
+            f"`{name}`" + (f" = {defaults[name]}" if name in defaults else "") for name in names
+        ]
+        # One setting to a line has its range; the common ones are described with Adam.
+        limits = f" ({ranges[names[0]]})" if len(names) == 1 and names[0] in ranges else ""
+        yield f"- {', '.join(shown)}{limits}: {markdown(meaning)}"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
