@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
-.PHONY: demo test bench clean
+.PHONY: demo test bench docs clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -33,6 +33,9 @@ test: $(VENV)/installed-test  ## everything CI runs
 
 bench: $(VENV)/installed-benchmark  ## measure again what the README's tables say
 	$(BIN)/python -m benchmarks $(ARGS)
+
+docs: $(VENV)/installed  ## write docs/optimizers.md from the docstrings
+	$(BIN)/python docs/generate.py
 
 clean:
 	rm -rf $(VENV)

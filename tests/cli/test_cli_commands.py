@@ -27,7 +27,7 @@ def test_list(adamantine):
     listed = json.loads(adamantine("list", "--json").out)
     assert {one["name"] for one in listed["optimizers"]} >= {"adam", "adamw", "rmsprop", "sgd"}
     assert {one["name"] for one in listed["workloads"]} >= {"mnist", "mnist-cnn", "digits"}
-    adam = listed["optimizers"][0]
+    (adam,) = (one for one in listed["optimizers"] if one["name"] == "adam")
     assert adam["settings"]["lr"] == 0.001
     assert adam["settings"]["betas"] == [0.9, 0.999]
     assert adam["description"].startswith("Adam")

@@ -23,6 +23,8 @@ OPTIMIZERS = {
     "AdamW": partial(adamantine.AdamW, amsgrad=True),
     "SGD": partial(adamantine.SGD, lr=0.1, momentum=0.9, nesterov=True),
     "RMSprop": partial(adamantine.RMSprop, centered=True, momentum=0.5),
+    "NAdam": adamantine.NAdam,
+    "Adagrad": partial(adamantine.Adagrad, initial_accumulator_value=0.1),
     "torch's Adam": torch.optim.Adam,
 }
 ADAM = adamantine.Adam
