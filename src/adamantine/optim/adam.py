@@ -52,9 +52,10 @@ class Adam(RuleOptimizer):
     decoupled_weight_decay
         Decay the parameters themselves, as :class:`AdamW` does.
     backend
-        ``"auto"`` takes compiled kernels for dense float32 parameters in main memory and torch's
-        own operations for all others; ``"cpu"`` raises where the kernels cannot be used;
-        ``"reference"`` uses torch's operations only. The results agree to rounding.
+        ``"auto"`` takes compiled kernels for dense parameters in main memory (float32, float64,
+        bfloat16, float16) and torch's own operations for all others; ``"cpu"`` raises where the
+        kernels cannot be used; ``"reference"`` uses torch's operations only. The results agree to
+        rounding.
 
     Raises
     ------
