@@ -1,4 +1,4 @@
-"""Every error Adamantine raises on purpose.
+"""Every error Adamantine raises on purpose, and its warning.
 
 Each message says what was given, what was expected and what to do about it. An
 error that ``torch.optim`` raises as a builtin type is a subclass of that type here
@@ -24,6 +24,10 @@ class BackendError(AdamantineError, RuntimeError):
 
 class StateError(AdamantineError, RuntimeError):
     """An optimizer's state does not fit its parameter any more."""
+
+
+class MisuseWarning(UserWarning):
+    """Something that is probably a mistake; the message has the remedy."""
 
 
 class DataError(AdamantineError):

@@ -101,9 +101,3 @@ class Adagrad(RuleOptimizer):
             rule = self.family.select(group)
             for param in group["params"]:
                 prepare_state(self.family, rule, param, self.state[param], group)
-
-    def share_memory(self) -> None:
-        """Move the sums into shared memory, for training from several processes."""
-        for group in self.param_groups:
-            for param in group["params"]:
-                self.state[param]["sum"].share_memory_()

@@ -12,7 +12,12 @@ from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimize
 
 from adamantine.backends import BACKENDS, BackendName
 from adamantine.errors import StateError, UsageError
+from adamantine.optim import misuse
+from adamantine.optim.labels import label_at
+from adamantine.optim.loading import fitted
 from adamantine.optim.plan import Plan
+from adamantine.optim.spelling import tell_of_misspelt_keys, with_suggestions
+from adamantine.optim.state import prepare_state
 from adamantine.rules import Family
 from adamantine.rules.hyperparameters import check_all
 
@@ -29,6 +34,11 @@ class RuleOptimizer(torch.optim.Optimizer):
 
     family: ClassVar[Family]
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "__init__" in cls.__dict__:
+            cls.__init__ = with_suggestions(cls.__init__)  # type: ignore[method-assign]
+
     def __init__(self, params: Params, defaults: dict[str, Any], backend: BackendName) -> None:
         if backend not in BACKENDS:
             raise UsageError(
@@ -44,14 +54,31 @@ class RuleOptimizer(torch.optim.Optimizer):
                 raise RuntimeError("`fused` and `foreach` cannot be `True` together.")
         self.backend: BackendName = backend
         self._plan: Plan | None = None
+        self._told: set[Callable[[str], None]] = set()
         super().__init__(cast(Any, params), defaults)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group, as torch does, after checking its settings (which torch does not)."""
         if isinstance(param_group, dict):
             check_all(self.family.hyperparameters, {**self.defaults, **param_group})
-        _without_dynamo("add_param_group")(self, param_group)
+            tell_of_misspelt_keys(param_group, self.defaults.keys())
+        try:
+            _without_dynamo("add_param_group")(self, param_group)
+        except ValueError as error:
+            if "more than one parameter group" not in str(error):
+                raise
+            raise UsageError(f"{error}: {self._held_already(param_group)}") from None
         self._plan = None
+
+    def _held_already(self, param_group: dict[str, Any]) -> str:
+        """The first parameter of a new group that is in an older one, by its place there."""
+        new = set(param_group["params"])
+        return next(
+            f"{label_at(group, index, position)} is given again in group {len(self.param_groups)}"
+            for index, group in enumerate(self.param_groups)
+            for position, param in enumerate(group["params"])
+            if param in new
+        )
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget all gradients, or set them to zero."""
@@ -68,8 +95,35 @@ class RuleOptimizer(torch.optim.Optimizer):
         return cast(dict[str, Any], _without_dynamo("state_dict")(self))
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Load a state that :meth:`state_dict`, here or in ``torch.optim``, has returned."""
-        _without_dynamo("load_state_dict")(self, state_dict)
+        """Load a state that :meth:`state_dict`, here or in ``torch.optim``, has returned.
+
+        States go to their parameters in the order of the groups, or by name where both sides have
+        names. They keep the precision they were saved with (see ``docs/checkpoints.md``). Tensors
+        that need no conversion are taken over, not copied, as torch does.
+
+        Parameters
+        ----------
+        state_dict
+            Also one of an older torch, with steps as numbers or without newer settings, which are
+            then this optimizer's own.
+
+        Raises
+        ------
+        UsageError
+            A ``ValueError``, when the groups do not fit, by number, size or names.
+        HyperparameterError
+            A ``ValueError``, when a saved setting is outside its range.
+        StateError
+            A ``RuntimeError``, when a parameter's state does not fit it. Like the others it names
+            the parameter, and leaves the optimizer as it was.
+        """
+        state_dict = state_dict.copy()  # hooks may change it
+        for pre_hook in self._optimizer_load_state_dict_pre_hooks.values():
+            changed = pre_hook(self, state_dict)
+            state_dict = state_dict if changed is None else changed
+        self.__setstate__(fitted(state_dict, self.param_groups, self.family, self.defaults))
+        for post_hook in self._optimizer_load_state_dict_post_hooks.values():
+            post_hook(self)
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Do one optimization step.
@@ -91,7 +145,8 @@ class RuleOptimizer(torch.optim.Optimizer):
             When a parameter no longer fits its state, after ``.to()`` for example.
         """
         if self._is_watched():
-            return self._watched_step(closure)
+            # Hooks see the arguments, so there is none where the caller gave none.
+            return self._watched_step() if closure is None else self._watched_step(closure)
         return self._step(closure)
 
     # torch wraps every class's `step` for hooks and the profiler, at 10 to 20 µs a call: as much as
@@ -108,7 +163,7 @@ class RuleOptimizer(torch.optim.Optimizer):
             or _profiling()
         )
 
-    def _step(self, closure: Callable[[], Any] | None) -> Any:
+    def _step(self, closure: Callable[[], Any] | None = None) -> Any:
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -121,12 +176,36 @@ class RuleOptimizer(torch.optim.Optimizer):
                     "the parameters changed while step() looked at them, probably from another "
                     "thread; nothing was updated"
                 )
+        if self._plan.idle:
+            self._tell_once(misuse.tell_of_no_gradients)
         return loss
 
     _watched_step = torch.optim.Optimizer.profile_hook_step(_step)
 
+    def share_memory(self) -> None:
+        """Move the states into shared memory, for processes that train one model (Hogwild).
+
+        States that do not exist yet are made first, where the algorithm counts its steps; SGD makes
+        its momentum from the first gradient, so call this after a step there.
+        """
+        for group in self.param_groups:
+            rule = self.family.select(group)
+            for param in group["params"]:
+                if self.family.counters:
+                    prepare_state(self.family, rule, param, self.state[param], group)
+                for value in self.state.get(param, {}).values():
+                    if isinstance(value, Tensor):
+                        value.share_memory_()  # type: ignore[no-untyped-call]
+
     def _new_plan(self) -> Plan:
+        if misuse.is_half_unscaled(p for group in self.param_groups for p in group["params"]):
+            self._tell_once(misuse.tell_of_half)
         return Plan(self.family, self.param_groups, self.state, self.backend, type(self).__name__)
+
+    def _tell_once(self, tell_of: Callable[[str], None]) -> None:
+        if tell_of not in self._told:
+            self._told.add(tell_of)
+            tell_of(type(self).__name__)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "backend": self.backend}
@@ -134,6 +213,7 @@ class RuleOptimizer(torch.optim.Optimizer):
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         self.__dict__.setdefault("backend", "auto")
+        self.__dict__.setdefault("_told", set())
         self._plan = None  # it holds the tensors of before
         for group in self.param_groups:
             # Checkpoints of older torch versions lack newer settings.

@@ -52,6 +52,7 @@ class Plan:
     ) -> None:
         self._family, self._groups, self._state = family, groups, state
         self._owner = owner
+        self.idle = True  # whether the last run found no gradient
         self._waiting: list[Tensor] = []
         members = list(self._members())
         in_kernels = _select_for_kernels(members, groups, backend, family)
@@ -72,10 +73,13 @@ class Plan:
         for member in self._others:
             if member.param.grad is not None:
                 check_gradient(self._owner, member.param, member.param.grad)
+        self.idle = True
         for table, _ in self._tables:
-            table.run(self._scalars)
+            if table.run(self._scalars):
+                self.idle = False
         for member in self._others:
             if member.param.grad is not None:
+                self.idle = False
                 differentiable = bool(self._groups[member.group].get(_BY_AUTOGRAD))
                 with torch.set_grad_enabled(differentiable):
                     self._update_by_reference(member, member.param.grad, differentiable)
@@ -121,7 +125,7 @@ class Plan:
                 # Plain SGD keeps none: an empty entry would show in the state_dict.
                 keeps = rule.states or self._family.counters
                 state = self._state[param] if keeps else {}
-                fresh = prepare_state(self._family, rule, param, state, group)
+                fresh = prepare_state(self._family, rule, param, state, group, self._groups)
                 yield Member(index, rule, param, state, fresh)
 
     def _make_tables(self, members: list[Member]) -> list[tuple[Table, list[Tensor]]]:
@@ -183,7 +187,7 @@ def _select_for_kernels(
     members: list[Member], groups: list[Group], backend: BackendName, family: Family
 ) -> list[bool]:
     """Which members the compiled kernels take; `members` in the order they are updated."""
-    refusals = [_refusal(m.param, groups[m.group], backend, family) for m in members]
+    refusals = [_refusal(m, groups[m.group], backend, family) for m in members]
     if backend == "cpu":
         for reason in refusals:
             if reason is not None:
@@ -203,7 +207,8 @@ def _select_for_kernels(
     return [reason is None and i not in one_by_one for i, reason in enumerate(refusals)]
 
 
-def _refusal(param: Tensor, group: Group, backend: BackendName, family: Family) -> str | None:
+def _refusal(member: Member, group: Group, backend: BackendName, family: Family) -> str | None:
+    param = member.param
     if group.get(_CAPTURABLE):
         _refuse_capturable(param, family)
     if backend == "reference":
@@ -214,7 +219,14 @@ def _refusal(param: Tensor, group: Group, backend: BackendName, family: Family) 
         return f"on {param.device}"
     from adamantine.backends.cpu.table import refusal
 
-    return refusal(param)
+    return refusal(param) or _mixed(member)
+
+
+def _mixed(member: Member) -> str | None:
+    """Float32 states that were loaded beside 16-bit parameters stay what they are."""
+    states = (member.state[name] for name in member.rule.states)
+    other = next((s.dtype for s in states if s.dtype != member.param.dtype), None)
+    return other and f"of dtype {member.param.dtype} with a state of dtype {other}"
 
 
 def _refuse_capturable(param: Tensor, family: Family) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -9,15 +10,21 @@ from torch import Tensor
 
 from adamantine.backends.layout import check_memory
 from adamantine.errors import StateError
+from adamantine.optim.labels import label
 from adamantine.rules import Family, Rule, Settings
 
 
 def prepare_state(
-    family: Family, rule: Rule, param: Tensor, state: dict[str, Any], settings: Settings
+    family: Family,
+    rule: Rule,
+    param: Tensor,
+    state: dict[str, Any],
+    settings: Settings,
+    groups: Sequence[dict[str, Any]] = (),
 ) -> bool:
     """Fill in what `rule` needs in `state`, and bring the rest into the parameter's layout.
 
-    `settings` are the group's.
+    `settings` are the group's; messages find the parameter's name in `groups`, the optimizer's.
 
     Returns
     -------
@@ -27,7 +34,8 @@ def prepare_state(
     Raises
     ------
     StateError
-        When a state tensor's shape, dtype or device is not the parameter's.
+        When a state tensor does not have the parameter's shape and device, or has a dtype that
+        :func:`kept_dtype` would not leave it.
     BackendError
         When the storage of either was resized away.
     """
@@ -35,7 +43,7 @@ def prepare_state(
     fresh = any(state.get(name) is None for name in rule.states)
     initial = family.initial(settings)
     for name in family.counters:
-        state[name] = _counter(state.get(name, initial.get(name, 0.0)))
+        state[name] = as_counter(state.get(name, initial.get(name, 0.0)))
     for name in rule.states:
         value = state.get(name)
         if value is None:
@@ -46,7 +54,7 @@ def prepare_state(
                 # The rules see a complex number as two real ones.
                 state[name].fill_(complex(start, start) if param.is_complex() else start)
         else:
-            _check(name, value, param)
+            _check(name, value, param, groups)
             check_memory(f"the state {name!r}", value)
             if value.stride() != param.stride() or value.is_neg():
                 # The kernels walk a parameter and its states side by side.
@@ -54,7 +62,7 @@ def prepare_state(
     return fresh
 
 
-def _counter(value: Any) -> Tensor:
+def as_counter(value: Any) -> Tensor:
     """A counter as torch keeps it: a float32 tensor of no dimensions, on the CPU."""
     if (
         isinstance(value, Tensor)
@@ -66,22 +74,32 @@ def _counter(value: Any) -> Tensor:
     return torch.tensor(float(value), dtype=torch.float32)
 
 
+def kept_dtype(saved: torch.dtype, own: torch.dtype) -> torch.dtype:
+    """The dtype of a state that was `saved`, beside a parameter of dtype `own`.
+
+    The parameter's, as in a fresh state, unless that would lose digits; then float32, which is what
+    rules are computed in. So float32 moments of bfloat16 weights stay float32 (torch rounds them),
+    and bfloat16 moments of weights that are float32 now widen.
+    """
+    if torch.promote_types(saved, own) == own:
+        return own
+    return torch.complex64 if own.is_complex else torch.float32
+
+
 def _like(param: Tensor, value: Tensor) -> Tensor:
-    laid_out = torch.empty_like(param, requires_grad=False)
+    laid_out = torch.empty_like(param, dtype=value.dtype, requires_grad=False)
     return value if laid_out.stride() == value.stride() else laid_out.copy_(value)
 
 
-def _check(name: str, value: Any, param: Tensor) -> None:
-    given = (tuple(value.shape), value.dtype, value.device)
-    expected = (tuple(param.shape), param.dtype, param.device)
-    if given != expected:
+def _check(name: str, value: Any, param: Tensor, groups: Sequence[dict[str, Any]]) -> None:
+    fits = value.shape == param.shape and value.device == param.device
+    if not fits or value.dtype != kept_dtype(value.dtype, param.dtype):
         raise StateError(
-            f"the state {name!r} is {_words(given)} but its parameter is {_words(expected)}. The "
-            "parameter was replaced or moved after the optimizer had made its state: build the "
-            "optimizer after model.to(...), or move it back"
+            f"the state {name!r} of {label(groups, param)} is {_words(value)} but its parameter is "
+            f"{_words(param)}. The parameter was replaced or moved after the optimizer had made "
+            "its state: build the optimizer after model.to(...), or move it back"
         )
 
 
-def _words(description: tuple[Any, ...]) -> str:
-    shape, dtype, device = description
-    return f"{dtype} of shape {shape} on {device}"
+def _words(tensor: Tensor) -> str:
+    return f"{tensor.dtype} of shape {tuple(tensor.shape)} on {tensor.device}"

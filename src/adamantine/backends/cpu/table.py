@@ -131,8 +131,11 @@ class Table:
             staged[t] = torch.empty_like(param, requires_grad=False).copy_(grad.detach())
         return staged
 
-    def run(self, scalars_of: ScalarsOf) -> None:
-        """Update every tensor that has a gradient; :meth:`refresh` comes before, each time."""
+    def run(self, scalars_of: ScalarsOf) -> bool:
+        """Update every tensor that has a gradient; :meth:`refresh` comes before, each time.
+
+        False when none has one.
+        """
         sheet = self._sheet
         self._set_constants(scalars_of)
         bounds = self._split(self._threads)
@@ -150,6 +153,7 @@ class Table:
             else [p for p, row in zip(self._params, sheet.rows, strict=True) if row >= 0]
         )
         self._grads = []
+        return sheet.complete or bool((sheet.rows >= 0).any())
 
     def _set_constants(self, scalars_of: ScalarsOf) -> None:
         """A row of constants for each group and set of counters; points the tensors to theirs."""

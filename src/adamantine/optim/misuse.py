@@ -1,0 +1,120 @@
+"""What is probably a mistake, told once and with the remedy (see ``docs/misuse.md``)."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import FrameType
+
+import torch
+from torch import Tensor, nn
+
+from adamantine.errors import MisuseWarning, UsageError
+from adamantine.optim.labels import label_at, several
+
+_INSIDE = tuple(f"{Path(file).parent}{os.sep}" for file in (torch.__file__, Path(__file__).parent))
+
+
+def tell(message: str) -> None:
+    """Warn, and point at the nearest line outside of this package and of torch."""
+    files = [frame.f_code.co_filename for frame in _frames_from(sys._getframe(1))]
+    outside = next((i for i, file in enumerate(files) if not file.startswith(_INSIDE)), 0)
+    warnings.warn(message, MisuseWarning, stacklevel=outside + 2)
+
+
+def _frames_from(frame: FrameType | None) -> Iterator[FrameType]:
+    """`frame` and its callers, from the inside out."""
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
+
+
+def tell_of_no_gradients(owner: str) -> None:
+    """Warn of a step that found no gradient at all."""
+    tell(
+        f"{owner}.step() found no gradient in any of its parameters and changed nothing. Call "
+        "loss.backward() before it and zero_grad() after it; if that is so, the optimizer was "
+        "built from other parameters than the model's: adamantine.check(model, optimizer) tells"
+    )
+
+
+def is_half_unscaled(params: Iterable[Tensor]) -> bool:
+    """Whether float16 parameters are about to be updated, and no ``GradScaler`` calls."""
+    if not any(p.dtype == torch.float16 and p.grad is not None for p in params):
+        return False
+    callers = _frames_from(sys._getframe())
+    return not any(isinstance(f.f_locals.get("self"), torch.amp.GradScaler) for f in callers)
+
+
+def tell_of_half(owner: str) -> None:
+    """Warn of float16 parameters without loss scaling."""
+    tell(
+        f"{owner} updates float16 parameters without a GradScaler: gradients below 6e-8 are zero "
+        "in float16, and updates below a thousandth of a weight are lost. Keep the parameters in "
+        "float32 and use torch.autocast with torch.amp.GradScaler, or use bfloat16"
+    )
+
+
+def check(model: nn.Module, *optimizers: torch.optim.Optimizer) -> None:
+    """Raise unless the optimizers have exactly the parameters that the model trains.
+
+    Call it once, before training, after the last change of the model.
+
+    Parameters
+    ----------
+    model
+        The module. Join several with ``torch.nn.ModuleList([generator, loss])``.
+    optimizers
+        One or more, of this package or any other, that train it together.
+
+    Raises
+    ------
+    UsageError
+        A ``ValueError`` that names the parameters which need a gradient (or have one) and which no
+        optimizer has, and the parameters of the optimizers which are not the model's.
+
+    Notes
+    -----
+    The second case is what is left when a parameter is replaced after the optimizer was built
+    (``layer.weight = nn.Parameter(...)``, a new head, some quantizers and ``model.to(...)`` on
+    some devices): torch then goes on updating the old one.
+
+    Examples
+    --------
+    >>> import torch, adamantine
+    >>> model = torch.nn.Linear(4, 2)
+    >>> adamantine.check(model, adamantine.SGD(model.parameters()))
+    """
+    if not optimizers:
+        raise UsageError(
+            "check() got no optimizer; pass the model and the optimizers that train it"
+        )
+    owned = {
+        param: label_at(group, index, position)
+        for optimizer in optimizers
+        for index, group in enumerate(optimizer.param_groups)
+        for position, param in enumerate(group["params"])
+    }
+    of_model = dict.fromkeys(model.parameters())
+    orphans = [
+        repr(name)
+        for name, param in model.named_parameters()
+        if (param.requires_grad or param.grad is not None) and param not in owned
+    ]
+    strangers = [who for param, who in owned.items() if param not in of_model]
+    problems = []
+    if orphans:
+        problems.append(
+            f"no optimizer has the model's {several(orphans)}: give them to one, or freeze them "
+            "with requires_grad_(False)"
+        )
+    if strangers:
+        problems.append(
+            f"an optimizer has {several(strangers)}, and the model does not: build the optimizer "
+            "after model.to(...) and after every replacement of a parameter"
+        )
+    if problems:
+        raise UsageError("; and ".join(problems))
