@@ -1,5 +1,6 @@
 """Adam for PyTorch without its three costs: memory, step time, and doubt."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from adamantine.version import __version__
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
         RAdam,
         RMSprop,
     )
+    from adamantine.optim.grouping import groups, no_decay
+    from adamantine.optim.loading import regroup
+    from adamantine.optim.misuse import check
+    from adamantine.optim.zeroing import check_zeroed
 
 __all__ = [
     "SGD",
@@ -28,15 +33,28 @@ __all__ = [
     "RAdam",
     "RMSprop",
     "__version__",
+    "check",
+    "check_zeroed",
+    "groups",
+    "no_decay",
+    "regroup",
 ]
+
+_TOOLS = {
+    "check": "misuse",
+    "check_zeroed": "zeroing",
+    "groups": "grouping",
+    "no_decay": "grouping",
+    "regroup": "loading",
+}
+"""Functions around the optimizers, by the file they are in."""
 
 
 def __getattr__(name: str) -> Any:
     # Optimizers load torch, which `adamantine --version` and shell completion can do without.
     if name in __all__:
-        from adamantine import optim
-
-        return getattr(optim, name)
+        file = f".{_TOOLS[name]}" if name in _TOOLS else ""
+        return getattr(import_module(f"adamantine.optim{file}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
