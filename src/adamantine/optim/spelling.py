@@ -67,6 +67,9 @@ def _nearest(word: str, known: Collection[str], cutoff: float) -> str | None:
     other = _OTHER_NAMES.get(word) if cutoff < 0.7 else None  # a guess, good enough for an error
     if other in known:
         return other
+    swapped = [
+        name for name in known if sorted(name) == sorted(word)
+    ]  # difflib counts these as far
     spelt = {name.lower(): name for name in known}
-    found = difflib.get_close_matches(word.lower(), spelt, 1, cutoff)
-    return spelt[found[0]] if found else None
+    close = difflib.get_close_matches(word.lower(), spelt, 1, cutoff)
+    return next(iter([*swapped, *(spelt[name] for name in close)]), None)
