@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -95,7 +96,7 @@ class Checkpoint:
             return cls(**torch.load(path, map_location="cpu", weights_only=True))
         except (
             OSError, EOFError, RuntimeError, ValueError, TypeError, LookupError, AttributeError,
-            AssertionError, pickle.UnpicklingError,
+            AssertionError, pickle.UnpicklingError, struct.error,
         ) as error:  # fmt: skip
             raise _unreadable(path, error) from error
 
