@@ -148,7 +148,7 @@ def test_processes_that_share_memory_train_one_state(case: Case) -> None:
     params = parameters(50, (3, 4))
     alone = copy.deepcopy(params)
     optimizer, other = case.ours(params, **case.settings), case.ours(alone, **case.settings)
-    if not case.ours.family.counts_steps:
+    if not case.ours.family.counters:
         train(optimizer, params, 1)
         train(other, alone, 1)
     optimizer.share_memory()

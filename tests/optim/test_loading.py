@@ -182,7 +182,7 @@ def _wrap(state: dict[str, Any]) -> None:
         (_to_codes, StateError, r"'exp_avg_sq' of parameter 'b' is torch.uint8"),
         (_to_complex, StateError, r"'exp_avg' of parameter 'b' is torch.complex64"),
         (_forget, StateError, "state of parameter 'b' has step, exp_avg and lacks exp_avg_sq"),
-        (_many_steps, StateError, r"step count of parameter 'b' is a tensor of shape \(2,\)"),
+        (_many_steps, StateError, r"'step' of parameter 'b' has shape \(2,\)"),
         (_no_tensor, StateError, r"'exp_avg' of parameter 'b' is \[0.0\]"),
         (_shorten, ValueError, "doesn't match the size of optimizer's group: group 0 has 1 param"),
         (_add_group, ValueError, "different number of parameter groups: 2, and the optimizer has"),
