@@ -23,6 +23,7 @@ from torch_database import (
     database,
     every_dtype,
     every_shared_class,
+    tolerance,
 )
 
 STEPS = 12
@@ -69,7 +70,7 @@ def test_configurations(name: str, dtype: torch.dtype, subtests: pytest.Subtests
             mine.train(optimizer, STEPS)
             other.train(oracle, STEPS)
             oracle.param_groups[0]["differentiable"] = settings.get("differentiable", False)
-            assert_same((mine, optimizer), (other, oracle), **TOLERANCE[dtype])
+            assert_same((mine, optimizer), (other, oracle), **tolerance(dtype, oracle))
 
 
 @every_shared_class
@@ -129,7 +130,7 @@ def test_schedulers(name: str, dtype: torch.dtype, subtests: pytest.Subtests) ->
                     schedules = [make(optimizer) for make in makers]
                     network.train(optimizer, 25, lambda loss, them=schedules: advance(them, loss))
                     sides.append((network, optimizer))
-                assert_same(*sides, **TOLERANCE[dtype])
+                assert_same(*sides, **tolerance(dtype, optimizer))
 
 
 def advance(schedules: list[Any], loss: torch.Tensor) -> None:

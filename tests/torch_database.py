@@ -94,6 +94,21 @@ class Network:
         return losses
 
 
+def tolerance(dtype: torch.dtype, oracle: torch.optim.Optimizer) -> dict[str, float]:
+    """How near two trajectories must be.
+
+    NAdam keeps the product of its momenta in float32, whatever the parameters are: float64 ones
+    cannot agree to more than that.
+    """
+    narrow = any(
+        name != "step" and value.dtype == torch.float32
+        for entries in oracle.state.values()
+        for name, value in entries.items()
+        if isinstance(value, Tensor)
+    )
+    return TOLERANCE[torch.float32 if narrow else dtype]
+
+
 def assert_same(
     ours: tuple[Network, torch.optim.Optimizer],
     theirs: tuple[Network, torch.optim.Optimizer],
