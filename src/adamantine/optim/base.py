@@ -8,6 +8,7 @@ from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor
+from torch._compile import _disable_dynamo
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 from adamantine.backends import BACKENDS, BackendName
@@ -144,6 +145,8 @@ class RuleOptimizer(torch.optim.Optimizer):
         StateError
             When a parameter no longer fits its state, after ``.to()`` for example.
         """
+        if torch.compiler.is_dynamo_compiling():
+            return self._step_outside_the_graph(closure)
         if self._is_watched():
             # Hooks see the arguments, so there is none where the caller gave none.
             return self._watched_step() if closure is None else self._watched_step(closure)
@@ -153,6 +156,12 @@ class RuleOptimizer(torch.optim.Optimizer):
     # the update of a small network. So `step` says that it is wrapped, and calls the wrapper only
     # when somebody is looking.
     step.hooked = True  # type: ignore[attr-defined]
+
+    # torch.compile would trace pointer tables and threads, and fail or be wrong. What it compiles
+    # is the code around the step; the step is compiled already.
+    @_disable_dynamo
+    def _step_outside_the_graph(self, closure: Callable[[], Any] | None) -> Any:
+        return self.step(closure)
 
     def _is_watched(self) -> bool:
         return bool(
