@@ -31,7 +31,7 @@ def with_import_from(module: str, code: str) -> str:
     return swapped
 
 
-def run(code: str, filename: str = str(PAGE)) -> dict[str, Any]:
+def run(code: str, filename: str = "<docs/clients.md>") -> dict[str, Any]:
     """Execute a program; return its names."""
     names: dict[str, Any] = {"__name__": "program", "__file__": filename}
     exec(compile(code, filename, "exec"), names)
