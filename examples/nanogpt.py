@@ -22,7 +22,7 @@ PEAK, FLOOR, WARMUP = 3e-3, 3e-4, 10
 
 
 class Block(nn.Module):
-    """Attention to earlier characters, then a small network for each; both added to what came in."""
+    """Attention to earlier characters, then a small network, each added to what came in."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -73,6 +73,8 @@ def test_complex_is_a_pair_of_reals(name: str) -> None:
         torch.testing.assert_close(whole, torch.stack(parts, -1).detach(), rtol=1e-5, atol=1e-6)
 
 
+# A word about float16 without a scaler is no error here.
+@pytest.mark.filterwarnings("ignore:.*float16 parameters without a GradScaler")
 @every_shared_class
 def test_one_group_of_many_dtypes(name: str) -> None:
     dtypes = [torch.float32, torch.float64, torch.bfloat16, torch.float16, torch.complex64]

@@ -17,9 +17,7 @@ def rank(number: int, programs: dict[str, str], ports: list[int], folder: Path) 
     # Said by torch.distributed.optim when it is imported.
     warnings.filterwarnings("ignore", r"`torch\.jit\.\w+` is deprecated", DeprecationWarning)
     torch.set_num_threads(1)
-    os.environ.update(
-        RANK=str(number), LOCAL_RANK="0", WORLD_SIZE="2", MASTER_ADDR="127.0.0.1"
-    )
+    os.environ.update(RANK=str(number), LOCAL_RANK="0", WORLD_SIZE="2", MASTER_ADDR="127.0.0.1")
     for (name, code), port in zip(programs.items(), ports, strict=True):
         os.environ["MASTER_PORT"] = str(port)
         names = run(code)

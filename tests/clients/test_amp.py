@@ -1,4 +1,4 @@
-"""``GradScaler`` and autocast: scaled, unscaled by hand, and skipped steps, beside torch's classes."""
+"""``GradScaler`` and autocast: scaled, unscaled by hand and skipped steps, as torch's classes."""
 
 from __future__ import annotations
 
