@@ -271,7 +271,7 @@ def test_options_in_a_damaged_record(unfinished, adamantine, value):
         (["--device", "abacus"], "--device abacus cannot be used here"),
         (["--device", "meta"], "--device meta cannot be used here"),
         (["--schedule", "cosin"], "expected one of none, step, cosine"),
-        (["--optimizer", "adma"], "expected one of adam, adamw"),
+        (["--optimizer", "adma"], "optimizer is 'adma', expected one of ada"),
         (["--workload", "mnits"], "did you mean 'mnist'"),
         (["--lr", "-1"], "Invalid learning rate: -1.0"),
         (["--lr", "nan"], "Invalid learning rate: nan"),
