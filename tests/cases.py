@@ -8,13 +8,18 @@ from typing import Any
 import torch
 
 import adamantine
+import oracles
 from adamantine.optim import RuleOptimizer
 from adamantine.rules import Rule
 
 
 @dataclass(frozen=True)
 class Case:
-    """An optimizer with settings, and torch's class of the same name as its oracle."""
+    """An optimizer with settings, and its oracle: torch's class of the same name, or a paper's box.
+
+    `jumps` says that the update has a sign in it: where rounding turns it, an element goes the
+    other way for one step.
+    """
 
     name: str
     ours: type[RuleOptimizer]
@@ -23,9 +28,15 @@ class Case:
     rosenbrock_lr: float = 1e-3
     parabola_lr: float = 1e-2
     float64_rtol: float = 1e-12
+    jumps: bool = False
 
     def __str__(self) -> str:
         return self.name
+
+
+def theirs_of(name: str) -> type[torch.optim.Optimizer]:
+    """Torch's class, or the transcription of the paper where torch has none."""
+    return getattr(torch.optim, name, None) or getattr(oracles, name)
 
 
 def _rows(
@@ -33,11 +44,24 @@ def _rows(
     lr: float,
     parabola_lr: float = 1e-2,
     float64_rtol: float = 1e-12,
+    *,
+    jumps: bool = False,
     **variants: dict[str, Any],
 ) -> list[Case]:
-    ours, theirs = getattr(adamantine, name), getattr(torch.optim, name)
+    ours = getattr(adamantine, name)
     return [
-        Case(f"{name}-{variant}", ours, theirs, settings, lr, parabola_lr, float64_rtol)
+        Case(
+            f"{name}-{variant}",
+            ours,
+            # Torch's classes have no such switch.
+            (settings.get("cautious") and getattr(oracles, f"Cautious{name}", None))
+            or theirs_of(name),
+            settings,
+            lr,
+            parabola_lr,
+            float64_rtol,
+            jumps,
+        )
         for variant, settings in variants.items()
     ]
 
@@ -53,6 +77,8 @@ CASES = [
         decoupled={"weight_decay": 0.1, "decoupled_weight_decay": True},
         maximize={"maximize": True, "weight_decay": 0.01},
         betas={"betas": (0.5, 0.9), "eps": 1e-4, "lr": 1e-2},
+        cautious={"cautious": True, "weight_decay": 0.1},
+        cautious_amsgrad={"cautious": True, "amsgrad": True, "maximize": True},
     ),
     *_rows(
         "AdamW",
@@ -62,6 +88,7 @@ CASES = [
         amsgrad={"amsgrad": True},
         maximize={"maximize": True},
         no_decay={"weight_decay": 0.0},
+        cautious={"cautious": True},
     ),
     *_rows(
         "SGD",
@@ -89,6 +116,44 @@ CASES = [
         default={},
         l2={"weight_decay": 0.1},
         maximize={"maximize": True, "betas": (0.8, 0.9)},
+        cautious={"cautious": True},
+    ),
+    *_rows(
+        "Lion",
+        1e-3,
+        jumps=True,
+        default={},
+        decay={"weight_decay": 0.1},
+        maximize={"maximize": True, "betas": (0.95, 0.98)},
+        cautious={"cautious": True, "weight_decay": 0.1},
+    ),
+    *_rows(
+        "ADOPT",
+        0.2,
+        default={},
+        l2={"weight_decay": 0.1},
+        decoupled={"weight_decay": 0.1, "decoupled_weight_decay": True},
+        unclipped={"clip_exp": None, "eps": 1e-2},
+        maximize={"maximize": True, "betas": (0.8, 0.9)},
+        cautious={"cautious": True, "weight_decay": 0.1, "decoupled_weight_decay": True},
+    ),
+    *_rows(
+        "AdaBelief",
+        2e-2,
+        default={},
+        decay={"weight_decay": 0.1},
+        l2={"weight_decay": 0.1, "decoupled_weight_decay": False, "eps": 1e-8},
+        maximize={"maximize": True, "betas": (0.8, 0.9)},
+        cautious={"cautious": True, "weight_decay": 0.1},
+    ),
+    *_rows(
+        "Adan",
+        2e-2,
+        default={},
+        decay={"weight_decay": 0.1},
+        no_prox={"weight_decay": 0.1, "no_prox": True},
+        maximize={"maximize": True, "betas": (0.9, 0.8, 0.95)},
+        cautious={"cautious": True, "weight_decay": 0.1},
     ),
     *_rows(
         "Adagrad",
@@ -116,6 +181,7 @@ CASES = [
         l2={"weight_decay": 0.1},
         decoupled={"weight_decay": 0.1, "decoupled_weight_decay": True},
         never={"betas": (0.9, 0.6)},  # its average is too short to ever divide by
+        cautious={"cautious": True, "weight_decay": 0.1, "decoupled_weight_decay": True},
         maximize={"maximize": True, "betas": (0.8, 0.9)},
     ),
     *_rows(
@@ -126,6 +192,7 @@ CASES = [
         l2={"weight_decay": 0.1},
         decoupled={"weight_decay": 0.1, "decoupled_weight_decay": True},
         schedule={"momentum_decay": 0.5, "betas": (0.95, 0.9)},
+        cautious={"cautious": True, "weight_decay": 0.1},
         maximize={"maximize": True},
     ),
 ]
@@ -216,3 +283,36 @@ BAD_SETTINGS: dict[str, list[dict[str, Any]]] = {
     ],
 }
 """Settings that torch refuses; ours has to refuse them with the same type and words."""
+
+OTHER_BAD_SETTINGS: dict[str, list[tuple[dict[str, Any], str]]] = {
+    "Lion": [
+        ({"lr": -1.0}, "Invalid learning rate: -1.0"),
+        ({"betas": (1.0, 0.9)}, "Invalid beta parameter at index 0: 1.0"),
+        ({"betas": (0.9, -0.1)}, "Invalid beta parameter at index 1: -0.1"),
+        ({"weight_decay": -1.0}, "Invalid weight_decay value: -1.0"),
+        ({"lr": torch.tensor([1e-3, 1e-3])}, "Tensor lr must be 1-element"),
+        ({"fused": True, "foreach": True}, "`fused` and `foreach` cannot be `True` together."),
+    ],
+    "ADOPT": [
+        ({"lr": -1.0}, "Invalid learning rate: -1.0"),
+        ({"eps": -1.0}, "Invalid epsilon value: -1.0"),
+        ({"betas": (1.0, 0.9)}, "Invalid beta parameter at index 0: 1.0"),
+        ({"weight_decay": -1.0}, "Invalid weight_decay value: -1.0"),
+        ({"clip_exp": -0.5}, "Invalid clip_exp value: -0.5"),
+        ({"fused": True, "differentiable": True}, "`fused` does not support `differentiable`"),
+    ],
+    "AdaBelief": [
+        ({"lr": -1.0}, "Invalid learning rate: -1.0"),
+        ({"eps": -1.0}, "Invalid epsilon value: -1.0"),
+        ({"betas": (0.9, 1.0)}, "Invalid beta parameter at index 1: 1.0"),
+        ({"weight_decay": -1.0}, "Invalid weight_decay value: -1.0"),
+    ],
+    "Adan": [
+        ({"lr": -1.0}, "Invalid learning rate: -1.0"),
+        ({"eps": -1.0}, "Invalid epsilon value: -1.0"),
+        ({"betas": (0.9, 0.9, 1.0)}, "Invalid beta parameter at index 2: 1.0"),
+        ({"betas": (0.9, 0.999)}, "Adan takes three betas"),
+        ({"weight_decay": -1.0}, "Invalid weight_decay value: -1.0"),
+    ],
+}
+"""The same for those that torch has not, in torch's words where it has some."""

@@ -33,6 +33,9 @@ def test_as_close_to_float64_as_torch(case: Case) -> None:
                 offset = 1009 * step + 17 * index
                 param.grad = noise[offset : offset + param.numel()].to(param.dtype)
             optimizer.step()
+    if case.jumps:
+        for params in (ours, theirs):
+            _leave_out_other_ways(params, exact, optimizers[0].param_groups[0]["lr"])
     for size in set(SIZES) - {0}:
         rows = [index for index, other in enumerate(sizes) if other == size]
         our_error, their_error = (
@@ -40,6 +43,18 @@ def test_as_close_to_float64_as_torch(case: Case) -> None:
             for params in (ours, theirs)
         )
         assert our_error <= 1.5 * their_error, f"size {size}"
+
+
+def _leave_out_other_ways(
+    params: list[torch.nn.Parameter], exact: list[torch.nn.Parameter], lr: float
+) -> None:
+    """Forget elements that once took a step of `lr` the other way; there may be very few."""
+    total = 0
+    for param, right in zip(params, exact, strict=True):
+        other_way = (param - right).abs() > lr / 2
+        param.data[other_way] = right.data[other_way].to(param.dtype)
+        total += int(other_way.sum())
+    assert total <= 1e-5 * sum(p.numel() for p in params)
 
 
 @every_case

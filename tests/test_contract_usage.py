@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable
 
 import pytest
@@ -12,7 +13,7 @@ from torch import Tensor
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 import adamantine
-from cases import BAD_SETTINGS, Case
+from cases import BAD_SETTINGS, CASES, OTHER_BAD_SETTINGS, Case, theirs_of
 from contract import Optimizer, assert_same_state, clones, every_case, parameters, train
 
 MULTIPLIABLE = {
@@ -107,7 +108,7 @@ def test_changed_settings_do_not_recompile(case: Case) -> None:
                 group[name] *= factor
             group["weight_decay"] = 0.0 if factor == 0.25 else 0.1
             if "betas" in group:
-                group["betas"] = (0.8 + factor / 10, 0.9)
+                group["betas"] = (0.8 + factor / 10, *group["betas"][1:])
             train(optimizer, params, 1)
     assert not compilations.buffer
 
@@ -128,6 +129,7 @@ def test_repeats_its_constructor_in_repr_and_keeps_hooks(case: Case) -> None:
     assert seen == ["before", "after", "everyone"]
 
 
+NAMES = sorted({case.ours.__name__ for case in CASES})
 BAD = [(name, settings) for name, rows in BAD_SETTINGS.items() for settings in rows]
 
 
@@ -141,7 +143,19 @@ def test_bad_settings_raise_what_torch_raises(name: str, settings: dict[str, obj
     assert str(ours.value).startswith(str(theirs.value))
 
 
-@pytest.mark.parametrize("name", sorted(BAD_SETTINGS))
+OTHER_BAD = [(name, *row) for name, rows in OTHER_BAD_SETTINGS.items() for row in rows]
+
+
+@pytest.mark.parametrize(("name", "settings", "message"), OTHER_BAD, ids=lambda v: str(v)[:60])
+def test_bad_settings_of_those_torch_has_not(
+    name: str, settings: dict[str, object], message: str
+) -> None:
+    assert not hasattr(torch.optim, name)
+    with pytest.raises((ValueError, RuntimeError), match=re.escape(message)):
+        getattr(adamantine, name)(parameters(3), **settings)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_bad_group_settings_are_refused_and_leave_no_group(name: str) -> None:
     params = parameters(3, 4)
     optimizer = getattr(adamantine, name)(params[:1])
@@ -162,21 +176,23 @@ def test_capturable_on_the_cpu_fails_as_torchs(name: str) -> None:
     assert messages[0] == messages[1]
 
 
-@pytest.mark.parametrize("name", sorted(BAD_SETTINGS))
+@pytest.mark.parametrize("name", NAMES)
 def test_constructor_takes_what_torchs_takes(name: str) -> None:
-    theirs = inspect.signature(getattr(torch.optim, name)).parameters
+    theirs = inspect.signature(theirs_of(name)).parameters
     ours = dict(inspect.signature(getattr(adamantine, name)).parameters)
     assert ours.pop("backend").default == "auto"
+    if "cautious" not in theirs and "cautious" in ours:
+        assert ours.pop("cautious").default is False
     assert list(ours) == list(theirs)
     for parameter in theirs:
         assert ours[parameter].default == theirs[parameter].default
         assert ours[parameter].kind == theirs[parameter].kind
 
 
-@pytest.mark.parametrize("name", sorted(BAD_SETTINGS))
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("hint", [{"foreach": True}, {"fused": True}, {"foreach": False}])
 def test_hints_change_nothing(name: str, hint: dict[str, bool]) -> None:
-    if not hint.keys() <= inspect.signature(getattr(torch.optim, name)).parameters.keys():
+    if not hint.keys() <= inspect.signature(theirs_of(name)).parameters.keys():
         pytest.skip(f"torch's {name} has no such hint")
     start = parameters(50)
     plain, hinted = clones(start), clones(start)

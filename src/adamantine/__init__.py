@@ -7,12 +7,16 @@ from adamantine.version import __version__
 
 if TYPE_CHECKING:
     from adamantine.optim import (
+        ADOPT,
         SGD,
+        AdaBelief,
         Adadelta,
         Adagrad,
         Adam,
         Adamax,
         AdamW,
+        Adan,
+        Lion,
         NAdam,
         RAdam,
         RMSprop,
@@ -23,12 +27,16 @@ if TYPE_CHECKING:
     from adamantine.optim.zeroing import check_zeroed
 
 __all__ = [
+    "ADOPT",
     "SGD",
+    "AdaBelief",
     "Adadelta",
     "Adagrad",
     "Adam",
     "AdamW",
     "Adamax",
+    "Adan",
+    "Lion",
     "NAdam",
     "RAdam",
     "RMSprop",

@@ -21,16 +21,19 @@ from cases import RULES
 every_rule = pytest.mark.parametrize("rule", [r for r, _ in RULES], ids=lambda rule: rule.name)
 
 
-def compiled(rule: Rule, dtype: torch.dtype = torch.float32) -> tuple[str, str]:
+def compiled(function: FunctionType) -> tuple[str, str]:
     """LLVM's code and the machine's; compiled here, as code from the disk cache has neither."""
-    function = kernel.specialised(rule, dtype, rule.name)
     fresh = cfunc(kernel.SIGNATURE, **kernel.OPTIONS)(function)
     return fresh.inspect_llvm(), fresh._library.get_asm_str()
 
 
+def update_of(rule: Rule, dtype: torch.dtype = torch.float32) -> tuple[str, str]:
+    return compiled(kernel.updating(rule, dtype, rule.name))
+
+
 @every_rule
 def test_the_loop_is_vectorised(rule: Rule) -> None:
-    llvm, assembly = compiled(rule)
+    llvm, assembly = update_of(rule)
     assert re.search(r"load <\d+ x float>", llvm)
     assert re.search(r"store <\d+ x float>", llvm)
     # No scalar arithmetic but in the remainder: every operation has its vector form too.
@@ -41,7 +44,7 @@ def test_the_loop_is_vectorised(rule: Rule) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16], ids=str)
 def test_other_dtypes_are_vectorised_too(dtype: torch.dtype) -> None:
-    llvm, _ = compiled(adam.ADAM, dtype)
+    llvm, _ = update_of(adam.ADAM, dtype)
     kept = {torch.float64: "double", torch.bfloat16: "i16", torch.float16: "half"}[dtype]
     computed = "double" if dtype == torch.float64 else "float"
     assert re.search(rf"load <\d+ x {kept}>", llvm)
@@ -52,21 +55,35 @@ def test_other_dtypes_are_vectorised_too(dtype: torch.dtype) -> None:
 
 @every_rule
 def test_arithmetic_is_float32_and_keeps_nan(rule: Rule) -> None:
-    llvm, _ = compiled(rule)
+    llvm, _ = update_of(rule)
     arithmetic = re.findall(r"= (f(?:add|sub|mul|div)|call \S* \S+ @llvm.sqrt\S*) ([^%]*)", llvm)
     assert arithmetic
     assert not [line for line in arithmetic if "double" in " ".join(line)]
     assert not re.search(r"\b(fast|nnan|ninf|arcp|reassoc|afn)\b", llvm.split("!llvm")[0])
 
 
+SHARES = {rule.share.holds: rule for rule, _ in RULES if rule.share}.values()
+
+
+@pytest.mark.parametrize("rule", SHARES, ids=lambda rule: rule.share.holds.__name__)
+def test_counting_is_vectorised_in_float32(rule: Rule) -> None:
+    tensors = sum(name in rule.tensors for name in rule.share.arguments)
+    llvm, _ = compiled(kernel.counting(rule.share, tensors, torch.float32, rule.name))
+    assert re.search(r"load <\d+ x float>", llvm)
+    assert re.search(r"add <\d+ x i64>", llvm)
+    assert not re.search(r"= f(?:add|sub|mul|div) \S* ?(?:double|<\d+ x double>)", llvm)
+    assert not re.search(r"fpext", llvm)
+
+
 def test_the_digest_covers_the_rule_and_what_it_calls() -> None:
-    original = kernel._digest(adam.ADAM)
-    assert kernel._digest(Rule(adam.ADAM.update, adam.ADAM.states)) == original
+    original = kernel._digest(adam.adam, adam.ADAM.states)
+    assert kernel._digest(adam.adam, adam.ADAM.states) == original
 
     changed = FunctionType(adam.adam.__code__, dict(adam.adam.__globals__), "adam")
     changed.__globals__["descend"] = lambda param, *_: param
-    assert kernel._digest(Rule(changed, adam.ADAM.states)) != original
-    assert kernel._digest(adam.AMSGRAD) != original
+    assert kernel._digest(changed, adam.ADAM.states) != original
+    assert kernel._digest(adam.amsgrad, adam.ADAM.states) != original
+    assert kernel._digest(adam.adam, adam.AMSGRAD.states) != original
 
 
 SCRIPT = """

@@ -6,14 +6,14 @@ backends are tested against. A dozen passes over memory where the compiled ones 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from adamantine.rules import Rule, bind
+from adamantine.rules import Rule, Share, bind
 
 
 def _where(condition: Any, x: Any, y: Any) -> Any:
@@ -23,10 +23,20 @@ def _where(condition: Any, x: Any, y: Any) -> Any:
     return x if condition else y
 
 
+def _signum(x: Tensor) -> Tensor:
+    # torch's sign turns NaN into 0, which would hide it.
+    return torch.where(x.isnan(), x, torch.sign(x))
+
+
+def _maximum(x: Tensor, y: Any) -> Tensor:
+    return torch.maximum(x, y) if isinstance(y, Tensor) else torch.clamp(x, min=y)
+
+
 _OPERATIONS = {
     "sqrt": torch.sqrt,
     "absolute": torch.abs,
-    "maximum": torch.maximum,
+    "signum": _signum,
+    "maximum": _maximum,
     "where": _where,
 }
 
@@ -35,8 +45,8 @@ _HALF = (torch.float16, torch.bfloat16)
 
 
 @cache
-def _bound(rule: Rule) -> Any:
-    return bind(rule.update, _OPERATIONS)
+def _bound(function: Callable[..., Any]) -> Any:
+    return bind(function, _OPERATIONS)
 
 
 def update(
@@ -62,6 +72,17 @@ def update(
     if differentiable:
         # Autograd may keep an input for its backward pass; the writes below must not touch it.
         tensors = [t.clone() for t in tensors]
-    results = _bound(rule)(*tensors, *(scalars[name] for name in rule.scalars))
+    if rule.share is not None:
+        scalars = {**scalars, rule.share.scalar: _shared(rule, rule.share, tensors, scalars)}
+    results = _bound(rule.update)(*tensors, *(scalars[name] for name in rule.scalars))
     for target, value in zip((param, *states), results, strict=True):
         target.copy_(value)
+
+
+def _shared(
+    rule: Rule, share: Share, tensors: Sequence[Tensor], scalars: Mapping[str, Any]
+) -> float:
+    """The scalar that depends on how many of this tensor's elements have a property."""
+    values = {**scalars, **dict(zip(rule.tensors, tensors, strict=True))}
+    holds = _bound(share.holds)(*(values[name] for name in share.arguments))
+    return share.decide(int((holds > 0).sum()), holds.numel())

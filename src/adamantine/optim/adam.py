@@ -8,7 +8,7 @@ from torch import Tensor
 
 from adamantine.backends import BackendName
 from adamantine.errors import UsageError
-from adamantine.optim.base import Params, RuleOptimizer
+from adamantine.optim.base import Params, RuleOptimizer, only_if_on
 from adamantine.rules.adam import FAMILY
 
 
@@ -51,11 +51,13 @@ class Adam(RuleOptimizer):
         Let autograd record the step, through the reference backend.
     decoupled_weight_decay
         Decay the parameters themselves, as :class:`AdamW` does.
+    cautious
+        Leave an element alone in steps where its update and its gradient disagree in sign, and let
+        the others of its tensor go further to make up for it. See Notes.
     backend
-        ``"auto"`` takes compiled kernels for dense parameters in main memory (float32, float64,
-        bfloat16, float16) and torch's own operations for all others; ``"cpu"`` raises where the
-        kernels cannot be used; ``"reference"`` uses torch's operations only. The results agree to
-        rounding.
+        ``"auto"`` takes compiled kernels for dense float32 parameters in main memory and torch's
+        own operations for all others; ``"cpu"`` raises where the kernels cannot be used;
+        ``"reference"`` uses torch's operations only. The results agree to rounding.
 
     Raises
     ------
@@ -82,11 +84,19 @@ class Adam(RuleOptimizer):
     -----
     As in torch, the maximum of `amsgrad` is over the second moment without bias correction.
 
+    With `cautious` a tensor's update is divided by the share of its elements whose momentum and
+    gradient agree in sign, or by 0.001 where fewer do, and the others stay. Momentum that has not
+    noticed yet that the gradient turned does no harm then; the authors report faster training of
+    language models at unchanged settings. It costs a second pass over gradients and momentum. torch
+    has no such setting: a group holds it only if it is on.
+
     References
     ----------
     Kingma and Ba, `Adam: A Method for Stochastic Optimization <https://arxiv.org/abs/1412.6980>`_,
     ICLR 2015, Algorithm 1. `amsgrad`: Reddi, Kale and Kumar, `On the Convergence of Adam and Beyond
-    <https://arxiv.org/abs/1904.09237>`_, ICLR 2018, Algorithm 2.
+    <https://arxiv.org/abs/1904.09237>`_, ICLR 2018, Algorithm 2. `cautious`: Liang, Chen, Liu
+    and Liu, `Cautious Optimizers: Improving Training with One Line of Code
+    <https://arxiv.org/abs/2411.16085>`_, 2024, Algorithm 1, with the bound of the authors' code.
 
     Examples
     --------
@@ -115,6 +125,7 @@ class Adam(RuleOptimizer):
         differentiable: bool = False,
         fused: bool | None = None,
         decoupled_weight_decay: bool = False,
+        cautious: bool = False,
         backend: BackendName = "auto",
     ) -> None:
         _check_tensor_settings(lr, betas, by_number=bool(foreach) and not capturable)
@@ -130,6 +141,7 @@ class Adam(RuleOptimizer):
             "differentiable": differentiable,
             "fused": fused,
             "decoupled_weight_decay": decoupled_weight_decay,
+            **only_if_on(cautious=cautious),
         }
         super().__init__(params, defaults, backend)
 
@@ -150,6 +162,8 @@ class AdamW(Adam):
     weight_decay
         :math:`\lambda \ge 0`; a parameter whose gradient is zero shrinks by
         :math:`\gamma\lambda` of itself each step.
+    cautious
+        As for :class:`adamantine.Adam`; it spares no parameter its decay.
     params, lr, betas, eps, amsgrad, maximize, foreach, capturable, differentiable, fused, backend
         As for :class:`adamantine.Adam`.
 
@@ -197,6 +211,7 @@ class AdamW(Adam):
         capturable: bool = False,
         differentiable: bool = False,
         fused: bool | None = None,
+        cautious: bool = False,
         backend: BackendName = "auto",
     ) -> None:
         super().__init__(
@@ -212,6 +227,7 @@ class AdamW(Adam):
             differentiable=differentiable,
             fused=fused,
             decoupled_weight_decay=True,
+            cautious=cautious,
             backend=backend,
         )
 

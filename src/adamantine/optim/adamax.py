@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from adamantine.backends import BackendName
-from adamantine.optim.base import Params, RuleOptimizer
+from adamantine.optim.base import Params, RuleOptimizer, only_if_on
 from adamantine.rules.adamax import FAMILY
 
 
@@ -29,7 +29,7 @@ class Adamax(RuleOptimizer):
         :math:`\epsilon \ge 0`, added to the gradient's magnitude.
     weight_decay
         :math:`\lambda \ge 0`, an L2 penalty added to the gradient.
-    params, foreach, maximize, differentiable, capturable, backend
+    params, foreach, maximize, differentiable, capturable, cautious, backend
         As for :class:`adamantine.Adam`.
 
     Raises
@@ -75,6 +75,7 @@ class Adamax(RuleOptimizer):
         maximize: bool = False,
         differentiable: bool = False,
         capturable: bool = False,
+        cautious: bool = False,
         backend: BackendName = "auto",
     ) -> None:
         defaults = {
@@ -86,5 +87,6 @@ class Adamax(RuleOptimizer):
             "maximize": maximize,
             "differentiable": differentiable,
             "capturable": capturable,
+            **only_if_on(cautious=cautious),
         }
         super().__init__(params, defaults, backend)

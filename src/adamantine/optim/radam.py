@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from adamantine.backends import BackendName
-from adamantine.optim.base import Params, RuleOptimizer
+from adamantine.optim.base import Params, RuleOptimizer, only_if_on
 from adamantine.rules.radam import FAMILY
 
 
@@ -40,7 +40,7 @@ class RAdam(RuleOptimizer):
     decoupled_weight_decay
         Subtract :math:`\gamma\lambda\theta` from the parameter instead, as in
         :class:`adamantine.AdamW`.
-    params, foreach, maximize, capturable, differentiable, backend
+    params, foreach, maximize, capturable, differentiable, cautious, backend
         As for :class:`adamantine.Adam`.
 
     Raises
@@ -89,6 +89,7 @@ class RAdam(RuleOptimizer):
         maximize: bool = False,
         capturable: bool = False,
         differentiable: bool = False,
+        cautious: bool = False,
         backend: BackendName = "auto",
     ) -> None:
         defaults = {
@@ -101,5 +102,6 @@ class RAdam(RuleOptimizer):
             "capturable": capturable,
             "decoupled_weight_decay": decoupled_weight_decay,
             "differentiable": differentiable,
+            **only_if_on(cautious=cautious),
         }
         super().__init__(params, defaults, backend)

@@ -16,10 +16,13 @@ divides by the largest v so far. As torch does, the maximum is taken of the unco
 AdamW (Loshchilov and Hutter, "Decoupled Weight Decay Regularization", ICLR 2019, Algorithm 2)
 shrinks θ itself by ``1 - α λ``; it does not add λθ to the gradient (L2), which the division by √v
 would rescale away exactly where gradients are large.
+
+Cautious: see :mod:`.cautious`.
 """
 
 from typing import Any
 
+from adamantine.rules.cautious import RESCALE, cautious, with_cautious_form
 from adamantine.rules.hyperparameters import BETAS, EPS, LEARNING_RATE, WEIGHT_DECAY
 from adamantine.rules.ops import maximum, sqrt, where
 from adamantine.rules.rule import Family, Rule, Settings
@@ -45,27 +48,31 @@ def adaptive(momentum, exp_avg_sq, inv_sqrt_bias2, eps):
 
 def adam(
     param, grad, exp_avg, exp_avg_sq,
-    sign, l2, mix1, decay2, mix2, decay, step_size, inv_sqrt_bias2, eps,
+    sign, l2, mix1, decay2, mix2, decay, step_size, inv_sqrt_bias2, eps, rescale,
 ):  # fmt: skip
     grad = regularised(param, grad, sign, l2)
     exp_avg, exp_avg_sq = moments(grad, exp_avg, exp_avg_sq, mix1, decay2, mix2)
     update = adaptive(step_size * exp_avg, exp_avg_sq, inv_sqrt_bias2, eps)
+    update = cautious(update, exp_avg, grad, rescale)
     return descend(param, update, decay), exp_avg, exp_avg_sq
 
 
 def amsgrad(
     param, grad, exp_avg, exp_avg_sq, max_exp_avg_sq,
-    sign, l2, mix1, decay2, mix2, decay, step_size, inv_sqrt_bias2, eps,
+    sign, l2, mix1, decay2, mix2, decay, step_size, inv_sqrt_bias2, eps, rescale,
 ):  # fmt: skip
     grad = regularised(param, grad, sign, l2)
     exp_avg, exp_avg_sq = moments(grad, exp_avg, exp_avg_sq, mix1, decay2, mix2)
     max_exp_avg_sq = maximum(max_exp_avg_sq, exp_avg_sq)
     update = adaptive(step_size * exp_avg, max_exp_avg_sq, inv_sqrt_bias2, eps)
+    update = cautious(update, exp_avg, grad, rescale)
     return descend(param, update, decay), exp_avg, exp_avg_sq, max_exp_avg_sq
 
 
 ADAM = Rule(adam, ("exp_avg", "exp_avg_sq"))
 AMSGRAD = Rule(amsgrad, ("exp_avg", "exp_avg_sq", "max_exp_avg_sq"))
+
+PLAIN, WITH_MAXIMUM = with_cautious_form(ADAM), with_cautious_form(AMSGRAD)
 
 
 def scalars(settings: Settings, step: float) -> dict[str, Any]:
@@ -83,6 +90,7 @@ def scalars(settings: Settings, step: float) -> dict[str, Any]:
         "step_size": lr / (1 - beta1**step),
         "inv_sqrt_bias2": (1 - beta2**step) ** -0.5,
         "eps": settings["eps"],
+        **RESCALE,
     }
 
 
@@ -91,6 +99,6 @@ FAMILY = Family(
     paper="Kingma and Ba 2015, Algorithm 1; Reddi et al. 2018, Algorithm 2; "
     "Loshchilov and Hutter 2019, Algorithm 2",
     hyperparameters=(LEARNING_RATE, EPS, BETAS, WEIGHT_DECAY),
-    select=lambda settings: AMSGRAD if settings["amsgrad"] else ADAM,
+    select=lambda settings: (WITH_MAXIMUM if settings["amsgrad"] else PLAIN)(settings),
     scalars=scalars,
 )

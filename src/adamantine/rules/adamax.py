@@ -11,17 +11,19 @@ The paper divides by zero where all gradients so far were zero; torch, and so we
 
 from typing import Any
 
+from adamantine.rules.cautious import RESCALE, cautious, with_cautious_form
 from adamantine.rules.hyperparameters import BETAS, EPS, LEARNING_RATE, WEIGHT_DECAY
 from adamantine.rules.ops import absolute, maximum
 from adamantine.rules.rule import Family, Rule, Settings
 from adamantine.rules.sgd import regularised
 
 
-def adamax(param, grad, exp_avg, exp_inf, sign, l2, mix1, decay2, eps, step_size):
+def adamax(param, grad, exp_avg, exp_inf, sign, l2, mix1, decay2, eps, step_size, rescale):
     grad = regularised(param, grad, sign, l2)
     exp_avg = exp_avg + mix1 * (grad - exp_avg)
     exp_inf = maximum(decay2 * exp_inf, absolute(grad) + eps)
-    return param - step_size * exp_avg / exp_inf, exp_avg, exp_inf
+    update = cautious(step_size * exp_avg / exp_inf, exp_avg, grad, rescale)
+    return param - update, exp_avg, exp_inf
 
 
 ADAMAX = Rule(adamax, ("exp_avg", "exp_inf"))
@@ -37,6 +39,7 @@ def scalars(settings: Settings, step: float) -> dict[str, Any]:
         "decay2": beta2,
         "eps": settings["eps"],
         "step_size": settings["lr"] / (1 - beta1**step),
+        **RESCALE,
     }
 
 
@@ -44,6 +47,6 @@ FAMILY = Family(
     name="adamax",
     paper="Kingma and Ba 2015, Algorithm 2",
     hyperparameters=(LEARNING_RATE, EPS, BETAS, WEIGHT_DECAY),
-    select=lambda _: ADAMAX,
+    select=with_cautious_form(ADAMAX),
     scalars=scalars,
 )

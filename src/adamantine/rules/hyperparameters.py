@@ -26,6 +26,8 @@ class Hyperparameter:
         Values must be smaller than this; None for no bound.
     maximum
         Largest value allowed; None for no bound.
+    optional
+        Whether the setting may be None.
     """
 
     name: str
@@ -33,9 +35,12 @@ class Hyperparameter:
     minimum: float = 0.0
     below: float | None = None
     maximum: float | None = None
+    optional: bool = False
 
     def check(self, value: Any) -> None:
         """Raise :class:`HyperparameterError` unless `value` is inside the range."""
+        if value is None and self.optional:
+            return
         if isinstance(value, tuple | list):
             for index, element in enumerate(value):
                 self._check_number(element, f"{self.label} at index {index}")

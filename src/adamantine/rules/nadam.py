@@ -15,6 +15,7 @@ with β1 itself, and μ weighs m against g. The product of the μ is a counter b
 from typing import Any
 
 from adamantine.rules.adam import adaptive, descend, moments
+from adamantine.rules.cautious import RESCALE, agreement, cautious, with_cautious_form
 from adamantine.rules.hyperparameters import (
     BETAS,
     EPS,
@@ -28,13 +29,20 @@ from adamantine.rules.sgd import regularised
 
 def nadam(
     param, grad, exp_avg, exp_avg_sq,
-    sign, l2, mix1, decay2, mix2, decay, grad_size, step_size, inv_sqrt_bias2, eps,
+    sign, l2, mix1, decay2, mix2, decay, grad_size, step_size, inv_sqrt_bias2, eps, rescale,
 ):  # fmt: skip
     grad = regularised(param, grad, sign, l2)
     exp_avg, exp_avg_sq = moments(grad, exp_avg, exp_avg_sq, mix1, decay2, mix2)
     ahead = grad_size * grad + step_size * exp_avg
     update = adaptive(ahead, exp_avg_sq, inv_sqrt_bias2, eps)
+    update = cautious(update, ahead, grad, rescale)
     return descend(param, update, decay), exp_avg, exp_avg_sq
+
+
+def ahead_agrees(param, grad, exp_avg, sign, l2, mix1, grad_size, step_size):
+    grad = regularised(param, grad, sign, l2)
+    exp_avg = exp_avg + mix1 * (grad - exp_avg)
+    return agreement(grad_size * grad + step_size * exp_avg, grad)
 
 
 NADAM = Rule(nadam, ("exp_avg", "exp_avg_sq"))
@@ -60,6 +68,7 @@ def scalars(settings: Settings, step: float, mu_product: float) -> dict[str, Any
         "step_size": lr * next_mu / (1 - mu_product * next_mu),
         "inv_sqrt_bias2": (1 - beta2**step) ** -0.5,
         "eps": settings["eps"],
+        **RESCALE,
         "mu_product": mu_product,
     }
 
@@ -74,7 +83,7 @@ FAMILY = Family(
         WEIGHT_DECAY,
         Hyperparameter("momentum_decay", "momentum_decay value"),
     ),
-    select=lambda _: NADAM,
+    select=with_cautious_form(NADAM, ahead_agrees),
     scalars=scalars,
     counters=("step", "mu_product"),
     initial=lambda _: {"mu_product": 1.0},

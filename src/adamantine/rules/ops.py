@@ -19,6 +19,11 @@ def absolute(x: Number) -> Number:
     return math.fabs(x)
 
 
+def signum(x: Number) -> Number:
+    """1 above zero, -1 below, zero for zero, and NaN for NaN (for which torch's sign is zero)."""
+    return math.copysign(1.0, x) if x > 0 or x < 0 else x
+
+
 def maximum(x: Number, y: Number) -> Number:
     """The larger one; NaN where either is NaN, as ``torch.maximum``."""
     return x if x > y or math.isnan(x) else y

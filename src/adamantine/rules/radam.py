@@ -17,6 +17,7 @@ steps than Adam's. r_t depends on the step alone, so all of this is arithmetic o
 from typing import Any
 
 from adamantine.rules.adam import descend, moments
+from adamantine.rules.cautious import RESCALE, cautious, with_cautious_form
 from adamantine.rules.hyperparameters import BETAS, EPS, LEARNING_RATE, WEIGHT_DECAY
 from adamantine.rules.ops import sqrt, where
 from adamantine.rules.rule import Family, Rule, Settings
@@ -25,12 +26,13 @@ from adamantine.rules.sgd import regularised
 
 def radam(
     param, grad, exp_avg, exp_avg_sq,
-    sign, l2, mix1, decay2, mix2, decay, step_size, rectified, eps,
+    sign, l2, mix1, decay2, mix2, decay, step_size, rectified, eps, rescale,
 ):  # fmt: skip
     grad = regularised(param, grad, sign, l2)
     exp_avg, exp_avg_sq = moments(grad, exp_avg, exp_avg_sq, mix1, decay2, mix2)
     update = step_size * exp_avg
     update = where(rectified, update / (sqrt(exp_avg_sq) + eps), update)
+    update = cautious(update, exp_avg, grad, rescale)
     return descend(param, update, decay), exp_avg, exp_avg_sq
 
 
@@ -59,6 +61,7 @@ def scalars(settings: Settings, step: float) -> dict[str, Any]:
         "step_size": step_size,
         "rectified": 1.0 if rectified else 0.0,
         "eps": settings["eps"],
+        **RESCALE,
     }
 
 
@@ -66,6 +69,6 @@ FAMILY = Family(
     name="radam",
     paper="Liu et al. 2020, Algorithm 2",
     hyperparameters=(LEARNING_RATE, EPS, BETAS, WEIGHT_DECAY),
-    select=lambda _: RADAM,
+    select=with_cautious_form(RADAM),
     scalars=scalars,
 )

@@ -16,6 +16,37 @@ Settings = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
+class Share:
+    """What a rule has to know of a whole tensor first: the share of elements with some property.
+
+    A pass of its own over memory counts them; counts are exact, in any order.
+
+    Parameters
+    ----------
+    holds
+        A plain function of one element, written as an update is, with any of the update's
+        arguments, which it names. The element counts where the result is above zero.
+    scalar
+        The update's scalar that the share decides.
+    value
+        From the share, 0 to 1, to that scalar; on the host, in float64.
+    """
+
+    holds: Callable[..., Any]
+    scalar: str
+    value: Callable[[float], float]
+
+    @cached_property
+    def arguments(self) -> tuple[str, ...]:
+        """What `holds` has to be given."""
+        return tuple(inspect.signature(self.holds).parameters)
+
+    def decide(self, count: int, elements: int) -> float:
+        """The scalar's value where `count` of a tensor's elements have the property."""
+        return self.value(count / max(1, elements))
+
+
+@dataclass(frozen=True)
 class Rule:
     """The maths of one update, over one element.
 
@@ -26,20 +57,29 @@ class Rule:
         order, without literals (a literal would turn compiled arithmetic into float64).
     states
         Names of the per-parameter states, as in torch's ``state_dict``.
+    share
+        Where a scalar depends on the whole tensor: how. It replaces what the family's `scalars`
+        say.
     """
 
     update: Callable[..., Any]
     states: tuple[str, ...]
+    share: Share | None = None
 
     @property
     def name(self) -> str:
         """The function's name; unique among the rules."""
         return self.update.__name__
 
+    @property
+    def tensors(self) -> tuple[str, ...]:
+        """The arguments that differ from element to element."""
+        return ("param", "grad", *self.states)
+
     @cached_property
     def scalars(self) -> tuple[str, ...]:
         """The arguments after the states: numbers that are the same for all elements."""
-        return tuple(inspect.signature(self.update).parameters)[2 + len(self.states) :]
+        return tuple(inspect.signature(self.update).parameters)[len(self.tensors) :]
 
 
 @dataclass(frozen=True)

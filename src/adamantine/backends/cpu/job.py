@@ -33,8 +33,9 @@ from numpy.typing import NDArray
     BOUNDS,  # int64: piece p is the chunks from bounds[p] to bounds[p + 1]
     CONSTANTS,  # (rows, scalars) float64: a row for each group and set of counters
     NEXT,  # (rows, counters) float64: what the counters become
+    COUNTS,  # (chunks,) int64: what a counting kernel found in each
     WORDS,
-) = range(21)
+) = range(22)
 
 
 class Job:

@@ -15,14 +15,24 @@ from pathlib import Path
 from types import CodeType, FunctionType
 from typing import Any, Protocol, cast
 
+import numpy as np
 import torch
 from numba import carray, cfunc, njit, types
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from adamantine.backends.cpu.elements import ELEMENTS
-from adamantine.backends.cpu.job import ADDRESSES, BOUNDS, CHUNKS, COLUMNS, CONSTANTS, ROWS, WORDS
+from adamantine.backends.cpu.job import (
+    ADDRESSES,
+    BOUNDS,
+    CHUNKS,
+    COLUMNS,
+    CONSTANTS,
+    COUNTS,
+    ROWS,
+    WORDS,
+)
 from adamantine.backends.cpu.memory import arrays_at, float64_pointer, int64_pointer, load, store
-from adamantine.rules import Rule, bind
+from adamantine.rules import Rule, Share, bind
 
 
 class Kernel(Protocol):
@@ -35,12 +45,15 @@ OPTIONS: dict[str, Any] = {"fastmath": {"contract"}, "error_model": "numpy"}
 SIGNATURE = types.void(types.int64, types.int64)
 """Address of a :mod:`job <.job>`, number of the piece."""
 
-# Replaced by `compiled` for each rule; here so that the loop below reads as what it is.
-UPDATE: Any = None
+# Replaced by `_specialised` for each kernel; here so that the loops below read as what they are.
+FORMULA: Any = None
+EACH_CHUNK: Any = None
 ARRAYS: int = 0
 SCALARS: int = 0
 SAMPLE: Any = None
 COMPUTE: Any = None
+
+ZERO, ONE = np.float32(0), np.float32(1)
 
 
 def _run_piece(job, piece):
@@ -56,9 +69,24 @@ def _run_piece(job, piece):
         pointers = carray(int64_pointer(words[ADDRESSES] + 8 * words[COLUMNS] * tensor), ARRAYS)
         own = to_fixed_tuple(constants.astype(COMPUTE), SCALARS)
         arrays = arrays_at(to_fixed_tuple(pointers, ARRAYS), SAMPLE, offset, length)
-        written = (arrays[0],) + arrays[2:]
-        for i in range(length):
-            store(written, i, UPDATE(*(load(arrays, i) + own)))
+        EACH_CHUNK(words, chunk, length, arrays, own)
+
+
+def _update(words, chunk, length, arrays, own):
+    written = (arrays[0],) + arrays[2:]
+    for i in range(length):
+        store(written, i, FORMULA(*(load(arrays, i) + own)))
+
+
+def _count(words, chunk, length, arrays, own):
+    found = 0
+    for i in range(length):
+        found += 1 if FORMULA(*(load(arrays, i) + own)) > ZERO else 0
+    carray(int64_pointer(words[COUNTS]), chunk + 1)[chunk] = found
+
+
+def _signum(x):
+    return ONE if x > ZERO else -ONE if x < ZERO else x
 
 
 def _maximum(x, y):
@@ -78,6 +106,7 @@ def _operations() -> dict[str, Any]:
     return {
         "sqrt": math.sqrt,
         "absolute": math.fabs,
+        "signum": _compile(_signum),
         "maximum": _compile(_maximum),
         "where": _compile(_where),
     }
@@ -94,31 +123,65 @@ def compiled(rule: Rule, dtype: torch.dtype) -> Kernel:
     Numba files a cached function under its name and checks the age of its source file only. The
     digest in the name covers the rest: the rule, all it calls, and the other files of this folder.
     """
-    name = f"{rule.name}_{str(dtype).removeprefix('torch.')}_{_digest(rule)}"
-    function = specialised(rule, dtype, name)
-    return cast(Kernel, cfunc(SIGNATURE, cache=True, **OPTIONS)(function))
+    name = _name(rule.name, dtype, _digest(rule.update, rule.states))
+    return _compile_kernel(updating(rule, dtype, name))
 
 
-def specialised(rule: Rule, dtype: torch.dtype, name: str) -> FunctionType:
+@cache
+def compiled_count(share: Share, tensors: int, dtype: torch.dtype) -> Kernel:
+    """The kernel that counts for `share`, whose first `tensors` arguments are tensors of `dtype`.
+
+    It leaves the count of every chunk in the job's ``COUNTS``.
+    """
+    name = _name(share.holds.__name__, dtype, _digest(share.holds, tensors))
+    return _compile_kernel(counting(share, tensors, dtype, name))
+
+
+def updating(rule: Rule, dtype: torch.dtype, name: str) -> FunctionType:
     """The loop with `rule` in its middle, under a name of its own; not compiled yet."""
+    return _specialised(_update, rule.update, len(rule.tensors), dtype, name)
+
+
+def counting(share: Share, tensors: int, dtype: torch.dtype, name: str) -> FunctionType:
+    """The loop that counts for `share`, likewise."""
+    return _specialised(_count, share.holds, tensors, dtype, name)
+
+
+def _specialised(
+    each_chunk: Callable[..., None],
+    element: Callable[..., Any],
+    tensors: int,
+    dtype: torch.dtype,
+    name: str,
+) -> FunctionType:
     scope = {
         **globals(),
-        "UPDATE": bind(rule.update, _operations(), _compile),
-        "ARRAYS": 2 + len(rule.states),
-        "SCALARS": len(rule.scalars),
+        "FORMULA": bind(element, _operations(), _compile),
+        "ARRAYS": tensors,
+        "SCALARS": element.__code__.co_argcount - tensors,
         "SAMPLE": ELEMENTS[dtype].sample,
         "COMPUTE": ELEMENTS[dtype].compute,
     }
+    inlined = njit(inline="always", **OPTIONS)
+    scope["EACH_CHUNK"] = inlined(FunctionType(each_chunk.__code__, scope, each_chunk.__name__))
     function = FunctionType(_run_piece.__code__, scope, name)
     function.__qualname__ = name
     return function
 
 
-def _digest(rule: Rule) -> str:
-    digest = hashlib.sha256(repr((rule.states, rule.scalars, OPTIONS)).encode())
+def _compile_kernel(function: FunctionType) -> Kernel:
+    return cast(Kernel, cfunc(SIGNATURE, cache=True, **OPTIONS)(function))
+
+
+def _name(element: str, dtype: torch.dtype, digest: str) -> str:
+    return f"{element}_{str(dtype).removeprefix('torch.')}_{digest}"
+
+
+def _digest(element: Callable[..., Any], tensors: Any) -> str:
+    digest = hashlib.sha256(repr((tensors, OPTIONS)).encode())
     for path in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(path.read_bytes())
-    _hash_function(digest, rule.update)
+    _hash_function(digest, element)
     return digest.hexdigest()[:16]
 
 

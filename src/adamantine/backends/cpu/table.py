@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from adamantine.backends.cpu import pool
+from adamantine.backends.cpu.census import Census
 from adamantine.backends.cpu.elements import supported
 from adamantine.backends.cpu.job import BOUNDS, CHUNKS, CONSTANTS, NEXT
 from adamantine.backends.cpu.kernel import compiled
@@ -91,6 +92,9 @@ class Table:
         chunks = _cut([p.numel() for p in params])
         self._elements = np.cumsum(np.append(0, chunks[:, 2]))
         self._job.point(CHUNKS, chunks)
+        self._census = (
+            Census(rule, rule.share, params[0].dtype, self._sheet, chunks) if rule.share else None
+        )
         self._shares = int(self._elements[-1]) // SHARE
         self._bounds: dict[int, NDArray[np.int64]] = {}  # by number of threads
         self._threads = 1
@@ -140,6 +144,9 @@ class Table:
         self._set_constants(scalars_of)
         bounds = self._split(self._threads)
         self._job.point(BOUNDS, bounds)
+        if self._census:
+            decided = self._census.decide(self._constants, bounds, self._threads)
+            self._set_constants_by_tensor(decided)
         pool.run(self._kernel.address, self._job.address, len(bounds) - 1, self._threads)
         if self._counters:
             advance_counters(self._job.address)
@@ -180,11 +187,18 @@ class Table:
         for column, name in enumerate(self._counters):
             self._next[row, column] = scalars.get(name, step)
 
-    def _make_rows(self, count: int) -> None:
-        constants = np.empty((count, len(self._rule.scalars)))
-        self._buffer = constants.data.cast("B")
-        self._next = np.empty((count, len(self._counters)))
+    def _set_constants_by_tensor(self, constants: NDArray[np.float64]) -> None:
+        """Give every tensor a row of its own."""
+        rows = self._sheet.rows
         self._job.point(CONSTANTS, constants)
+        self._job.point(NEXT, self._next[rows])
+        rows[rows >= 0] = np.flatnonzero(rows >= 0)
+
+    def _make_rows(self, count: int) -> None:
+        self._constants = np.empty((count, len(self._rule.scalars)))
+        self._buffer = self._constants.data.cast("B")
+        self._next = np.empty((count, len(self._counters)))
+        self._job.point(CONSTANTS, self._constants)
         self._job.point(NEXT, self._next)
 
     def _split(self, threads: int) -> NDArray[np.int64]:

@@ -1,0 +1,85 @@
+"""The pass over memory before an update whose scalars depend on whole tensors."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from adamantine.backends.cpu import pool
+from adamantine.backends.cpu.job import (
+    ADDRESSES,
+    BOUNDS,
+    CHUNKS,
+    COLUMNS,
+    CONSTANTS,
+    COUNTS,
+    ROWS,
+    Job,
+)
+from adamantine.backends.cpu.kernel import compiled_count
+from adamantine.backends.cpu.sheet import Sheet
+from adamantine.rules import Rule, Share
+
+
+class Census:
+    """Counts for a rule's :class:`~adamantine.rules.Share`.
+
+    Counts are integers: their sums, and so the bits of a step, are the same for any number of
+    threads. Of the tensors it reads only those that the share names.
+
+    Parameters
+    ----------
+    rule, share
+        The rule, and its share.
+    dtype
+        The tensors'.
+    sheet
+        The table's; after each probe, with the addresses and rows of that step.
+    chunks
+        ``(chunks, 3)``: tensor, offset, length.
+    """
+
+    def __init__(
+        self,
+        rule: Rule,
+        share: Share,
+        dtype: torch.dtype,
+        sheet: Sheet,
+        chunks: NDArray[np.int64],
+    ) -> None:
+        tensors = [name for name in share.arguments if name in rule.tensors]
+        scalars = share.arguments[len(tensors) :]
+        self._share, self._sheet = share, sheet
+        self._tensors = [rule.tensors.index(name) for name in tensors]
+        self._scalars = [rule.scalars.index(name) for name in scalars]
+        self._decided = rule.scalars.index(share.scalar)
+        self._owners = chunks[:, 0]
+        self._elements = self._by_tensor(chunks[:, 2])
+        self._counts = np.zeros(len(chunks), np.int64)
+        self._kernel = compiled_count(share, len(tensors), dtype)
+        self._job = Job()
+        self._job[COLUMNS] = len(tensors)
+        self._job.point(CHUNKS, chunks)
+        self._job.point(ROWS, sheet.rows)
+        self._job.point(COUNTS, self._counts)
+
+    def decide(
+        self, constants: NDArray[np.float64], bounds: NDArray[np.int64], threads: int
+    ) -> NDArray[np.float64]:
+        """Constants by tensor instead of by row, with the scalar that the counts decide."""
+        addresses = self._sheet.addresses[:, self._tensors]
+        self._job.point(ADDRESSES, np.ascontiguousarray(addresses))
+        self._job.point(CONSTANTS, np.ascontiguousarray(constants[:, self._scalars]))
+        self._job.point(BOUNDS, bounds)
+        pool.run(self._kernel.address, self._job.address, len(bounds) - 1, threads)
+        own = constants[self._sheet.rows]
+        counts = self._by_tensor(self._counts)
+        pairs = zip(counts.tolist(), self._elements.tolist(), strict=True)
+        own[:, self._decided] = [self._share.decide(*pair) for pair in pairs]
+        return own
+
+    def _by_tensor(self, chunks: NDArray[np.int64]) -> NDArray[np.int64]:
+        sums = np.zeros(len(self._sheet.rows), np.int64)
+        np.add.at(sums, self._owners, chunks)
+        return sums

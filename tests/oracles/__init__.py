@@ -1,0 +1,29 @@
+"""Oracles for what torch has not: the papers' algorithm boxes, line by line, by torch's tensors.
+
+Averages ``β m + (1 - β) g`` are torch's ``lerp``, as in torch's own optimizers: the same number,
+but NaN where an infinite m meets a finite g.
+"""
+
+from oracles.adabelief import AdaBelief
+from oracles.adan import Adan
+from oracles.adopt import ADOPT
+from oracles.cautious import (
+    CautiousAdam,
+    CautiousAdamax,
+    CautiousAdamW,
+    CautiousNAdam,
+    CautiousRAdam,
+)
+from oracles.lion import Lion
+
+__all__ = [
+    "ADOPT",
+    "AdaBelief",
+    "Adan",
+    "CautiousAdam",
+    "CautiousAdamW",
+    "CautiousAdamax",
+    "CautiousNAdam",
+    "CautiousRAdam",
+    "Lion",
+]
