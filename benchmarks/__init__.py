@@ -2,6 +2,7 @@
 
 =============  =======================================================================
 ``step``       one optimizer step, against ``torch.optim``
+``bandwidth``  every optimizer's step, against what memory can do
 ``program``    a whole training program, against the tutorial's
 ``startup``    what a process pays before its second step
 =============  =======================================================================

@@ -10,10 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from adamantine import optim
 from adamantine.workloads.mnist_files import FILES
 from benchmarks import __main__ as command
 from benchmarks import (
+    bandwidth,
     child,
     markdown,
     measure,
@@ -94,6 +97,32 @@ def test_command_prints_tables_and_keeps_samples(tmp_path):
     assert done.stdout == f"### step\n\n{step.to_markdown(found)}\n\n{records.origin(found)}\n\n"
     assert "| MNIST network, 4 tensors | `adamantine.Adam()` |" in done.stdout
     assert "`torch.optim.SGD(momentum=0.9, fused=True)`" in done.stdout
+
+
+def test_bandwidth_finds_every_optimizer_and_counts_its_bytes(monkeypatch):
+    monkeypatch.setattr(bandwidth, "QUICK_ELEMENTS", 1000)
+    threads = torch.get_num_threads()
+    found = bandwidth.run(records.Options(quick=True, rounds=2))
+    assert torch.get_num_threads() == threads == found["threads"] == 1
+    counted = {case["optimizer"]: case["bytes"] for case in found["cases"]}
+    for name in set(optim.__all__) - {"RuleOptimizer"}:
+        assert f"{name}()" in counted
+    # Param, gradient and states in, param and states out; caution reads three of Adam's again.
+    expected = {"SGD()": 12, "Lion()": 20, "Adam()": 28, "Adan()": 44, "Adam(cautious=True)": 40}
+    assert {name: counted[name] for name in expected} == expected
+    assert all(len(case["nanoseconds"]["step"]) == 2 for case in found["cases"])
+
+
+def test_bandwidth_is_a_ratio_of_times_for_as_many_bytes():
+    case = {
+        "optimizer": "Adam()",
+        "bytes": 24,
+        "yardsticks": {"add": 12, "sweep": 28},
+        # Twelve bytes a nanosecond, and seven.
+        "nanoseconds": {"step": [3000.0], "add": [1000.0], "sweep": [4000.0]},
+    }
+    printed = bandwidth.to_markdown({"threads": 2, "elements": 1000, "cases": [case]})
+    assert printed.splitlines()[-1] == "| `Adam()` | 24 | 3 µs | 3 | 12 | **1.5 ×** (1.5 – 1.5) |"
 
 
 def test_saved_samples_are_printed_without_measuring(tmp_path, capsys, monkeypatch):
