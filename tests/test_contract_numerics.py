@@ -18,14 +18,14 @@ SIZES = (0, 1, 15, 16, 17, 65_535, 65_536, 65_537)
 @every_case
 def test_as_close_to_float64_as_torch(case: Case) -> None:
     noise = torch.randn(500_000, generator=torch.Generator().manual_seed(1))
-    # Small sizes come in numbers, so that the largest error is one of many, not of one.
-    sizes = [size for size in SIZES for _ in range(max(1, 48 // max(1, size)))]
+    # Small sizes are judged together, so that the largest error is one of many, not of one.
+    sizes = [size for size in SIZES for _ in range(max(1, 16 // max(1, size)))]
     start = parameters(*sizes)
     ours, theirs, exact = clones(start), clones(start), clones(start, torch.float64)
     optimizers = [
         case.ours(ours, **case.settings),
         case.theirs(theirs, **case.settings, foreach=False),
-        case.theirs(exact, **case.settings, foreach=False),
+        case.theirs(exact, **case.settings, foreach=True),
     ]
     for step in range(300):
         for params, optimizer in zip((ours, theirs, exact), optimizers, strict=True):
@@ -36,13 +36,13 @@ def test_as_close_to_float64_as_torch(case: Case) -> None:
     if case.jumps:
         for params in (ours, theirs):
             _leave_out_other_ways(params, exact, optimizers[0].param_groups[0]["lr"])
-    for size in set(SIZES) - {0}:
-        rows = [index for index, other in enumerate(sizes) if other == size]
+    for judged in ([1, 15, 16, 17], [65_535], [65_536], [65_537]):
+        rows = [index for index, size in enumerate(sizes) if size in judged]
         our_error, their_error = (
             worst_error([params[i] for i in rows], [exact[i] for i in rows])
             for params in (ours, theirs)
         )
-        assert our_error <= 1.5 * their_error, f"size {size}"
+        assert our_error <= 1.5 * their_error, f"sizes {judged}"
 
 
 def _leave_out_other_ways(
