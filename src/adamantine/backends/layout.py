@@ -47,6 +47,33 @@ def check_gradient(owner: str, param: Tensor, grad: Tensor) -> None:
         )
 
 
+def check_rows(param: Tensor, grad: Tensor) -> None:
+    """Raise :class:`BackendError` unless the sparse `grad` names rows of `param`, and fits them."""
+    if grad.shape != param.shape:
+        raise BackendError(
+            f"parameter of shape {tuple(param.shape)} has a sparse gradient of shape "
+            f"{tuple(grad.shape)}; call zero_grad() and backward() again after replacing a "
+            "parameter's data"
+        )
+    if (grad.dtype, grad.device) != (param.dtype, param.device):
+        raise BackendError(
+            f"a {param.dtype} parameter on {param.device} has a sparse gradient of {grad.dtype} on "
+            f"{grad.device}; call zero_grad() and backward() again after moving a parameter"
+        )
+    indices = grad._indices()
+    if indices.numel() == 0:
+        return
+    for dim, (low, high) in enumerate(
+        zip(*map(Tensor.tolist, indices.aminmax(dim=1)), strict=True)
+    ):
+        if low < 0 or high >= param.shape[dim]:
+            raise BackendError(
+                f"a sparse gradient has index {low if low < 0 else high} in dimension {dim}, where "
+                f"the parameter of shape {tuple(param.shape)} goes from 0 to "
+                f"{param.shape[dim] - 1}; nothing was updated"
+            )
+
+
 def has_own_dispatch(tensor: Tensor) -> bool:
     """Whether `tensor` is a subclass that handles torch's operations itself."""
     return type(tensor).__torch_dispatch__ is not Tensor.__torch_dispatch__

@@ -45,7 +45,8 @@ _HALF = (torch.float16, torch.bfloat16)
 
 
 @cache
-def _bound(function: Callable[..., Any]) -> Any:
+def bound(function: Callable[..., Any]) -> Any:
+    """A function of `rules` for whole tensors."""
     return bind(function, _OPERATIONS)
 
 
@@ -74,7 +75,7 @@ def update(
         tensors = [t.clone() for t in tensors]
     if rule.share is not None:
         scalars = {**scalars, rule.share.scalar: _shared(rule, rule.share, tensors, scalars)}
-    results = _bound(rule.update)(*tensors, *(scalars[name] for name in rule.scalars))
+    results = bound(rule.update)(*tensors, *(scalars[name] for name in rule.scalars))
     for target, value in zip((param, *states), results, strict=True):
         target.copy_(value)
 
@@ -84,5 +85,5 @@ def _shared(
 ) -> float:
     """The scalar that depends on how many of this tensor's elements have a property."""
     values = {**scalars, **dict(zip(rule.tensors, tensors, strict=True))}
-    holds = _bound(share.holds)(*(values[name] for name in share.arguments))
+    holds = bound(share.holds)(*(values[name] for name in share.arguments))
     return share.decide(int((holds > 0).sum()), holds.numel())

@@ -97,18 +97,20 @@ def _where(condition, x, y):
     return x if condition else y
 
 
-def _compile(function: Callable[..., Any]) -> Any:
+def called(function: Callable[..., Any]) -> Any:
+    """Compile a function that others call."""
     return njit(**OPTIONS)(function)
 
 
 @cache
-def _operations() -> dict[str, Any]:
+def operations() -> dict[str, Any]:
+    """What the names of `rules.ops` stand for here."""
     return {
         "sqrt": math.sqrt,
         "absolute": math.fabs,
-        "signum": _compile(_signum),
-        "maximum": _compile(_maximum),
-        "where": _compile(_where),
+        "signum": called(_signum),
+        "maximum": called(_maximum),
+        "where": called(_where),
     }
 
 
@@ -123,7 +125,7 @@ def compiled(rule: Rule, dtype: torch.dtype) -> Kernel:
     Numba files a cached function under its name and checks the age of its source file only. The
     digest in the name covers the rest: the rule, all it calls, and the other files of this folder.
     """
-    name = _name(rule.name, dtype, _digest(rule.update, rule.states))
+    name = _name(rule.name, dtype, digest(rule.states, rule.update))
     return _compile_kernel(updating(rule, dtype, name))
 
 
@@ -133,7 +135,7 @@ def compiled_count(share: Share, tensors: int, dtype: torch.dtype) -> Kernel:
 
     It leaves the count of every chunk in the job's ``COUNTS``.
     """
-    name = _name(share.holds.__name__, dtype, _digest(share.holds, tensors))
+    name = _name(share.holds.__name__, dtype, digest(tensors, share.holds))
     return _compile_kernel(counting(share, tensors, dtype, name))
 
 
@@ -156,7 +158,7 @@ def _specialised(
 ) -> FunctionType:
     scope = {
         **globals(),
-        "FORMULA": bind(element, _operations(), _compile),
+        "FORMULA": bind(element, operations(), called),
         "ARRAYS": tensors,
         "SCALARS": element.__code__.co_argcount - tensors,
         "SAMPLE": ELEMENTS[dtype].sample,
@@ -177,19 +179,23 @@ def _name(element: str, dtype: torch.dtype, digest: str) -> str:
     return f"{element}_{str(dtype).removeprefix('torch.')}_{digest}"
 
 
-def _digest(element: Callable[..., Any], tensors: Any) -> str:
-    digest = hashlib.sha256(repr((tensors, OPTIONS)).encode())
+def digest(what: object, *functions: Callable[..., Any]) -> str:
+    """End of a compiled function's name: says what it was made of, this folder's files included."""
+    hashed = hashlib.sha256(repr((what, OPTIONS)).encode())
     for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.read_bytes())
-    _hash_function(digest, element)
-    return digest.hexdigest()[:16]
+        hashed.update(path.read_bytes())
+    for function in functions:
+        _hash_function(hashed, function)
+    return hashed.hexdigest()[:16]
 
 
-def _hash_function(digest: Any, function: Any) -> None:
+def _hash_function(hashed: Any, function: Any) -> None:
     code = function.__code__
     constants = [c for c in code.co_consts if not isinstance(c, CodeType)]
-    digest.update(repr((code.co_code, constants, code.co_names, code.co_varnames)).encode())
+    hashed.update(repr((code.co_code, constants, code.co_names, code.co_varnames)).encode())
     for name in code.co_names:
-        callee = function.__globals__.get(name)
-        if isinstance(callee, FunctionType) and name not in _operations():
-            _hash_function(digest, callee)
+        value = function.__globals__.get(name)
+        if isinstance(value, FunctionType) and name not in operations():
+            _hash_function(hashed, value)
+        elif isinstance(value, int | float):
+            hashed.update(repr((name, value)).encode())

@@ -26,24 +26,35 @@ def _pointer_to(element):
 
 float32_pointer = _pointer_to(types.float32)
 float64_pointer = _pointer_to(types.float64)
+int16_pointer = _pointer_to(types.int16)
+int32_pointer = _pointer_to(types.int32)
 int64_pointer = _pointer_to(types.int64)
 
 
-@intrinsic
-def prefetch(typingctx, address):
-    """Ask for the cache line at `address`; harmless whatever is there, mapped or not."""
-
+def _prefetch_into(locality):
     def codegen(context, builder, signature, arguments):
         line, i32 = ir.IntType(8).as_pointer(), ir.IntType(32)
         function = builder.module.declare_intrinsic(
             "llvm.prefetch", [line], ir.FunctionType(ir.VoidType(), [line, i32, i32, i32])
         )
-        for_reading, keep, data = ir.Constant(i32, 0), ir.Constant(i32, 3), ir.Constant(i32, 1)
+        for_reading, data = ir.Constant(i32, 0), ir.Constant(i32, 1)
         where = builder.inttoptr(arguments[0], line)
-        builder.call(function, [where, for_reading, keep, data])
+        builder.call(function, [where, for_reading, ir.Constant(i32, locality), data])
         return context.get_dummy_value()
 
     return types.void(types.int64), codegen
+
+
+@intrinsic
+def prefetch(typingctx, address):
+    """Ask for the cache line at `address`; harmless whatever is there, mapped or not."""
+    return _prefetch_into(3)
+
+
+@intrinsic
+def prefetch_into_l2(typingctx, address):
+    """The same, into the second-level cache: for more lines than the first can wait for."""
+    return _prefetch_into(2)
 
 
 @intrinsic

@@ -115,15 +115,20 @@ class Table:
         pool.wake(self._threads)
         worst = self._sheet.probe(grads)
         if worst == STAGE:
-            grads = self._staged(grads)
+            staged = self._staged(grads)
+            if staged is None:
+                return False
+            grads = staged
             worst = self._sheet.probe(grads)
         # Their addresses are in use until the kernel returns; after that we must not hold them, or
         # zero_grad() would free no memory.
         self._grads = grads
         return worst < STAGE
 
-    def _staged(self, grads: list[Any]) -> list[Any]:
+    def _staged(self, grads: list[Any]) -> list[Any] | None:
         """Gradients in the layout of their parameters, copied where they are not.
+
+        None where one is sparse, which is not for a table.
 
         Two tensors are walked side by side by address, so their strides must agree: the gradient
         of a channels-last weight is often contiguous.
@@ -131,6 +136,8 @@ class Table:
         staged = list(grads)
         for t in np.flatnonzero(self._sheet.status == STAGE):
             param, grad = self._params[t], grads[t]
+            if grad.is_sparse:
+                return None
             check_gradient(self._owner, param, grad)
             staged[t] = torch.empty_like(param, requires_grad=False).copy_(grad.detach())
         return staged

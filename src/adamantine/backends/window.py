@@ -1,0 +1,60 @@
+"""The steps that a table's rows may have missed, and what they add up to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from adamantine.rules import Rule
+from adamantine.rules.catching_up import idle_of
+
+LENGTH = FULL = 4_096
+"""Steps a window: then all rows catch up and it starts again, so that its memory stays small."""
+
+
+class Window:
+    """A clock, the step at which each row was last up to date, and sums for each such step.
+
+    Parameters
+    ----------
+    rule
+        Whose steps they are.
+    shape
+        The leading dimensions of the table, which number its rows: the gradient's sparse ones.
+    device
+        Where the table lies. The sums are on the host, with a column for each start.
+    """
+
+    def __init__(self, rule: Rule, shape: torch.Size, device: torch.device) -> None:
+        self.rule, self.idle, self.shape = rule, idle_of(rule), shape
+        self.now = 0  # steps since the window began
+        self.last = torch.zeros(shape.numel(), dtype=torch.int16, device=device)
+        self.history = np.zeros((LENGTH, len(rule.scalars)))
+        self.sums = np.empty((len(self.idle.start), LENGTH))
+        self.coefficients = np.zeros((self.idle.width, LENGTH))
+        self._constant: list[float] = []
+        self.restart()
+
+    def restart(self) -> None:
+        """All rows are up to date: forget the steps."""
+        self.now = 0
+        self.last.zero_()
+        self.sums[:] = np.array(self.idle.start)[:, None]
+
+    def takes(self, scalars: Mapping[str, Any]) -> bool:
+        """Whether the steps so far can go on with one that has these scalars."""
+        constant = [scalars[name] for name in self.idle.constant]
+        return self.now == 0 or (self.now < FULL and constant == self._constant)
+
+    def record(self, scalars: Mapping[str, Any]) -> tuple[list[float], list[float]]:
+        """Note one more step; returns what `advance` and `coefficients` are to be given.
+
+        The caller brings the first ``now`` columns of the sums up to date with them.
+        """
+        self.history[self.now] = [scalars[name] for name in self.rule.scalars]
+        self._constant = [scalars[name] for name in self.idle.constant]
+        self.now += 1
+        return [scalars[name] for name in self.idle.scalars], self._constant
