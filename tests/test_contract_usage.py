@@ -183,6 +183,8 @@ def test_constructor_takes_what_torchs_takes(name: str) -> None:
     assert ours.pop("backend").default == "auto"
     if "cautious" not in theirs and "cautious" in ours:
         assert ours.pop("cautious").default is False
+    if "sparse" in ours:
+        assert ours.pop("sparse").default is None
     assert list(ours) == list(theirs)
     for parameter in theirs:
         assert ours[parameter].default == theirs[parameter].default

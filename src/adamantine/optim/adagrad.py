@@ -5,12 +5,15 @@ from __future__ import annotations
 from torch import Tensor
 
 from adamantine.backends import BackendName
-from adamantine.optim.base import Params, RuleOptimizer
+from adamantine.errors import BackendError
+from adamantine.optim.base import Params
+from adamantine.optim.rows import Group, Mode
+from adamantine.optim.sparse import SparseMode, SparseOptimizer
 from adamantine.optim.state import prepare_state
 from adamantine.rules.adagrad import FAMILY
 
 
-class Adagrad(RuleOptimizer):
+class Adagrad(SparseOptimizer):
     r"""Gradients divided by the root of the sum of all their squares so far.
 
     With :math:`g_t` the gradient (negated for `maximize`, plus :math:`\lambda\theta`) and
@@ -35,6 +38,12 @@ class Adagrad(RuleOptimizer):
         A group may have its own.
     eps
         :math:`\epsilon \ge 0`, added to the root, in units of the gradient.
+    sparse
+        What a sparse gradient (of ``nn.Embedding(sparse=True)``) does. ``"lazy"``: only the rows in
+        it get a step. ``"exact"``: rows that it leaves out do the steps that they
+        missed when they are next touched, so that after ``flush()`` all is as with dense
+        gradients; see ``attach()``. None: as torch: like ``"lazy"``, and refuse it
+        with `weight_decay`.
     params, foreach, fused, maximize, differentiable, backend
         As for :class:`adamantine.Adam`.
 
@@ -83,6 +92,7 @@ class Adagrad(RuleOptimizer):
         maximize: bool = False,
         differentiable: bool = False,
         fused: bool | None = None,
+        sparse: SparseMode | None = None,
         backend: BackendName = "auto",
     ) -> None:
         defaults = {
@@ -96,8 +106,16 @@ class Adagrad(RuleOptimizer):
             "differentiable": differentiable,
             "fused": fused,
         }
-        super().__init__(params, defaults, backend)
+        super().__init__(params, defaults, backend, sparse)
         for group in self.param_groups:
             rule = self.family.select(group)
             for param in group["params"]:
                 prepare_state(self.family, rule, param, self.state[param], group)
+
+    def _as_torch(self, group: Group) -> Mode:
+        if group["weight_decay"] != 0:
+            raise BackendError(
+                "weight_decay option is not compatible with sparse gradients, says torch; here, "
+                "sparse='lazy' decays the rows that are touched, and sparse='exact' all of them"
+            )
+        return "lazy"

@@ -7,12 +7,14 @@ from typing import Any
 from torch import Tensor
 
 from adamantine.backends import BackendName
-from adamantine.errors import UsageError
-from adamantine.optim.base import Params, RuleOptimizer, only_if_on
+from adamantine.errors import BackendError, UsageError
+from adamantine.optim.base import Params, only_if_on
+from adamantine.optim.rows import Group, Mode
+from adamantine.optim.sparse import SparseMode, SparseOptimizer
 from adamantine.rules.adam import FAMILY
 
 
-class Adam(RuleOptimizer):
+class Adam(SparseOptimizer):
     r"""Adam: a step size for each parameter from its gradients' first and second moments.
 
     With :math:`g_t` the gradient (negated for `maximize`, plus :math:`\lambda\theta` for
@@ -54,6 +56,11 @@ class Adam(RuleOptimizer):
     cautious
         Leave an element alone in steps where its update and its gradient disagree in sign, and let
         the others of its tensor go further to make up for it. See Notes.
+    sparse
+        What a sparse gradient (of ``nn.Embedding(sparse=True)``) does. ``"lazy"``: only the rows in
+        it get a step, as in ``torch.optim.SparseAdam``. ``"exact"``: rows that it leaves out do the
+        steps that they missed when they are next touched, so that after ``flush()`` all is as
+        with dense gradients; see ``attach()``. None: refuse it, as torch does.
     backend
         ``"auto"`` takes compiled kernels for dense float32 parameters in main memory and torch's
         own operations for all others; ``"cpu"`` raises where the kernels cannot be used;
@@ -126,6 +133,7 @@ class Adam(RuleOptimizer):
         fused: bool | None = None,
         decoupled_weight_decay: bool = False,
         cautious: bool = False,
+        sparse: SparseMode | None = None,
         backend: BackendName = "auto",
     ) -> None:
         _check_tensor_settings(lr, betas, by_number=bool(foreach) and not capturable)
@@ -143,7 +151,13 @@ class Adam(RuleOptimizer):
             "decoupled_weight_decay": decoupled_weight_decay,
             **only_if_on(cautious=cautious),
         }
-        super().__init__(params, defaults, backend)
+        super().__init__(params, defaults, backend, sparse)
+
+    def _as_torch(self, _group: Group) -> Mode:
+        raise BackendError(
+            "Adam does not support sparse gradients, please consider SparseAdam instead: here, "
+            "sparse='lazy' does its steps, and sparse='exact' those of dense gradients"
+        )
 
 
 class AdamW(Adam):
@@ -164,7 +178,9 @@ class AdamW(Adam):
         :math:`\gamma\lambda` of itself each step.
     cautious
         As for :class:`adamantine.Adam`; it spares no parameter its decay.
-    params, lr, betas, eps, amsgrad, maximize, foreach, capturable, differentiable, fused, backend
+    params, lr, betas, eps, amsgrad, maximize, foreach, capturable, differentiable, fused, sparse
+        As for :class:`adamantine.Adam`.
+    backend
         As for :class:`adamantine.Adam`.
 
     Raises
@@ -212,6 +228,7 @@ class AdamW(Adam):
         differentiable: bool = False,
         fused: bool | None = None,
         cautious: bool = False,
+        sparse: SparseMode | None = None,
         backend: BackendName = "auto",
     ) -> None:
         super().__init__(
@@ -228,6 +245,7 @@ class AdamW(Adam):
             fused=fused,
             decoupled_weight_decay=True,
             cautious=cautious,
+            sparse=sparse,
             backend=backend,
         )
 

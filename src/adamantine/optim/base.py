@@ -12,11 +12,12 @@ from torch._compile import _disable_dynamo
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 from adamantine.backends import BACKENDS, BackendName
-from adamantine.errors import StateError, UsageError
+from adamantine.errors import BackendError, StateError, UsageError
 from adamantine.optim import misuse
 from adamantine.optim.labels import label_at
 from adamantine.optim.loading import fitted
 from adamantine.optim.plan import Plan
+from adamantine.optim.rows import Mode, Windows
 from adamantine.optim.spelling import tell_of_misspelt_keys, with_suggestions
 from adamantine.optim.state import prepare_state
 from adamantine.rules import Family
@@ -56,6 +57,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         self.backend: BackendName = backend
         self._plan: Plan | None = None
         self._told: set[Callable[[str], None]] = set()
+        self._windows: Windows = {}
         super().__init__(cast(Any, params), defaults)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -209,7 +211,22 @@ class RuleOptimizer(torch.optim.Optimizer):
     def _new_plan(self) -> Plan:
         if misuse.is_half_unscaled(p for group in self.param_groups for p in group["params"]):
             self._tell_once(misuse.tell_of_half)
-        return Plan(self.family, self.param_groups, self.state, self.backend, type(self).__name__)
+        return Plan(
+            self.family,
+            self.param_groups,
+            self.state,
+            self.backend,
+            type(self).__name__,
+            self._sparse_mode,
+            self._windows,
+        )
+
+    def _sparse_mode(self, _group: dict[str, Any]) -> Mode:
+        """What a sparse gradient of a parameter in a group stands for."""
+        raise BackendError(
+            f"{type(self).__name__} does not support sparse gradients; build the layer with "
+            "sparse=False"
+        )
 
     def _tell_once(self, tell_of: Callable[[str], None]) -> None:
         if tell_of not in self._told:
@@ -223,6 +240,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         super().__setstate__(state)
         self.__dict__.setdefault("backend", "auto")
         self.__dict__.setdefault("_told", set())
+        self.__dict__.setdefault("_windows", {})
         self._plan = None  # it holds the tensors of before
         for group in self.param_groups:
             # Checkpoints of older torch versions lack newer settings.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from torch import Tensor
 from adamantine.backends import BackendName, reference
 from adamantine.backends.layout import check_gradient, overlapping
 from adamantine.errors import BackendError
+from adamantine.optim.rows import Mode, RowUpdates, Windows
 from adamantine.optim.state import prepare_state
 from adamantine.rules import Family, Rule, Settings
 
@@ -49,12 +50,16 @@ class Plan:
         state: defaultdict[Any, Any],
         backend: BackendName,
         owner: str,
+        mode_of: Callable[[Group], Mode],
+        windows: Windows,
     ) -> None:
         self._family, self._groups, self._state = family, groups, state
-        self._owner = owner
+        self._owner, self._mode_of = owner, mode_of
         self.idle = True  # whether the last run found no gradient
         self._waiting: list[Tensor] = []
+        self._void = False
         members = list(self._members())
+        self._rows = self._row_updates(members, windows, backend)
         in_kernels = _select_for_kernels(members, groups, backend, family)
         self._tables = self._make_tables(
             [m for m, yes in zip(members, in_kernels, strict=True) if yes]
@@ -67,28 +72,45 @@ class Plan:
         """Do one step. False, with nothing written, where the plan no longer holds."""
         if not self._holds():
             return False
+        rows = self._rows
+        if rows is not None and not rows.look():
+            return False
+        grad_of = _GRAD if rows is None else rows.dense
+        tables = []
         for table, params in self._tables:
-            if not table.refresh(list(map(_GRAD, params))):
+            grads = list(map(grad_of, params))
+            if rows is not None and not any(grad is not None for grad in grads):
+                continue  # a table of embeddings, with nothing to do
+            if not table.refresh(grads):
                 return False
-        for member in self._others:
-            if member.param.grad is not None:
-                check_gradient(self._owner, member.param, member.param.grad)
+            tables.append(table)
+        others = [(member, grad_of(member.param)) for member in self._others]
+        for member, grad in others:
+            if grad is not None:
+                if grad.is_sparse:
+                    return False
+                check_gradient(self._owner, member.param, grad)
         self.idle = True
-        for table, _ in self._tables:
+        if rows is not None:
+            rows.prepare()
+        for table in tables:
             if table.run(self._scalars):
                 self.idle = False
-        for member in self._others:
-            if member.param.grad is not None:
+        for member, grad in others:
+            if grad is not None:
                 self.idle = False
                 differentiable = bool(self._groups[member.group].get(_BY_AUTOGRAD))
                 with torch.set_grad_enabled(differentiable):
-                    self._update_by_reference(member, member.param.grad, differentiable)
+                    self._update_by_reference(member, grad, differentiable)
+        if rows is not None and self._update_rows(rows):
+            self.idle = False
         return True
 
     def _holds(self) -> bool:
         seen, now = self._seen, self._objects()
         return (
-            len(seen) == len(now)
+            not self._void
+            and len(seen) == len(now)
             and all(map(operator.is_, seen, now))
             and self._choices == self._switches()
             and not any(p.grad is not None for p in self._waiting)
@@ -111,8 +133,7 @@ class Plan:
         """What groups say that changes who does what; compared by value."""
         select = self._family.select
         return [
-            (select(group), len(group["params"]), group.get(_BY_AUTOGRAD), group.get(_CAPTURABLE))
-            for group in self._groups
+            (select(group), len(group["params"]), *map(group.get, _FLAGS)) for group in self._groups
         ]
 
     def _members(self) -> Any:
@@ -127,6 +148,34 @@ class Plan:
                 state = self._state[param] if keeps else {}
                 fresh = prepare_state(self._family, rule, param, state, group, self._groups)
                 yield Member(index, rule, param, state, fresh)
+
+    def _row_updates(
+        self, members: list[Member], windows: Windows, backend: BackendName
+    ) -> RowUpdates | None:
+        """Those members that have a sparse gradient, or may get one at any time."""
+        found: list[tuple[Member, Group]] = []
+        for member in members:
+            group, grad = self._groups[member.group], member.param.grad
+            is_sparse = grad is not None and grad.is_sparse
+            if is_sparse or group.get(_SPARSE) is not None:
+                if is_sparse and member.rule.share is not None:
+                    raise BackendError(
+                        "cautious=True does not go with sparse gradients: it weighs a whole tensor "
+                        "in every step; use cautious=False for the group of the embedding"
+                    )
+                if is_sparse and group.get(_BY_AUTOGRAD):
+                    raise BackendError(
+                        "differentiable=True does not go with sparse gradients: autograd cannot "
+                        "record an update of some rows in place; use sparse=False in the layer"
+                    )
+                found.append((member, group))
+        return RowUpdates(found, self._mode_of, windows, backend) if found else None
+
+    def _update_rows(self, rows: RowUpdates) -> bool:
+        if not self._family.counters:
+            # Tables note themselves whose first step it was, and members do: tell the other.
+            self._void = any(member.fresh for member, _ in rows.members)
+        return rows.run(lambda member: self._next_scalars(member, False))
 
     def _make_tables(self, members: list[Member]) -> list[tuple[Table, list[Tensor]]]:
         if not members:
@@ -155,32 +204,36 @@ class Plan:
         return self._family.scalars(_as_numbers(self._groups[group]), *counters)
 
     def _update_by_reference(self, member: Member, grad: Tensor, differentiable: bool) -> None:
+        scalars = self._next_scalars(member, differentiable)
+        reference.update(
+            member.rule,
+            member.param,
+            grad,
+            [member.state[name] for name in member.rule.states],
+            scalars,
+            differentiable=differentiable,
+        )
+        for name in self._family.counters[1:]:
+            member.state[name].fill_(scalars[name])
+
+    def _next_scalars(self, member: Member, differentiable: bool) -> Mapping[str, Any]:
+        """Count the step of a member outside of the tables; returns its scalars."""
         group, state = self._groups[member.group], member.state
-        others = self._family.counters[1:]
         if self._family.counters:
             state["step"] += 1
             step = float(state["step"])
         else:
             step = 1.0 if member.fresh else 2.0
             member.fresh = False
-        scalars = self._family.scalars(
+        others = (state[name] for name in self._family.counters[1:])
+        return self._family.scalars(
             group if differentiable else _as_numbers(group),
             step,
-            *(state[name].double() if differentiable else float(state[name]) for name in others),
+            *(value.double() if differentiable else float(value) for value in others),
         )
-        reference.update(
-            member.rule,
-            member.param,
-            grad,
-            [state[name] for name in member.rule.states],
-            scalars,
-            differentiable=differentiable,
-        )
-        for name in others:
-            state[name].fill_(scalars[name])
 
 
-_BY_AUTOGRAD, _CAPTURABLE = "differentiable", "capturable"
+_FLAGS = _BY_AUTOGRAD, _CAPTURABLE, _SPARSE = "differentiable", "capturable", "sparse"
 
 
 def _select_for_kernels(

@@ -5,12 +5,14 @@ from __future__ import annotations
 from torch import Tensor
 
 from adamantine.backends import BackendName
-from adamantine.errors import UsageError
-from adamantine.optim.base import Params, RuleOptimizer
+from adamantine.errors import BackendError, UsageError
+from adamantine.optim.base import Params
+from adamantine.optim.rows import Group, Mode
+from adamantine.optim.sparse import SparseMode, SparseOptimizer
 from adamantine.rules.sgd import FAMILY
 
 
-class SGD(RuleOptimizer):
+class SGD(SparseOptimizer):
     r"""Stochastic gradient descent, with momentum and Nesterov's momentum as options.
 
     With :math:`g_t` the gradient (negated for `maximize`, plus :math:`\lambda\theta`):
@@ -32,6 +34,12 @@ class SGD(RuleOptimizer):
         :math:`\lambda \ge 0`, an L2 penalty; for SGD without momentum the same as decay.
     nesterov
         Look ahead along the buffer; needs momentum and no dampening.
+    sparse
+        What a sparse gradient (of ``nn.Embedding(sparse=True)``) does. ``"lazy"``: only the rows in
+        it get a step. ``"exact"``: rows that it leaves out do the steps that they
+        missed when they are next touched, so that after ``flush()`` all is as with dense
+        gradients; see ``attach()``. None: as torch: with `momentum` as a dense one, without as
+        ``"lazy"``, and refuse it with `weight_decay`.
     params, maximize, foreach, differentiable, fused, backend
         As for :class:`adamantine.Adam`.
 
@@ -82,6 +90,7 @@ class SGD(RuleOptimizer):
         foreach: bool | None = None,
         differentiable: bool = False,
         fused: bool | None = None,
+        sparse: SparseMode | None = None,
         backend: BackendName = "auto",
     ) -> None:
         if nesterov and (momentum <= 0 or dampening != 0):
@@ -100,4 +109,13 @@ class SGD(RuleOptimizer):
             "differentiable": differentiable,
             "fused": fused,
         }
-        super().__init__(params, defaults, backend)
+        super().__init__(params, defaults, backend, sparse)
+
+    def _as_torch(self, group: Group) -> Mode:
+        if group["weight_decay"] != 0:
+            raise BackendError(
+                "add(sparse, dense) is not supported. Use add(dense, sparse) instead. So torch, of "
+                "weight_decay with a sparse gradient; here, sparse='lazy' decays the rows that are "
+                "touched, and sparse='exact' all of them"
+            )
+        return "dense" if group["momentum"] != 0 else "lazy"
