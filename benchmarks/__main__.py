@@ -7,12 +7,18 @@ import sys
 from pathlib import Path
 
 from adamantine.errors import AdamantineError
-from benchmarks import bandwidth, program, startup, step
+from benchmarks import bandwidth, program, sparse, startup, step
 from benchmarks.measure import MissingError
 from benchmarks.other_work import NOTICEABLE, OtherWork
 from benchmarks.records import Options, Record, load, origin, record, save
 
-BENCHMARKS = {"step": step, "bandwidth": bandwidth, "program": program, "startup": startup}
+BENCHMARKS = {
+    "step": step,
+    "bandwidth": bandwidth,
+    "sparse": sparse,
+    "program": program,
+    "startup": startup,
+}
 RESULTS = Path(__file__).with_name("results")
 
 

@@ -23,6 +23,7 @@ from benchmarks import (
     other_work,
     program,
     records,
+    sparse,
     startup,
     step,
     tutorial,
@@ -111,6 +112,19 @@ def test_bandwidth_finds_every_optimizer_and_counts_its_bytes(monkeypatch):
     expected = {"SGD()": 12, "Lion()": 20, "Adam()": 28, "Adan()": 44, "Adam(cautious=True)": 40}
     assert {name: counted[name] for name in expected} == expected
     assert all(len(case["nanoseconds"]["step"]) == 2 for case in found["cases"])
+
+
+def test_sparse_measures_every_contender_on_both_distributions(monkeypatch):
+    monkeypatch.setattr(sparse, "ROWS_QUICK", 500)
+    found = sparse.run(records.Options(quick=True, rounds=2))
+    even, zipf = found["cases"]
+    for case in (even, zipf):
+        assert list(case["nanoseconds"]) == list(sparse.CONTENDERS)
+        assert all(len(samples) == 2 for samples in case["nanoseconds"].values())
+    assert zipf["distinct"] < even["distinct"] <= 500
+    printed = sparse.to_markdown(found)
+    assert '| even, 500 rows | `adamantine.Adam(sparse="lazy")` |' in printed
+    assert "`torch.optim.SparseAdam()`" in printed
 
 
 def test_bandwidth_is_a_ratio_of_times_for_as_many_bytes():
