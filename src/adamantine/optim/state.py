@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adamantine.backends.layout import check_memory
+from adamantine.backends.layout import check_memory, has_own_dispatch
+from adamantine.backends.pages import ask_for_large_pages
 from adamantine.errors import StateError
 from adamantine.optim.labels import label
 from adamantine.rules import Family, Rule, Settings
@@ -47,9 +48,7 @@ def prepare_state(
     for name in rule.states:
         value = state.get(name)
         if value is None:
-            state[name] = torch.zeros_like(
-                param, memory_format=torch.preserve_format, requires_grad=False
-            )
+            state[name] = _zeros_like(param)
             if start := initial.get(name):
                 # The rules see a complex number as two real ones.
                 state[name].fill_(complex(start, start) if param.is_complex() else start)
@@ -60,6 +59,13 @@ def prepare_state(
                 # The kernels walk a parameter and its states side by side.
                 state[name] = _like(param, value)
     return fresh
+
+
+def _zeros_like(param: Tensor) -> Tensor:
+    zeros = torch.empty_like(param, memory_format=torch.preserve_format, requires_grad=False)
+    if not has_own_dispatch(zeros):
+        ask_for_large_pages(zeros)
+    return zeros.zero_()
 
 
 def as_counter(value: Any) -> Tensor:
