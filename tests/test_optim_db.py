@@ -93,6 +93,7 @@ def test_errors(name: str, subtests: pytest.Subtests) -> None:
 
 
 @every_shared_class
+@pytest.mark.filterwarnings("ignore:Sparse invariant checks:UserWarning")  # of torch's Adagrad
 def test_sparse_gradients_where_torch_takes_them(name: str) -> None:
     info = database()[name]
     if not (info.supports_sparse or info.only_supports_sparse_grads):
