@@ -112,7 +112,8 @@ class Adagrad(SparseOptimizer):
             for param in group["params"]:
                 prepare_state(self.family, rule, param, self.state[param], group)
 
-    def _as_torch(self, group: Group) -> Mode:
+    @classmethod
+    def _as_torch(cls, group: Group) -> Mode:
         if group["weight_decay"] != 0:
             raise BackendError(
                 "weight_decay option is not compatible with sparse gradients, says torch; here, "

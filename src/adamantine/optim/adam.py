@@ -153,7 +153,8 @@ class Adam(SparseOptimizer):
         }
         super().__init__(params, defaults, backend, sparse)
 
-    def _as_torch(self, _group: Group) -> Mode:
+    @classmethod
+    def _as_torch(cls, _group: Group) -> Mode:
         raise BackendError(
             "Adam does not support sparse gradients, please consider SparseAdam instead: here, "
             "sparse='lazy' does its steps, and sparse='exact' those of dense gradients"

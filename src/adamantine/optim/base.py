@@ -221,11 +221,12 @@ class RuleOptimizer(torch.optim.Optimizer):
             self._windows,
         )
 
-    def _sparse_mode(self, _group: dict[str, Any]) -> Mode:
+    # Of the class: a plan that held its optimizer would keep both in memory.
+    @classmethod
+    def _sparse_mode(cls, _group: dict[str, Any]) -> Mode:
         """What a sparse gradient of a parameter in a group stands for."""
         raise BackendError(
-            f"{type(self).__name__} does not support sparse gradients; build the layer with "
-            "sparse=False"
+            f"{cls.__name__} does not support sparse gradients; build the layer with sparse=False"
         )
 
     def _tell_once(self, tell_of: Callable[[str], None]) -> None:

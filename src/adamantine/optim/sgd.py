@@ -111,7 +111,8 @@ class SGD(SparseOptimizer):
         }
         super().__init__(params, defaults, backend, sparse)
 
-    def _as_torch(self, group: Group) -> Mode:
+    @classmethod
+    def _as_torch(cls, group: Group) -> Mode:
         if group["weight_decay"] != 0:
             raise BackendError(
                 "add(sparse, dense) is not supported. Use add(dense, sparse) instead. So torch, of "

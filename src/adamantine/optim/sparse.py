@@ -114,12 +114,14 @@ class SparseOptimizer(RuleOptimizer):
                 group["sparse"] = mode
         self._windows.clear()
 
-    def _sparse_mode(self, _group: Group) -> Mode:
+    @classmethod
+    def _sparse_mode(cls, _group: Group) -> Mode:
         mode = _group.get("sparse")
         _check_mode(mode)
-        return self._as_torch(_group) if mode is None else mode
+        return cls._as_torch(_group) if mode is None else mode
 
-    def _as_torch(self, group: Group) -> Mode:
+    @classmethod
+    def _as_torch(cls, group: Group) -> Mode:
         """What torch's class of this name makes of a sparse gradient; may raise what it raises."""
         raise NotImplementedError
 
