@@ -13,7 +13,7 @@ from adamantine.optim import RuleOptimizer
 
 OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
     name.lower(): getattr(optim, name)
-    for name in sorted(optim.__all__)
+    for name in sorted(optim.__all__, key=str.lower)
     if name != RuleOptimizer.__name__
 }
 FLAGS = ("lr", "betas", "eps", "weight_decay", "momentum")
