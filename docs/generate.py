@@ -8,11 +8,13 @@ A test fails when the page is not what this would write.
 from __future__ import annotations
 
 import inspect
+import json
 import re
 import textwrap
 from collections.abc import Iterator
 from itertools import chain, zip_longest
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
@@ -21,6 +23,7 @@ from adamantine import optim
 from adamantine.optim import RuleOptimizer
 
 PAGE = Path(__file__).parent / "optimizers.md"
+MEASURED = Path(__file__).parents[1] / "benchmarks" / "results" / "bandwidth.json"
 
 INDENTED = r"((?:    .*\n?|\n)+)"
 FORMULA = r"^\.\. math::\n" + INDENTED
@@ -33,7 +36,8 @@ INTRODUCTION = """\
 Every class takes what the `torch.optim` class of its name takes (where there is one), and
 `backend=`. "State" and "traffic" are bytes a float32 parameter at the default settings. Traffic is
 what a step reads (parameter, gradient, state) and writes (all but the gradient): on large tensors
-that is what it costs. Times are in [the README's tables](../README.md#measured), from `make bench`.
+that is what it costs. "Step" is the measured time a parameter, of one tensor of 64 Mi on two
+threads; [the README's tables](../README.md#measured) say on what machine and beside what.
 """
 
 
@@ -98,14 +102,25 @@ def page() -> str:
     return "\n".join([INTRODUCTION, *overview(), *map(chapter, optimizers())])
 
 
+def speeds() -> dict[str, float]:
+    """Nanoseconds a parameter, by ``name(settings)``, from the benchmark ``bandwidth``."""
+    found = json.loads(MEASURED.read_text(encoding="utf-8"))
+    return {
+        case["optimizer"]: median(case["nanoseconds"]["step"]) / found["elements"]
+        for case in found["cases"]
+    }
+
+
 def overview() -> Iterator[str]:
     """A table of all optimizers."""
-    yield "| optimizer | state | traffic | |"
-    yield "| :-- | --: | --: | :-- |"
+    measured = speeds()
+    yield "| optimizer | state, bytes | traffic, bytes | step, ns | |"
+    yield "| :-- | --: | --: | --: | :-- |"
     for cls in optimizers():
+        name = cls.__name__
         summary = markdown(sections(cls)[""]).partition("\n")[0]
-        link = f"[{cls.__name__}](#{cls.__name__.lower()})"
-        yield f"| {link} | {state_bytes(cls)} | {traffic(cls)} | {summary} |"
+        numbers = f"{state_bytes(cls)} | {traffic(cls)} | {measured[f'{name}()']:.2f}"
+        yield f"| [{name}](#{name.lower()}) | {numbers} | {summary} |"
     yield ""
 
 

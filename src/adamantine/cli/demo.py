@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from rich.console import Console
@@ -68,9 +69,10 @@ def _table(records: dict[str, RunRecord]) -> Table:
             *(format_metric(result.metric, result.test_metric) for result in results),
         )
     table.add_row("average loss, last epoch", *(f"{r.epochs[-1].average_loss:.4f}" for r in runs))
-    table.add_row("training time", *(f"{_train_seconds(run):.2f} s" for run in runs))
+    table.add_row("time of an epoch, median", *(f"{_epoch_seconds(run):.3f} s" for run in runs))
     return table
 
 
-def _train_seconds(run: RunRecord) -> float:
-    return sum(epoch.train_seconds for epoch in run.epochs)
+def _epoch_seconds(run: RunRecord) -> float:
+    # Not the sum: the first epoch of a new installation compiles, once and for all.
+    return median(epoch.train_seconds for epoch in run.epochs)

@@ -28,7 +28,8 @@ CHUNK = 16_384
 SHARE = 131_072
 """Elements a thread: below that, moving the data to another core's cache costs what it saves."""
 
-PIECES_PER_THREAD = 4
+PIECES_PER_THREAD = 64
+"""So many that the last one, for which all others wait, is short."""
 
 ScalarsOf = Callable[..., Mapping[str, Any]]
 """(group, step, further counters) to the rule's host scalars by name, and the counters' new values
