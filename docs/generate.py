@@ -62,7 +62,9 @@ def entries(text: str) -> list[tuple[list[str], str]]:
 def settings_of(cls: type[RuleOptimizer]) -> dict[str, Any]:
     """The constructor's settings with their defaults."""
     parameters = inspect.signature(cls).parameters.values()
-    return {p.name: p.default for p in parameters if p.name != "params"}
+    return {
+        p.name: p.default for p in parameters if p.name != "params" and p.kind is not p.VAR_KEYWORD
+    }
 
 
 def state_bytes(cls: type[RuleOptimizer]) -> int:

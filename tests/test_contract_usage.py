@@ -181,6 +181,7 @@ def test_constructor_takes_what_torchs_takes(name: str) -> None:
     theirs = inspect.signature(theirs_of(name)).parameters
     ours = dict(inspect.signature(getattr(adamantine, name)).parameters)
     assert ours.pop("backend").default == "auto"
+    assert ours.pop("options").kind is inspect.Parameter.VAR_KEYWORD
     if "cautious" not in theirs and "cautious" in ours:
         assert ours.pop("cautious").default is False
     if "sparse" in ours:

@@ -31,7 +31,7 @@ def test_every_setting_is_described_once(cls: type[RuleOptimizer]) -> None:
     described = [
         n for names, _ in generate.entries(generate.sections(cls)["Parameters"]) for n in names
     ]
-    assert sorted(described) == sorted([*generate.settings_of(cls), "params"])
+    assert sorted(described) == sorted([*generate.settings_of(cls), "params", "options"])
 
 
 @every_optimizer

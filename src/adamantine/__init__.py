@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from adamantine.optim.grouping import groups, no_decay
     from adamantine.optim.loading import regroup
     from adamantine.optim.misuse import check
+    from adamantine.optim.options import Options
     from adamantine.optim.zeroing import check_zeroed
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "Adan",
     "Lion",
     "NAdam",
+    "Options",
     "RAdam",
     "RMSprop",
     "__version__",
@@ -49,13 +51,14 @@ __all__ = [
 ]
 
 _TOOLS = {
+    "Options": "options",
     "check": "misuse",
     "check_zeroed": "zeroing",
     "groups": "grouping",
     "no_decay": "grouping",
     "regroup": "loading",
 }
-"""Functions around the optimizers, by the file they are in."""
+"""What goes with the optimizers, by the file they are in."""
 
 
 def __getattr__(name: str) -> Any:

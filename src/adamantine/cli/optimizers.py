@@ -33,7 +33,11 @@ def settings_of(name: str) -> dict[str, Any]:
     if name not in OPTIMIZERS:
         raise UsageError(f"optimizer is {name!r}, expected one of {', '.join(OPTIMIZERS)}")
     parameters = inspect.signature(OPTIMIZERS[name]).parameters.values()
-    return {p.name: p.default for p in parameters if p.name not in HIDDEN}
+    return {
+        p.name: p.default
+        for p in parameters
+        if p.name not in HIDDEN and p.kind is not p.VAR_KEYWORD
+    }
 
 
 def check_settings(name: str, given: Mapping[str, Any]) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from torch import Tensor
+from typing_extensions import Unpack
 
 from adamantine.backends import BackendName
 from adamantine.optim.base import Params, RuleOptimizer
+from adamantine.optim.options import Options
 from adamantine.rules.adabelief import FAMILY
 
 
@@ -36,7 +38,7 @@ class AdaBelief(RuleOptimizer):
     decoupled_weight_decay
         Shrink the parameter by :math:`\gamma\lambda` of itself, as :class:`adamantine.AdamW`; else
         an L2 penalty, added to the gradient.
-    params, foreach, maximize, capturable, differentiable, fused, cautious, backend
+    params, foreach, maximize, capturable, differentiable, fused, cautious, backend, options
         As for :class:`adamantine.Adam`.
 
     Raises
@@ -89,6 +91,7 @@ class AdaBelief(RuleOptimizer):
         fused: bool | None = None,
         cautious: bool = False,
         backend: BackendName = "auto",
+        **options: Unpack[Options],
     ) -> None:
         defaults = {
             "lr": lr,
@@ -103,4 +106,4 @@ class AdaBelief(RuleOptimizer):
             "fused": fused,
             "cautious": cautious,
         }
-        super().__init__(params, defaults, backend)
+        super().__init__(params, defaults, backend, options)

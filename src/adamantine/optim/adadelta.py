@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from torch import Tensor
+from typing_extensions import Unpack
 
 from adamantine.backends import BackendName
 from adamantine.optim.base import Params, RuleOptimizer
+from adamantine.optim.options import Options
 from adamantine.rules.adadelta import FAMILY
 
 
@@ -32,7 +34,7 @@ class Adadelta(RuleOptimizer):
         :math:`\sqrt{\epsilon/(1-\rho)}` long.
     weight_decay
         :math:`\lambda \ge 0`, an L2 penalty added to the gradient.
-    params, foreach, capturable, maximize, differentiable, backend
+    params, foreach, capturable, maximize, differentiable, backend, options
         As for :class:`adamantine.Adam`.
 
     Raises
@@ -79,6 +81,7 @@ class Adadelta(RuleOptimizer):
         maximize: bool = False,
         differentiable: bool = False,
         backend: BackendName = "auto",
+        **options: Unpack[Options],
     ) -> None:
         defaults = {
             "lr": lr,
@@ -90,4 +93,4 @@ class Adadelta(RuleOptimizer):
             "foreach": foreach,
             "differentiable": differentiable,
         }
-        super().__init__(params, defaults, backend)
+        super().__init__(params, defaults, backend, options)

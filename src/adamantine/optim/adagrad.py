@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from torch import Tensor
+from typing_extensions import Unpack
 
 from adamantine.backends import BackendName
 from adamantine.errors import BackendError
 from adamantine.optim.base import Params
+from adamantine.optim.options import Options
 from adamantine.optim.rows import Group, Mode
 from adamantine.optim.sparse import SparseMode, SparseOptimizer
 from adamantine.optim.state import prepare_state
@@ -44,7 +46,7 @@ class Adagrad(SparseOptimizer):
         missed when they are next touched, so that after ``flush()`` all is as with dense
         gradients; see ``attach()``. None: as torch: like ``"lazy"``, and refuse it
         with `weight_decay`.
-    params, foreach, fused, maximize, differentiable, backend
+    params, foreach, fused, maximize, differentiable, backend, options
         As for :class:`adamantine.Adam`.
 
     Raises
@@ -94,6 +96,7 @@ class Adagrad(SparseOptimizer):
         fused: bool | None = None,
         sparse: SparseMode | None = None,
         backend: BackendName = "auto",
+        **options: Unpack[Options],
     ) -> None:
         defaults = {
             "lr": lr,
@@ -106,7 +109,7 @@ class Adagrad(SparseOptimizer):
             "differentiable": differentiable,
             "fused": fused,
         }
-        super().__init__(params, defaults, backend, sparse)
+        super().__init__(params, defaults, backend, options, sparse)
         for group in self.param_groups:
             rule = self.family.select(group)
             for param in group["params"]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from torch import Tensor
+from typing_extensions import Unpack
 
 from adamantine.backends import BackendName
 from adamantine.errors import BackendError, UsageError
 from adamantine.optim.base import Params, only_if_on
+from adamantine.optim.options import Options
 from adamantine.optim.rows import Group, Mode
 from adamantine.optim.sparse import SparseMode, SparseOptimizer
 from adamantine.rules.adam import FAMILY
@@ -65,6 +67,8 @@ class Adam(SparseOptimizer):
         ``"auto"`` takes compiled kernels for dense float32 parameters in main memory and torch's
         own operations for all others; ``"cpu"`` raises where the kernels cannot be used;
         ``"reference"`` uses torch's operations only. The results agree to rounding.
+    options
+        What every optimizer takes beside: see ``adamantine.Options``.
 
     Raises
     ------
@@ -135,6 +139,7 @@ class Adam(SparseOptimizer):
         cautious: bool = False,
         sparse: SparseMode | None = None,
         backend: BackendName = "auto",
+        **options: Unpack[Options],
     ) -> None:
         _check_tensor_settings(lr, betas, by_number=bool(foreach) and not capturable)
         defaults = {
@@ -151,7 +156,7 @@ class Adam(SparseOptimizer):
             "decoupled_weight_decay": decoupled_weight_decay,
             **only_if_on(cautious=cautious),
         }
-        super().__init__(params, defaults, backend, sparse)
+        super().__init__(params, defaults, backend, options, sparse)
 
     @classmethod
     def _as_torch(cls, _group: Group) -> Mode:
@@ -181,7 +186,7 @@ class AdamW(Adam):
         As for :class:`adamantine.Adam`; it spares no parameter its decay.
     params, lr, betas, eps, amsgrad, maximize, foreach, capturable, differentiable, fused, sparse
         As for :class:`adamantine.Adam`.
-    backend
+    backend, options
         As for :class:`adamantine.Adam`.
 
     Raises
@@ -231,6 +236,7 @@ class AdamW(Adam):
         cautious: bool = False,
         sparse: SparseMode | None = None,
         backend: BackendName = "auto",
+        **options: Unpack[Options],
     ) -> None:
         super().__init__(
             params,
@@ -248,6 +254,7 @@ class AdamW(Adam):
             cautious=cautious,
             sparse=sparse,
             backend=backend,
+            **options,
         )
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from torch import Tensor
+from typing_extensions import Unpack
 
 from adamantine.backends import BackendName
 from adamantine.optim.base import Params, RuleOptimizer, only_if_on
+from adamantine.optim.options import Options
 from adamantine.rules.adamax import FAMILY
 
 
@@ -29,7 +31,7 @@ class Adamax(RuleOptimizer):
         :math:`\epsilon \ge 0`, added to the gradient's magnitude.
     weight_decay
         :math:`\lambda \ge 0`, an L2 penalty added to the gradient.
-    params, foreach, maximize, differentiable, capturable, cautious, backend
+    params, foreach, maximize, differentiable, capturable, cautious, backend, options
         As for :class:`adamantine.Adam`.
 
     Raises
@@ -77,6 +79,7 @@ class Adamax(RuleOptimizer):
         capturable: bool = False,
         cautious: bool = False,
         backend: BackendName = "auto",
+        **options: Unpack[Options],
     ) -> None:
         defaults = {
             "lr": lr,
@@ -89,4 +92,4 @@ class Adamax(RuleOptimizer):
             "capturable": capturable,
             **only_if_on(cautious=cautious),
         }
-        super().__init__(params, defaults, backend)
+        super().__init__(params, defaults, backend, options)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from torch import Tensor
+from typing_extensions import Unpack
 
 from adamantine.backends import BackendName
 from adamantine.errors import UsageError
 from adamantine.optim.base import Params, RuleOptimizer
+from adamantine.optim.options import Options
 from adamantine.rules.adan import FAMILY
 
 
@@ -38,7 +40,7 @@ class Adan(RuleOptimizer):
     no_prox
         Decay as :class:`adamantine.AdamW` does, to :math:`(1-\gamma\lambda)\,\theta_{t-1} -
         \gamma u_t`, instead of dividing by :math:`1+\gamma\lambda`.
-    params, foreach, maximize, capturable, differentiable, fused, cautious, backend
+    params, foreach, maximize, capturable, differentiable, fused, cautious, backend, options
         As for :class:`adamantine.Adam`.
 
     Raises
@@ -92,6 +94,7 @@ class Adan(RuleOptimizer):
         fused: bool | None = None,
         cautious: bool = False,
         backend: BackendName = "auto",
+        **options: Unpack[Options],
     ) -> None:
         if len(betas) != 3:
             raise UsageError(
@@ -110,4 +113,4 @@ class Adan(RuleOptimizer):
             "fused": fused,
             "cautious": cautious,
         }
-        super().__init__(params, defaults, backend)
+        super().__init__(params, defaults, backend, options)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from torch import Tensor
+from typing_extensions import Unpack
 
 from adamantine.backends import BackendName
 from adamantine.optim.base import Params, RuleOptimizer
+from adamantine.optim.options import Options
 from adamantine.rules.adopt import FAMILY
 
 
@@ -38,7 +40,7 @@ class ADOPT(RuleOptimizer):
     clip_exp
         :math:`c \ge 0`: in step t a normalised gradient counts for :math:`t^c` at most. None clips
         nothing, which is the paper's Algorithm 1.
-    params, foreach, maximize, capturable, differentiable, fused, cautious, backend
+    params, foreach, maximize, capturable, differentiable, fused, cautious, backend, options
         As for :class:`adamantine.Adam`.
 
     Raises
@@ -91,6 +93,7 @@ class ADOPT(RuleOptimizer):
         fused: bool | None = None,
         cautious: bool = False,
         backend: BackendName = "auto",
+        **options: Unpack[Options],
     ) -> None:
         defaults = {
             "lr": lr,
@@ -106,4 +109,4 @@ class ADOPT(RuleOptimizer):
             "fused": fused,
             "cautious": cautious,
         }
-        super().__init__(params, defaults, backend)
+        super().__init__(params, defaults, backend, options)

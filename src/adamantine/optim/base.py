@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, cast
 
 import torch
@@ -16,6 +16,7 @@ from adamantine.errors import BackendError, StateError, UsageError
 from adamantine.optim import misuse
 from adamantine.optim.labels import label_at
 from adamantine.optim.loading import fitted
+from adamantine.optim.options import OF_GROUPS, Around, around_of, check_of_group
 from adamantine.optim.plan import Plan
 from adamantine.optim.rows import Mode, Windows
 from adamantine.optim.spelling import tell_of_misspelt_keys, with_suggestions
@@ -41,13 +42,22 @@ class RuleOptimizer(torch.optim.Optimizer):
         if "__init__" in cls.__dict__:
             cls.__init__ = with_suggestions(cls.__init__)  # type: ignore[method-assign]
 
-    def __init__(self, params: Params, defaults: dict[str, Any], backend: BackendName) -> None:
+    def __init__(
+        self,
+        params: Params,
+        defaults: dict[str, Any],
+        backend: BackendName,
+        options: Mapping[str, Any],
+    ) -> None:
         if backend not in BACKENDS:
             raise UsageError(
                 f"unknown backend {backend!r}; choose one of {', '.join(map(repr, BACKENDS))}"
             )
         if isinstance(defaults["lr"], Tensor) and defaults["lr"].numel() != 1:
             raise UsageError("Tensor lr must be 1-element")
+        self._around = around_of(options)
+        # Where they are not asked for, groups have torch's settings alone.
+        defaults |= {name: options[name] for name in OF_GROUPS if name in options}
         check_all(self.family.hyperparameters, defaults)
         if defaults.get("fused"):
             if defaults.get("differentiable"):
@@ -64,7 +74,8 @@ class RuleOptimizer(torch.optim.Optimizer):
         """Add a group, as torch does, after checking its settings (which torch does not)."""
         if isinstance(param_group, dict):
             check_all(self.family.hyperparameters, {**self.defaults, **param_group})
-            tell_of_misspelt_keys(param_group, self.defaults.keys())
+            check_of_group({**self.defaults, **param_group})
+            tell_of_misspelt_keys(param_group, {*self.defaults, *OF_GROUPS})
         try:
             _without_dynamo("add_param_group")(self, param_group)
         except ValueError as error:
@@ -235,11 +246,12 @@ class RuleOptimizer(torch.optim.Optimizer):
             tell_of(type(self).__name__)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "backend": self.backend}
+        return {**super().__getstate__(), "backend": self.backend, "_around": self._around}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         self.__dict__.setdefault("backend", "auto")
+        self.__dict__.setdefault("_around", Around())
         self.__dict__.setdefault("_told", set())
         self.__dict__.setdefault("_windows", {})
         self._plan = None  # it holds the tensors of before

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from torch import Tensor
+from typing_extensions import Unpack
 
 from adamantine.backends import BackendName
 from adamantine.optim.base import Params, RuleOptimizer
+from adamantine.optim.options import Options
 from adamantine.rules.lion import FAMILY
 
 
@@ -30,7 +32,7 @@ class Lion(RuleOptimizer):
         [0, 1)`, the momentum's decay rate.
     weight_decay
         :math:`\lambda \ge 0`, decoupled: shrinks the parameter by :math:`\gamma\lambda` of itself.
-    params, foreach, maximize, capturable, differentiable, fused, cautious, backend
+    params, foreach, maximize, capturable, differentiable, fused, cautious, backend, options
         As for :class:`adamantine.Adam`.
 
     Raises
@@ -81,6 +83,7 @@ class Lion(RuleOptimizer):
         fused: bool | None = None,
         cautious: bool = False,
         backend: BackendName = "auto",
+        **options: Unpack[Options],
     ) -> None:
         defaults = {
             "lr": lr,
@@ -93,4 +96,4 @@ class Lion(RuleOptimizer):
             "fused": fused,
             "cautious": cautious,
         }
-        super().__init__(params, defaults, backend)
+        super().__init__(params, defaults, backend, options)

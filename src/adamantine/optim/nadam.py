@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from torch import Tensor
+from typing_extensions import Unpack
 
 from adamantine.backends import BackendName
 from adamantine.optim.base import Params, RuleOptimizer, only_if_on
+from adamantine.optim.options import Options
 from adamantine.rules.nadam import FAMILY
 
 
@@ -38,7 +40,7 @@ class NAdam(RuleOptimizer):
     decoupled_weight_decay
         Subtract :math:`\gamma\lambda\theta` from the parameter instead, as in
         :class:`adamantine.AdamW`.
-    params, foreach, maximize, capturable, differentiable, cautious, backend
+    params, foreach, maximize, capturable, differentiable, cautious, backend, options
         As for :class:`adamantine.Adam`.
 
     Raises
@@ -90,6 +92,7 @@ class NAdam(RuleOptimizer):
         differentiable: bool = False,
         cautious: bool = False,
         backend: BackendName = "auto",
+        **options: Unpack[Options],
     ) -> None:
         defaults = {
             "lr": lr,
@@ -104,4 +107,4 @@ class NAdam(RuleOptimizer):
             "differentiable": differentiable,
             **only_if_on(cautious=cautious),
         }
-        super().__init__(params, defaults, backend)
+        super().__init__(params, defaults, backend, options)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from torch import Tensor
+from typing_extensions import Unpack
 
 from adamantine.backends import BackendName
 from adamantine.optim.base import Params, RuleOptimizer
+from adamantine.optim.options import Options
 from adamantine.rules.rmsprop import FAMILY
 
 
@@ -34,7 +36,7 @@ class RMSprop(RuleOptimizer):
         :math:`\mu \ge 0`; 0 keeps no buffer.
     centered
         Divide by the standard deviation instead of the root mean square.
-    params, capturable, foreach, maximize, differentiable, backend
+    params, capturable, foreach, maximize, differentiable, backend, options
         As for :class:`adamantine.Adam`.
 
     Raises
@@ -87,6 +89,7 @@ class RMSprop(RuleOptimizer):
         differentiable: bool = False,
         *,
         backend: BackendName = "auto",
+        **options: Unpack[Options],
     ) -> None:
         defaults = {
             "lr": lr,
@@ -100,4 +103,4 @@ class RMSprop(RuleOptimizer):
             "maximize": maximize,
             "differentiable": differentiable,
         }
-        super().__init__(params, defaults, backend)
+        super().__init__(params, defaults, backend, options)

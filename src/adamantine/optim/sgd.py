@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from torch import Tensor
+from typing_extensions import Unpack
 
 from adamantine.backends import BackendName
 from adamantine.errors import BackendError, UsageError
 from adamantine.optim.base import Params
+from adamantine.optim.options import Options
 from adamantine.optim.rows import Group, Mode
 from adamantine.optim.sparse import SparseMode, SparseOptimizer
 from adamantine.rules.sgd import FAMILY
@@ -40,7 +42,7 @@ class SGD(SparseOptimizer):
         missed when they are next touched, so that after ``flush()`` all is as with dense
         gradients; see ``attach()``. None: as torch: with `momentum` as a dense one, without as
         ``"lazy"``, and refuse it with `weight_decay`.
-    params, maximize, foreach, differentiable, fused, backend
+    params, maximize, foreach, differentiable, fused, backend, options
         As for :class:`adamantine.Adam`.
 
     Raises
@@ -92,6 +94,7 @@ class SGD(SparseOptimizer):
         fused: bool | None = None,
         sparse: SparseMode | None = None,
         backend: BackendName = "auto",
+        **options: Unpack[Options],
     ) -> None:
         if nesterov and (momentum <= 0 or dampening != 0):
             raise UsageError(
@@ -109,7 +112,7 @@ class SGD(SparseOptimizer):
             "differentiable": differentiable,
             "fused": fused,
         }
-        super().__init__(params, defaults, backend, sparse)
+        super().__init__(params, defaults, backend, options, sparse)
 
     @classmethod
     def _as_torch(cls, group: Group) -> Mode:

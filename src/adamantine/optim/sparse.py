@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, cast, get_args
 
 import torch
@@ -31,12 +31,12 @@ class SparseOptimizer(RuleOptimizer):
         params: Params,
         defaults: dict[str, Any],
         backend: BackendName,
+        options: Mapping[str, Any],
         sparse: SparseMode | None,
     ) -> None:
         _check_mode(sparse)
-        super().__init__(
-            params, defaults if sparse is None else {**defaults, "sparse": sparse}, backend
-        )
+        mode = {} if sparse is None else {"sparse": sparse}
+        super().__init__(params, {**defaults, **mode}, backend, options)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group, as torch does, after checking its settings (which torch does not)."""

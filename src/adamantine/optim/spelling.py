@@ -10,6 +10,7 @@ from functools import wraps
 from typing import Any
 
 from adamantine.optim.misuse import tell
+from adamantine.optim.options import NAMES
 
 _OTHER_NAMES = {
     "learning_rate": "lr",
@@ -30,9 +31,11 @@ _OTHER_NAMES = {
 def with_suggestions(init: Callable[..., None]) -> Callable[..., None]:
     """`init`, whose ``TypeError`` for an unknown keyword names the nearest one that it takes."""
     parameters = inspect.signature(init).parameters.values()
-    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+    others = [p for p in parameters if p.kind is p.VAR_KEYWORD]
+    if others and others[0].annotation != "Unpack[Options]":
         return init
-    known = [p.name for p in parameters if p.kind is not p.VAR_POSITIONAL][1:]  # without self
+    known = [p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)][1:]
+    known += NAMES if others else ()
 
     @wraps(init)
     def checked(self: Any, *args: Any, **kwargs: Any) -> None:
