@@ -48,6 +48,12 @@ class Options(TypedDict, total=False):
     ------
     HyperparameterError
         A ``ValueError``, from the optimizer's constructor, for a value outside of these.
+
+    Notes
+    -----
+    The optimizer's own options are not in its ``state_dict``: give them again when you build the
+    optimizer that loads it. Those of groups are not either, so a checkpoint may be loaded into
+    states of another precision.
     """
 
     state_dtype: StateDtype | Mapping[str, StateDtype] | None
