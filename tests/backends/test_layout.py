@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from adamantine.backends.cpu import probe
 from adamantine.backends.cpu.sheet import Sheet
+from adamantine.backends.formats import Format
 from adamantine.backends.layout import check_memory, is_dense, overlapping
 from adamantine.errors import BackendError
 
@@ -82,7 +83,8 @@ def test_both_probes_see_the_same(param: Tensor, grad: Tensor, missing: bool) ->
     for export in (probe.exporter(), 0):
         state = {"step": torch.tensor(4.0), "exp_avg": torch.empty_like(param)}
         groups = torch.tensor([3]).numpy()
-        sheet = Sheet([nn.Parameter(param)], [state], ["exp_avg"], ["step"], groups)
+        formats = [Format(param.dtype)]
+        sheet = Sheet([nn.Parameter(param)], [state], ["exp_avg"], formats, ["step"], groups)
         original, probe.exporter = probe.exporter, lambda export=export: export
         try:
             worst = sheet.probe([None if missing else grad])

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 import adamantine
-from adamantine.errors import BackendError, StateError, UsageError
+from adamantine.errors import StateError, UsageError
 from cases import Case
 from contract import clones, every_case, parameters, train
 
@@ -376,10 +376,14 @@ def test_what_is_loaded_is_not_changed() -> None:
     assert int(state["state"][0]["step"]) == steps
 
 
-def test_the_kernels_refuse_mixed_dtypes_and_say_which() -> None:
-    params = parameters(5, dtype=torch.bfloat16)
-    after = adamantine.Adam(params, backend="cpu")
-    after.load_state_dict(saved(trained(parameters(5))))
-    message = r"torch.bfloat16 with a state of dtype torch.float32; use backend='auto'"
-    with pytest.raises(BackendError, match=message):
-        train(after, params, 1)
+def test_the_kernels_take_float32_states_beside_bfloat16_parameters() -> None:
+    state = saved(trained(parameters(500)))
+    results = []
+    for backend in ("cpu", "reference"):
+        params = parameters(500, dtype=torch.bfloat16)
+        after = adamantine.Adam(params, backend=backend)
+        after.load_state_dict(copy.deepcopy(state))
+        train(after, params, 5)
+        assert after.state[params[0]]["exp_avg"].dtype == torch.float32
+        results.append(params)
+    torch.testing.assert_close(*results)

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from adamantine.backends import codes
+from adamantine.backends.formats import Format, exponents_of
 from adamantine.rules import Rule, Share, bind
 
 
@@ -38,6 +40,8 @@ _OPERATIONS = {
     "signum": _signum,
     "maximum": _maximum,
     "where": _where,
+    "as_bfloat16": lambda x: x.bfloat16().float(),
+    "as_float16": lambda x: x.half().float(),
 }
 
 
@@ -78,6 +82,39 @@ def update(
     results = bound(rule.update)(*tensors, *(scalars[name] for name in rule.scalars))
     for target, value in zip((param, *states), results, strict=True):
         target.copy_(value)
+
+
+def update_kept(
+    rule: Rule,
+    formats: Sequence[Format],
+    param: Tensor,
+    grad: Tensor,
+    state: Mapping[str, Any],
+    scalars: Mapping[str, Any],
+    key: int,
+) -> None:
+    """Run `rule` once, in place, on a parameter and states of any formats.
+
+    `state` holds states and exponents by name, `key` is what the step's random numbers come from.
+    """
+    values = []
+    for name, kept in zip(rule.states, formats[1:], strict=True):
+        if kept.coded:
+            values.append(codes.decoded(state[name], state[exponents_of(name)], kept.signed))
+        else:
+            values.append(state[name].float() if kept.stochastic else state[name])
+    stochastic = formats[0].stochastic
+    target = param.detach().float() if stochastic else param
+    update(rule, target, grad, values, scalars)
+    for consumer, (name, kept) in enumerate(zip(rule.states, formats[1:], strict=True)):
+        value = values[consumer]
+        if kept.coded:
+            exponents = state[exponents_of(name)]
+            codes.encode(value, state[name], exponents, kept.signed, key, consumer)
+        elif kept.stochastic:
+            state[name].copy_(codes.stochastic_bfloat16(value, key, consumer))
+    if stochastic:
+        param.copy_(codes.stochastic_bfloat16(target, key, len(values)))
 
 
 def _shared(

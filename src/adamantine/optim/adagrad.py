@@ -11,7 +11,6 @@ from adamantine.optim.base import Params
 from adamantine.optim.options import Options
 from adamantine.optim.rows import Group, Mode
 from adamantine.optim.sparse import SparseMode, SparseOptimizer
-from adamantine.optim.state import prepare_state
 from adamantine.rules.adagrad import FAMILY
 
 
@@ -111,9 +110,8 @@ class Adagrad(SparseOptimizer):
         }
         super().__init__(params, defaults, backend, options, sparse)
         for group in self.param_groups:
-            rule = self.family.select(group)
             for param in group["params"]:
-                prepare_state(self.family, rule, param, self.state[param], group)
+                self._prepare(param, group)
 
     @classmethod
     def _as_torch(cls, group: Group) -> Mode:

@@ -15,12 +15,13 @@ from adamantine.backends import BACKENDS, BackendName
 from adamantine.errors import BackendError, StateError, UsageError
 from adamantine.optim import misuse
 from adamantine.optim.labels import label_at
-from adamantine.optim.loading import fitted
+from adamantine.optim.loading import OWN, fitted
 from adamantine.optim.options import OF_GROUPS, Around, around_of, check_of_group
 from adamantine.optim.plan import Plan
+from adamantine.optim.precision import treatment
 from adamantine.optim.rows import Mode, Windows
 from adamantine.optim.spelling import tell_of_misspelt_keys, with_suggestions
-from adamantine.optim.state import prepare_state
+from adamantine.optim.state import decoded_entry, prepare_state
 from adamantine.rules import Family
 from adamantine.rules.hyperparameters import check_all
 
@@ -104,9 +105,26 @@ class RuleOptimizer(torch.optim.Optimizer):
             for param in group["params"]:
                 param.grad = None
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return the state in torch's format; its tensors are the live ones."""
-        return cast(dict[str, Any], _without_dynamo("state_dict")(self))
+    def state_dict(self, *, compact: bool = False) -> dict[str, Any]:
+        """Return the state in torch's format; its tensors are the live ones.
+
+        Parameters
+        ----------
+        compact
+            Leave states of ``state_dtype="int8"`` as they are: codes, with their exponents beside
+            them under ``"<state>_exponents"``. They take a quarter of the space and are loaded bit
+            for bit, but not by torch. Otherwise they are decoded, to float32.
+        """
+        found = cast(dict[str, Any], _without_dynamo("state_dict")(self))
+        for group, own in zip(found["param_groups"], self.param_groups, strict=True):
+            for name in OWN:
+                group.pop(name, None)
+            if not compact:
+                rule = self.family.select(own)
+                for key in group["params"]:
+                    if key in found["state"]:
+                        found["state"][key] = decoded_entry(found["state"][key], rule)
+        return found
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load a state that :meth:`state_dict`, here or in ``torch.optim``, has returned.
@@ -211,13 +229,18 @@ class RuleOptimizer(torch.optim.Optimizer):
         its momentum from the first gradient, so call this after a step there.
         """
         for group in self.param_groups:
-            rule = self.family.select(group)
             for param in group["params"]:
                 if self.family.counters:
-                    prepare_state(self.family, rule, param, self.state[param], group)
+                    self._prepare(param, group)
                 for value in self.state.get(param, {}).values():
                     if isinstance(value, Tensor):
                         value.share_memory_()  # type: ignore[no-untyped-call]
+
+    def _prepare(self, param: Tensor, group: dict[str, Any]) -> None:
+        """Make the state that the first step would."""
+        state = self.state[param]
+        treated = treatment(self.family, group, param, state, self.param_groups)
+        prepare_state(self.family, treated, param, state, group, self.param_groups)
 
     def _new_plan(self) -> Plan:
         if misuse.is_half_unscaled(p for group in self.param_groups for p in group["params"]):
@@ -230,6 +253,7 @@ class RuleOptimizer(torch.optim.Optimizer):
             type(self).__name__,
             self._sparse_mode,
             self._windows,
+            self._around.rounding_seed,
         )
 
     # Of the class: a plan that held its optimizer would keep both in memory.

@@ -14,14 +14,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from adamantine.backends.codes import block_count
+from adamantine.backends.formats import CODES, exponents_of
+from adamantine.codecs.blocks import BLOCK
 from adamantine.errors import StateError, UsageError
 from adamantine.optim.labels import label_at, several
-from adamantine.optim.state import as_counter, kept_dtype
-from adamantine.rules import Family, Rule
+from adamantine.optim.options import OF_GROUPS
+from adamantine.optim.precision import is_asked, kept_dtype, treatment
+from adamantine.optim.state import as_counter, convert, is_beside
+from adamantine.rules import Family, Rule, Settings
 from adamantine.rules.hyperparameters import check_all
 
 Group = dict[str, Any]
 StateDict = dict[str, Any]
+
+OWN = ("sparse", *OF_GROUPS)
+"""Settings of a group that it keeps, whatever is loaded."""
 
 _WRAPPERS = re.compile(r"^(module\.)+|\b_orig_mod\.")
 """What DataParallel, DistributedDataParallel and torch.compile put into parameters' names."""
@@ -46,17 +54,17 @@ def fitted(
     state: defaultdict[Any, Any] = defaultdict(dict)
     new_groups = []
     for index, (group, (saved, ids)) in enumerate(zip(groups, pairs, strict=True)):
-        settings = copy.deepcopy({k: v for k, v in saved.items() if k != "params"})
+        settings = copy.deepcopy({k: v for k, v in saved.items() if k not in ("params", *OWN)})
         new = {**settings, "params": group["params"]}
+        new |= {key: group[key] for key in OWN if key in group}
         if "param_names" in group:
             new["param_names"] = group["param_names"]
-        complete = {**defaults, **new}
+        complete = {**{k: v for k, v in defaults.items() if k not in OWN}, **new}
         check_all(family.hyperparameters, complete)
-        rule = family.select(complete)
         for position, (param, key) in enumerate(zip(group["params"], ids, strict=True)):
             if key in saved_state:
                 who = label_at(new, index, position)
-                state[param] = _fitted_entry(saved_state[key], param, rule, family, who)
+                state[param] = _fitted_entry(saved_state[key], param, complete, family, who)
         new_groups.append(new)
     owned = {key for _, ids in pairs for key in ids}
     # torch keeps entries of no parameter; subclasses store things there.
@@ -215,8 +223,11 @@ def _homes(
     }
 
 
-def _fitted_entry(entry: Any, param: Tensor, rule: Rule, family: Family, who: str) -> Any:
-    """One parameter's state: checked, on the parameter's device, and in the dtype it keeps."""
+def _fitted_entry(
+    entry: Any, param: Tensor, settings: Settings, family: Family, who: str
+) -> dict[str, Any]:
+    """One parameter's state: checked, on the parameter's device, and in the format it keeps."""
+    rule = family.select(settings)
     needed = [*family.counters, *rule.states]
     missing = [name for name in needed if name not in entry]
     if entry and missing:
@@ -225,11 +236,19 @@ def _fitted_entry(entry: Any, param: Tensor, rule: Rule, family: Family, who: st
             f"optimizer saved it, or its group's settings are others than then ({family.name} was "
             "expected)"
         )
-    return {k: _fitted_value(k, v, param, rule, family, who) for k, v in entry.items()}
+    found = {k: _fitted_value(k, v, entry, param, rule, family, who) for k, v in entry.items()}
+    treated = treatment(family, settings, param, found)
+    for name, kept in zip(treated.rule.states, treated.formats[1:], strict=True):
+        if isinstance(found.get(name), Tensor):
+            if not is_asked(settings, name) and exponents_of(name) not in found:
+                found[name] = found[name].to(kept_dtype(found[name].dtype, param.dtype))
+            else:
+                convert(found, name, kept, param, treated.rule)
+    return found
 
 
 def _fitted_value(
-    name: str, value: Any, param: Tensor, rule: Rule, family: Family, who: str
+    name: str, value: Any, entry: Any, param: Tensor, rule: Rule, family: Family, who: str
 ) -> Any:
     if name in family.counters:
         if isinstance(value, Tensor) and value.numel() != 1:
@@ -248,16 +267,23 @@ def _fitted_value(
             "belongs to another parameter. Parameters are matched in the order they are given in, "
             "or by name where both sides have names (build from model.named_parameters())"
         )
-    if not _holds_numbers(value.dtype, param.dtype):
+    exponents = entry.get(exponents_of(name))
+    if exponents is not None and value.dtype == CODES:
+        if not is_beside(exponents, param, anywhere=True):
+            raise StateError(
+                f"the codes of the state {name!r} of {who} have {tuple(exponents.shape)} "
+                f"exponents, expected {block_count(param.numel())}, one for each {BLOCK} elements"
+            )
+    elif not _holds_numbers(value.dtype, param.dtype):
         raise StateError(
             f"the state {name!r} of {who} is {value.dtype}, expected numbers as precise as "
             f"float16 or better for a parameter of {param.dtype}"
         )
-    return value.to(param.device, kept_dtype(value.dtype, param.dtype))
+    return value.to(param.device)
 
 
 def _holds_numbers(saved: torch.dtype, own: torch.dtype) -> bool:
-    """Whether a state can be read as it is: 8-bit ones are codes, whose scales are elsewhere."""
+    """Whether a state can be read as it is: 8-bit ones without exponents are somebody else's."""
     if saved.is_complex:
         return own.is_complex
     return saved.is_floating_point and torch.finfo(saved).bits >= 16

@@ -6,6 +6,7 @@ import operator
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,10 +14,14 @@ from torch import Tensor
 
 from adamantine.backends import BackendName, reference
 from adamantine.backends.layout import check_gradient, overlapping
+from adamantine.codecs import noise
 from adamantine.errors import BackendError
+from adamantine.optim.options import OF_GROUPS
+from adamantine.optim.precision import Treatment, treatment
 from adamantine.optim.rows import Mode, RowUpdates, Windows
 from adamantine.optim.state import prepare_state
 from adamantine.rules import Family, Rule, Settings
+from adamantine.rules.compensated import COMPENSATION
 
 if TYPE_CHECKING:
     from adamantine.backends.cpu.table import Table
@@ -30,10 +35,16 @@ class Member:
     """One parameter with what its update needs."""
 
     group: int
-    rule: Rule
+    treatment: Treatment
     param: Tensor
     state: dict[str, Any]
     fresh: bool
+    stream: int  # of its random numbers
+
+    @property
+    def rule(self) -> Rule:
+        """What updates it."""
+        return self.treatment.rule
 
 
 class Plan:
@@ -52,8 +63,9 @@ class Plan:
         owner: str,
         mode_of: Callable[[Group], Mode],
         windows: Windows,
+        seed: int,
     ) -> None:
-        self._family, self._groups, self._state = family, groups, state
+        self._family, self._groups, self._state, self._seed = family, groups, state, seed
         self._owner, self._mode_of = owner, mode_of
         self.idle = True  # whether the last run found no gradient
         self._waiting: list[Tensor] = []
@@ -137,17 +149,20 @@ class Plan:
         ]
 
     def _members(self) -> Any:
+        place = count()
         for index, group in enumerate(self._groups):
-            rule = self._family.select(group)
             for param in group["params"]:
+                stream = noise.stream(self._seed, next(place))
                 if param.grad is None and not self._state.get(param):
                     self._waiting.append(param)  # torch creates states with the first gradient
                     continue
+                found = self._state.get(param, {})
+                treated = treatment(self._family, group, param, found, self._groups)
                 # Plain SGD keeps none: an empty entry would show in the state_dict.
-                keeps = rule.states or self._family.counters
+                keeps = treated.rule.states or treated.counters
                 state = self._state[param] if keeps else {}
-                fresh = prepare_state(self._family, rule, param, state, group, self._groups)
-                yield Member(index, rule, param, state, fresh)
+                fresh = prepare_state(self._family, treated, param, state, group, self._groups)
+                yield Member(index, treated, param, state, fresh, stream)
 
     def _row_updates(
         self, members: list[Member], windows: Windows, backend: BackendName
@@ -162,6 +177,11 @@ class Plan:
                     raise BackendError(
                         "cautious=True does not go with sparse gradients: it weighs a whole tensor "
                         "in every step; use cautious=False for the group of the embedding"
+                    )
+                if is_sparse and (not member.treatment.plain or COMPENSATION in member.rule.states):
+                    raise BackendError(
+                        "state_dtype and param_rounding do not go with sparse gradients yet: rows "
+                        "share the scales of blocks; leave them out of the group of the embedding"
                     )
                 if is_sparse and group.get(_BY_AUTOGRAD):
                     raise BackendError(
@@ -182,19 +202,21 @@ class Plan:
             return []
         from adamantine.backends.cpu.table import Table
 
-        alike: dict[tuple[Rule, torch.dtype], list[Member]] = {}
+        alike: dict[Treatment, list[Member]] = {}
         for member in members:
-            alike.setdefault((member.rule, member.param.dtype), []).append(member)
+            alike.setdefault(member.treatment, []).append(member)
         tables = []
-        for (rule, _), same in alike.items():
+        for treated, same in alike.items():
             params = [m.param for m in same]
             table = Table(
-                rule,
+                treated.rule,
+                treated.formats,
                 params,
                 [m.state for m in same],
-                self._family.counters,
+                treated.counters,
                 [m.fresh for m in same],
                 [m.group for m in same],
+                [m.stream for m in same],
                 self._owner,
             )
             tables.append((table, params))
@@ -205,21 +227,24 @@ class Plan:
 
     def _update_by_reference(self, member: Member, grad: Tensor, differentiable: bool) -> None:
         scalars = self._next_scalars(member, differentiable)
-        reference.update(
-            member.rule,
-            member.param,
-            grad,
-            [member.state[name] for name in member.rule.states],
-            scalars,
-            differentiable=differentiable,
-        )
+        treated = member.treatment
+        if treated.plain:
+            states = [member.state[name] for name in member.rule.states]
+            reference.update(
+                member.rule, member.param, grad, states, scalars, differentiable=differentiable
+            )
+        else:
+            key = noise.key_of(member.stream, int(member.state["step"]))
+            reference.update_kept(
+                member.rule, treated.formats, member.param, grad, member.state, scalars, key
+            )
         for name in self._family.counters[1:]:
             member.state[name].fill_(scalars[name])
 
     def _next_scalars(self, member: Member, differentiable: bool) -> Mapping[str, Any]:
         """Count the step of a member outside of the tables; returns its scalars."""
         group, state = self._groups[member.group], member.state
-        if self._family.counters:
+        if member.treatment.counters:
             state["step"] += 1
             step = float(state["step"])
         else:
@@ -233,7 +258,8 @@ class Plan:
         )
 
 
-_FLAGS = _BY_AUTOGRAD, _CAPTURABLE, _SPARSE = "differentiable", "capturable", "sparse"
+_BY_AUTOGRAD, _CAPTURABLE, _SPARSE = "differentiable", "capturable", "sparse"
+_FLAGS = (_BY_AUTOGRAD, _CAPTURABLE, _SPARSE, *OF_GROUPS)
 
 
 def _select_for_kernels(
@@ -272,14 +298,7 @@ def _refusal(member: Member, group: Group, backend: BackendName, family: Family)
         return f"on {param.device}"
     from adamantine.backends.cpu.table import refusal
 
-    return refusal(param) or _mixed(member)
-
-
-def _mixed(member: Member) -> str | None:
-    """Float32 states that were loaded beside 16-bit parameters stay what they are."""
-    states = (member.state[name] for name in member.rule.states)
-    other = next((s.dtype for s in states if s.dtype != member.param.dtype), None)
-    return other and f"of dtype {member.param.dtype} with a state of dtype {other}"
+    return refusal(param)
 
 
 def _refuse_capturable(param: Tensor, family: Family) -> None:

@@ -92,13 +92,13 @@ class SparseOptimizer(RuleOptimizer):
             )
         return Attachment(self, module)
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return the state in torch's format, of rows that are up to date; its tensors are live."""
+    def state_dict(self, *, compact: bool = False) -> dict[str, Any]:
+        """Return the state in torch's format, of rows that are up to date; its tensors are live.
+
+        See :meth:`RuleOptimizer.state_dict`.
+        """
         self.flush()
-        state = super().state_dict()
-        for group in state["param_groups"]:
-            group.pop("sparse", None)
-        return state
+        return super().state_dict(compact=compact)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load a state that :meth:`state_dict`, here or in ``torch.optim``, has returned.
@@ -106,12 +106,7 @@ class SparseOptimizer(RuleOptimizer):
         Groups keep the `sparse` that they have here. Rows that have missed steps do them first.
         """
         self.flush()
-        modes = [group.get("sparse") for group in self.param_groups]
         super().load_state_dict(state_dict)
-        for group, mode in zip(self.param_groups, modes, strict=True):
-            group.pop("sparse", None)
-            if mode is not None:
-                group["sparse"] = mode
         self._windows.clear()
 
     @classmethod

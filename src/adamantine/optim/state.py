@@ -8,22 +8,25 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from adamantine.backends import codes
+from adamantine.backends.formats import CODES, Format, exponents_of
 from adamantine.backends.layout import check_memory, has_own_dispatch
 from adamantine.backends.pages import ask_for_large_pages
 from adamantine.errors import StateError
 from adamantine.optim.labels import label
+from adamantine.optim.precision import Treatment, kept_dtype
 from adamantine.rules import Family, Rule, Settings
 
 
 def prepare_state(
     family: Family,
-    rule: Rule,
+    treatment: Treatment,
     param: Tensor,
     state: dict[str, Any],
     settings: Settings,
     groups: Sequence[dict[str, Any]] = (),
 ) -> bool:
-    """Fill in what `rule` needs in `state`, and bring the rest into the parameter's layout.
+    """Fill in what a step needs in `state`, and bring the rest into its layout and format.
 
     `settings` are the group's; messages find the parameter's name in `groups`, the optimizer's.
 
@@ -41,31 +44,85 @@ def prepare_state(
         When the storage of either was resized away.
     """
     check_memory("a parameter", param)
+    rule = treatment.rule
     fresh = any(state.get(name) is None for name in rule.states)
     initial = family.initial(settings)
-    for name in family.counters:
-        state[name] = as_counter(state.get(name, initial.get(name, 0.0)))
-    for name in rule.states:
+    for name in treatment.counters:
+        # Where only the random numbers need a count, a state without one has had its first step.
+        begun = bool(rule.states) and not fresh and name not in family.counters
+        state[name] = as_counter(state.get(name, initial.get(name, float(begun))))
+    for name, kept in zip(rule.states, treatment.formats[1:], strict=True):
         value = state.get(name)
         if value is None:
-            state[name] = _zeros_like(param)
-            if start := initial.get(name):
-                # The rules see a complex number as two real ones.
-                state[name].fill_(complex(start, start) if param.is_complex() else start)
-        else:
-            _check(name, value, param, groups)
-            check_memory(f"the state {name!r}", value)
-            if value.stride() != param.stride() or value.is_neg():
-                # The kernels walk a parameter and its states side by side.
-                state[name] = _like(param, value)
+            _begin(state, name, kept, param, initial.get(name, 0.0))
+            continue
+        _check(name, state, param, kept, groups)
+        check_memory(f"the state {name!r}", value)
+        convert(state, name, kept, param, rule)
+        value = state[name]
+        if not kept.coded and (value.stride() != param.stride() or value.is_neg()):
+            # The kernels walk a parameter and its states side by side.
+            state[name] = _like(param, value)
     return fresh
 
 
-def _zeros_like(param: Tensor) -> Tensor:
-    zeros = torch.empty_like(param, memory_format=torch.preserve_format, requires_grad=False)
+def convert(state: dict[str, Any], name: str, kept: Format, param: Tensor, rule: Rule) -> None:
+    """Bring a state that is there into the format `kept`; to nearest, where that rounds."""
+    value: Tensor = state[name]
+    exponents: Any = state.get(exponents_of(name))
+    coded = exponents is not None
+    if coded == kept.coded:
+        if kept.coded and _like(param, value) is not value:
+            # The blocks are in the order of memory, and so were made for another layout.
+            values = codes.decoded(value, exponents, kept.signed)
+            _encode(state, name, kept, param, values)
+        elif not kept.coded and value.dtype != kept.dtype:
+            state[name] = value.to(kept.dtype)
+    elif coded:
+        values = codes.decoded(value, exponents, signed=name not in rule.nonnegative)
+        state[name] = _like(param, values.to(kept.dtype))
+        del state[exponents_of(name)]
+    else:
+        _encode(state, name, kept, param, value)
+
+
+def decoded_entry(entry: dict[str, Any], rule: Rule) -> dict[str, Any]:
+    """A parameter's state with numbers in the place of codes; itself where there are none."""
+    coded = [name for name in rule.states if exponents_of(name) in entry]
+    if not coded:
+        return entry
+    exponents = {name: entry[exponents_of(name)] for name in coded}
+    found = {k: v for k, v in entry.items() if k not in map(exponents_of, coded)}
+    for name in coded:
+        signed = name not in rule.nonnegative
+        found[name] = codes.decoded(found[name], exponents[name], signed)
+    return found
+
+
+def _begin(state: dict[str, Any], name: str, kept: Format, param: Tensor, start: float) -> None:
+    """A state that has seen no step."""
+    if kept.coded:
+        values = torch.full_like(param, start, dtype=torch.float32, requires_grad=False)
+        _encode(state, name, kept, param, values if start else None)
+        return
+    zeros = torch.empty_like(
+        param, dtype=kept.dtype, memory_format=torch.preserve_format, requires_grad=False
+    )
     if not has_own_dispatch(zeros):
         ask_for_large_pages(zeros)
-    return zeros.zero_()
+    state[name] = zeros.zero_()
+    if start:
+        # The rules see a complex number as two real ones.
+        zeros.fill_(complex(start, start) if param.is_complex() else start)
+
+
+def _encode(
+    state: dict[str, Any], name: str, kept: Format, param: Tensor, values: Tensor | None
+) -> None:
+    """Write values, or zeros, as codes."""
+    state[name], state[exponents_of(name)] = codes.empty_codes(param)
+    if values is not None:
+        codes.encode(values, state[name], state[exponents_of(name)], kept.signed)
 
 
 def as_counter(value: Any) -> Tensor:
@@ -80,31 +137,33 @@ def as_counter(value: Any) -> Tensor:
     return torch.tensor(float(value), dtype=torch.float32)
 
 
-def kept_dtype(saved: torch.dtype, own: torch.dtype) -> torch.dtype:
-    """The dtype of a state that was `saved`, beside a parameter of dtype `own`.
-
-    The parameter's, as in a fresh state, unless that would lose digits; then float32, which is what
-    rules are computed in. So float32 moments of bfloat16 weights stay float32 (torch rounds them),
-    and bfloat16 moments of weights that are float32 now widen.
-    """
-    if torch.promote_types(saved, own) == own:
-        return own
-    return torch.complex64 if own.is_complex else torch.float32
-
-
 def _like(param: Tensor, value: Tensor) -> Tensor:
     laid_out = torch.empty_like(param, dtype=value.dtype, requires_grad=False)
     return value if laid_out.stride() == value.stride() else laid_out.copy_(value)
 
 
-def _check(name: str, value: Any, param: Tensor, groups: Sequence[dict[str, Any]]) -> None:
-    fits = value.shape == param.shape and value.device == param.device
-    if not fits or value.dtype != kept_dtype(value.dtype, param.dtype):
+def _check(
+    name: str, state: dict[str, Any], param: Tensor, kept: Format, groups: Sequence[dict[str, Any]]
+) -> None:
+    value, exponents = state[name], state.get(exponents_of(name))
+    if exponents is None:
+        known = value.dtype in (kept.dtype, kept_dtype(value.dtype, param.dtype))
+    else:
+        known = value.dtype == CODES and is_beside(exponents, param)
+    if not known or value.shape != param.shape or value.device != param.device:
         raise StateError(
             f"the state {name!r} of {label(groups, param)} is {_words(value)} but its parameter is "
             f"{_words(param)}. The parameter was replaced or moved after the optimizer had made "
             "its state: build the optimizer after model.to(...), or move it back"
         )
+
+
+def is_beside(exponents: Any, param: Tensor, *, anywhere: bool = False) -> bool:
+    """Whether there is an exponent for each block of a parameter, on its device or `anywhere`."""
+    expected = (codes.block_count(param.numel()),)
+    if not isinstance(exponents, Tensor) or exponents.shape != expected:
+        return False
+    return exponents.dtype == CODES and (anywhere or exponents.device == param.device)
 
 
 def _words(tensor: Tensor) -> str:

@@ -36,7 +36,7 @@ def adabelief(
     return descend(param, update, decay), exp_avg, exp_avg_var
 
 
-ADABELIEF = Rule(adabelief, ("exp_avg", "exp_avg_var"))
+ADABELIEF = Rule(adabelief, ("exp_avg", "exp_avg_var"), nonnegative=("exp_avg_var",))
 
 
 FAMILY = Family(

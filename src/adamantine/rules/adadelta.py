@@ -27,7 +27,7 @@ def adadelta(param, grad, square_avg, acc_delta, sign, l2, decay, mix, eps, step
     return param - step_size * delta, square_avg, acc_delta
 
 
-ADADELTA = Rule(adadelta, ("square_avg", "acc_delta"))
+ADADELTA = Rule(adadelta, ("square_avg", "acc_delta"), nonnegative=("square_avg", "acc_delta"))
 
 
 def scalars(settings: Settings, _step: float) -> dict[str, Any]:

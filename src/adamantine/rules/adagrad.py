@@ -23,7 +23,7 @@ def adagrad(param, grad, sum, sign, l2, step_size, eps):  # noqa: A002 - torch's
     return param - step_size * grad / (sqrt(sum) + eps), sum
 
 
-ADAGRAD = Rule(adagrad, ("sum",))
+ADAGRAD = Rule(adagrad, ("sum",), nonnegative=("sum",))
 
 
 def scalars(settings: Settings, step: float) -> dict[str, Any]:

@@ -69,8 +69,12 @@ def amsgrad(
     return descend(param, update, decay), exp_avg, exp_avg_sq, max_exp_avg_sq
 
 
-ADAM = Rule(adam, ("exp_avg", "exp_avg_sq"))
-AMSGRAD = Rule(amsgrad, ("exp_avg", "exp_avg_sq", "max_exp_avg_sq"))
+ADAM = Rule(adam, ("exp_avg", "exp_avg_sq"), nonnegative=("exp_avg_sq",))
+AMSGRAD = Rule(
+    amsgrad,
+    ("exp_avg", "exp_avg_sq", "max_exp_avg_sq"),
+    nonnegative=("exp_avg_sq", "max_exp_avg_sq"),
+)
 
 PLAIN, WITH_MAXIMUM = with_cautious_form(ADAM), with_cautious_form(AMSGRAD)
 

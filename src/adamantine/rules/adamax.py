@@ -26,7 +26,7 @@ def adamax(param, grad, exp_avg, exp_inf, sign, l2, mix1, decay2, eps, step_size
     return param - update, exp_avg, exp_inf
 
 
-ADAMAX = Rule(adamax, ("exp_avg", "exp_inf"))
+ADAMAX = Rule(adamax, ("exp_avg", "exp_inf"), nonnegative=("exp_inf",))
 
 
 def scalars(settings: Settings, step: float) -> dict[str, Any]:

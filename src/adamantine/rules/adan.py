@@ -57,7 +57,9 @@ def direction_agrees(
     return agreement(step_size * exp_avg + diff_size * exp_avg_diff, grad)
 
 
-ADAN = Rule(adan, ("exp_avg", "exp_avg_sq", "exp_avg_diff", "neg_pre_grad"))
+ADAN = Rule(
+    adan, ("exp_avg", "exp_avg_sq", "exp_avg_diff", "neg_pre_grad"), nonnegative=("exp_avg_sq",)
+)
 
 
 def scalars(settings: Settings, step: float) -> dict[str, Any]:

@@ -56,7 +56,7 @@ def average_agrees(param, grad, exp_avg, exp_avg_sq, sign, l2, mix1, eps, lowest
     return agreement(averaged(grad, exp_avg, exp_avg_sq, mix1, eps, lowest), grad)
 
 
-ADOPT = Rule(adopt, ("exp_avg", "exp_avg_sq"))
+ADOPT = Rule(adopt, ("exp_avg", "exp_avg_sq"), nonnegative=("exp_avg_sq",))
 
 
 def scalars(settings: Settings, step: float) -> dict[str, Any]:

@@ -45,7 +45,7 @@ def ahead_agrees(param, grad, exp_avg, sign, l2, mix1, grad_size, step_size):
     return agreement(grad_size * grad + step_size * exp_avg, grad)
 
 
-NADAM = Rule(nadam, ("exp_avg", "exp_avg_sq"))
+NADAM = Rule(nadam, ("exp_avg", "exp_avg_sq"), nonnegative=("exp_avg_sq",))
 
 
 def scalars(settings: Settings, step: float, mu_product: float) -> dict[str, Any]:

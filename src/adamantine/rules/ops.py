@@ -5,6 +5,7 @@ Each backend replaces these names by its own (see :func:`adamantine.rules.rule.b
 """
 
 import math
+import struct
 
 Number = float
 
@@ -27,6 +28,23 @@ def signum(x: Number) -> Number:
 def maximum(x: Number, y: Number) -> Number:
     """The larger one; NaN where either is NaN, as ``torch.maximum``."""
     return x if x > y or math.isnan(x) else y
+
+
+def as_bfloat16(x: Number) -> Number:
+    """The bfloat16 nearest to x, ties to even."""
+    bits = struct.unpack("<I", struct.pack("<f", x))[0]
+    if x != x or math.isinf(x):
+        return x
+    kept = (bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF0000
+    return float(struct.unpack("<f", struct.pack("<I", kept))[0])
+
+
+def as_float16(x: Number) -> Number:
+    """The float16 nearest to x, ties to even; infinity above 65504."""
+    try:
+        return float(struct.unpack("<e", struct.pack("<e", x))[0])
+    except OverflowError:
+        return math.copysign(math.inf, x)
 
 
 def where(condition: Number, x: Number, y: Number) -> Number:

@@ -36,7 +36,7 @@ def radam(
     return descend(param, update, decay), exp_avg, exp_avg_sq
 
 
-RADAM = Rule(radam, ("exp_avg", "exp_avg_sq"))
+RADAM = Rule(radam, ("exp_avg", "exp_avg_sq"), nonnegative=("exp_avg_sq",))
 
 
 def scalars(settings: Settings, step: float) -> dict[str, Any]:

@@ -72,10 +72,18 @@ def centered_momentum_rmsprop(
 
 RULES = {
     # (momentum, centered): rule
-    (False, False): Rule(rmsprop, ("square_avg",)),
-    (True, False): Rule(momentum_rmsprop, ("square_avg", "momentum_buffer")),
-    (False, True): Rule(centered_rmsprop, ("square_avg", "grad_avg")),
-    (True, True): Rule(centered_momentum_rmsprop, ("square_avg", "momentum_buffer", "grad_avg")),
+    (False, False): Rule(rmsprop, ("square_avg",), nonnegative=("square_avg",)),
+    (True, False): Rule(
+        momentum_rmsprop, ("square_avg", "momentum_buffer"), nonnegative=("square_avg",)
+    ),
+    (False, True): Rule(
+        centered_rmsprop, ("square_avg", "grad_avg"), exact=("square_avg", "grad_avg")
+    ),
+    (True, True): Rule(
+        centered_momentum_rmsprop,
+        ("square_avg", "momentum_buffer", "grad_avg"),
+        exact=("square_avg", "grad_avg"),
+    ),
 }
 
 

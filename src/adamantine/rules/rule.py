@@ -60,11 +60,17 @@ class Rule:
     share
         Where a scalar depends on the whole tensor: how. It replaces what the family's `scalars`
         say.
+    nonnegative
+        The states that are never below zero, such as averages of squares.
+    exact
+        The states that must not be rounded: what divides is a difference of them.
     """
 
     update: Callable[..., Any]
     states: tuple[str, ...]
     share: Share | None = None
+    nonnegative: tuple[str, ...] = ()
+    exact: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from adamantine.backends.cpu import pool
@@ -19,6 +20,7 @@ from adamantine.backends.cpu.job import (
 )
 from adamantine.backends.cpu.kernel import compiled_count
 from adamantine.backends.cpu.sheet import Sheet
+from adamantine.backends.formats import Format
 from adamantine.rules import Rule, Share
 
 
@@ -32,8 +34,8 @@ class Census:
     ----------
     rule, share
         The rule, and its share.
-    dtype
-        The tensors'.
+    formats
+        The parameter's and the states'.
     sheet
         The table's; after each probe, with the addresses and rows of that step.
     chunks
@@ -44,22 +46,29 @@ class Census:
         self,
         rule: Rule,
         share: Share,
-        dtype: torch.dtype,
+        formats: Sequence[Format],
         sheet: Sheet,
         chunks: NDArray[np.int64],
     ) -> None:
         tensors = [name for name in share.arguments if name in rule.tensors]
         scalars = share.arguments[len(tensors) :]
         self._share, self._sheet = share, sheet
+        param, *states = formats
+        by_name = dict(zip(rule.tensors, (param, Format(param.dtype), *states), strict=True))
+        kept = tuple(by_name[name] for name in tensors)
+        coded = [name for name in rule.states if by_name[name].coded]
         self._tensors = [rule.tensors.index(name) for name in tensors]
+        self._tensors += [
+            len(rule.tensors) + coded.index(name) for name in tensors if by_name[name].coded
+        ]
         self._scalars = [rule.scalars.index(name) for name in scalars]
         self._decided = rule.scalars.index(share.scalar)
         self._owners = chunks[:, 0]
         self._elements = self._by_tensor(chunks[:, 2])
         self._counts = np.zeros(len(chunks), np.int64)
-        self._kernel = compiled_count(share, len(tensors), dtype)
+        self._kernel = compiled_count(share, kept)
         self._job = Job()
-        self._job[COLUMNS] = len(tensors)
+        self._job[COLUMNS] = len(self._tensors)
         self._job.point(CHUNKS, chunks)
         self._job.point(ROWS, sheet.rows)
         self._job.point(COUNTS, self._counts)

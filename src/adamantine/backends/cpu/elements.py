@@ -44,7 +44,7 @@ def _dlpack(kind: int, bits: int) -> int:
     return kind | bits << 8 | 1 << 16
 
 
-_FLOATING, _BFLOAT = 2, 4
+_UNSIGNED, _FLOATING, _BFLOAT = 1, 2, 4
 
 ELEMENTS: dict[torch.dtype, Element] = {
     torch.float32: Element(np.float32(0), np.float32, _dlpack(_FLOATING, 32)),
@@ -52,6 +52,11 @@ ELEMENTS: dict[torch.dtype, Element] = {
     torch.bfloat16: Element(np.uint16(0), np.float32, _dlpack(_BFLOAT, 16)),
     torch.float16: Element(np.int16(0), np.float32, _dlpack(_FLOATING, 16)),
 }
+
+
+def dlpack_of(dtype: torch.dtype) -> int:
+    """DLPack's code of a dtype that the kernels take, or of codes, which no rule computes with."""
+    return _dlpack(_UNSIGNED, 8) if dtype == torch.uint8 else ELEMENTS[dtype].dlpack
 
 
 @cache
@@ -65,7 +70,9 @@ def supported() -> frozenset[torch.dtype]:
 
 
 @intrinsic
-def _from_bfloat16(typingctx, bits):
+def from_bfloat16(typingctx, bits):
+    """The value of a bfloat16's bits."""
+
     def codegen(context, builder, signature, arguments):
         high = builder.shl(builder.zext(arguments[0], _I32), _I32(16))
         return builder.bitcast(high, _FLOAT)
@@ -74,7 +81,9 @@ def _from_bfloat16(typingctx, bits):
 
 
 @intrinsic
-def _to_bfloat16(typingctx, value):
+def to_bfloat16(typingctx, value):
+    """The bits of the nearest bfloat16, ties to even."""
+
     def codegen(context, builder, signature, arguments):
         (value,) = arguments
         bits = builder.bitcast(value, _I32)
@@ -90,7 +99,9 @@ def _to_bfloat16(typingctx, value):
 
 
 @intrinsic
-def _from_float16(typingctx, bits):
+def from_float16(typingctx, bits):
+    """The value of a float16's bits."""
+
     def codegen(context, builder, signature, arguments):
         return builder.fpext(builder.bitcast(arguments[0], ir.HalfType()), _FLOAT)
 
@@ -98,7 +109,9 @@ def _from_float16(typingctx, bits):
 
 
 @intrinsic
-def _to_float16(typingctx, value):
+def to_float16(typingctx, value):
+    """The bits of the nearest float16."""
+
     def codegen(context, builder, signature, arguments):
         return builder.bitcast(builder.fptrunc(arguments[0], ir.HalfType()), _I16)
 
@@ -113,9 +126,9 @@ def read(array, i):
 @overload(read)
 def _read(array, i):
     if array.dtype == types.uint16:
-        return lambda array, i: _from_bfloat16(array[i])
+        return lambda array, i: from_bfloat16(array[i])
     if array.dtype == types.int16:
-        return lambda array, i: _from_float16(array[i])
+        return lambda array, i: from_float16(array[i])
     return lambda array, i: array[i]
 
 
@@ -130,9 +143,9 @@ def _write(array, i, value):
         array[i] = value
 
     def bfloat16(array, i, value):
-        array[i] = _to_bfloat16(value)
+        array[i] = to_bfloat16(value)
 
     def float16(array, i, value):
-        array[i] = _to_float16(value)
+        array[i] = to_float16(value)
 
     return {types.uint16: bfloat16, types.int16: float16}.get(array.dtype, plain)

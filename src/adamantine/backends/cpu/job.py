@@ -2,7 +2,8 @@
 
 Handing Numba an array costs 0.2 µs, a step of a small network some 40; so the probe, the kernel and
 what follows it get the address of this block alone. The arrays' owner (:class:`.sheet.Sheet`)
-keeps them alive. T tensors have C columns: param, gradient, states, and their counters last.
+keeps them alive. T tensors have C columns: param, gradient, states, the exponents of those states
+that are codes, and the counters last.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from numpy.typing import NDArray
 (
     TENSORS,  # T
     COLUMNS,  # C
-    ELEMENT,  # DLPack's code of the dtype of all but the counters
+    ELEMENTS,  # (C,) int64: DLPack's code of each column's dtype
+    EXPONENTS,  # how many columns before the counters are exponents of codes: one to a block
     COUNTERS,  # how many of the columns are counters: 0-dimensional tensors such as `step`
     IDS,  # (T, C) int64: the tensor objects
     DICTS,  # (T,) int64: the dictionaries that hold a tensor's states and counters
@@ -34,8 +36,9 @@ from numpy.typing import NDArray
     CONSTANTS,  # (rows, scalars) float64: a row for each group and set of counters
     NEXT,  # (rows, counters) float64: what the counters become
     COUNTS,  # (chunks,) int64: what a counting kernel found in each
+    STREAMS,  # (T,) int64: what the random numbers of each tensor begin with
     WORDS,
-) = range(22)
+) = range(24)
 
 
 class Job:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -20,18 +21,50 @@ import torch
 from numba import carray, cfunc, njit, types
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
-from adamantine.backends.cpu.elements import ELEMENTS
+from adamantine import codecs
+from adamantine.backends.cpu.codes import (
+    SEGMENT,
+    close,
+    consumer_of,
+    key_of,
+    opened,
+    sample_of,
+    scratch_bytes,
+    stack,
+    store_rounded,
+    streams_after,
+    streams_at,
+)
+from adamantine.backends.cpu.elements import (
+    ELEMENTS,
+    from_bfloat16,
+    from_float16,
+    to_bfloat16,
+    to_float16,
+)
 from adamantine.backends.cpu.job import (
     ADDRESSES,
     BOUNDS,
     CHUNKS,
     COLUMNS,
     CONSTANTS,
+    COUNTERS,
     COUNTS,
     ROWS,
+    STREAMS,
+    VALUES,
     WORDS,
 )
-from adamantine.backends.cpu.memory import arrays_at, float64_pointer, int64_pointer, load, store
+from adamantine.backends.cpu.memory import (
+    addresses_at,
+    arrays_at,
+    float64_pointer,
+    int64_pointer,
+    load,
+    store,
+)
+from adamantine.backends.formats import Format
+from adamantine.codecs.blocks import BLOCK
 from adamantine.rules import Rule, Share, bind
 
 
@@ -50,10 +83,16 @@ FORMULA: Any = None
 EACH_CHUNK: Any = None
 ARRAYS: int = 0
 SCALARS: int = 0
-SAMPLE: Any = None
+SAMPLES: Any = None
+WORKING: Any = None
+READ: int = 0
+CONSUMERS: Any = None
+SCRATCH: int = 0
+OPEN: int = 0
 COMPUTE: Any = None
 
 ZERO, ONE = np.float32(0), np.float32(1)
+BYTE = np.uint8(0)
 
 
 def _run_piece(job, piece):
@@ -66,22 +105,59 @@ def _run_piece(job, piece):
         if row < 0:
             continue
         constants = carray(float64_pointer(words[CONSTANTS] + 8 * SCALARS * row), SCALARS)
-        pointers = carray(int64_pointer(words[ADDRESSES] + 8 * words[COLUMNS] * tensor), ARRAYS)
+        columns = carray(int64_pointer(words[ADDRESSES] + 8 * words[COLUMNS] * tensor), READ)
+        pointers = to_fixed_tuple(columns, READ)
         own = to_fixed_tuple(constants.astype(COMPUTE), SCALARS)
-        arrays = arrays_at(to_fixed_tuple(pointers, ARRAYS), SAMPLE, offset, length)
-        EACH_CHUNK(words, chunk, length, arrays, own)
+        EACH_CHUNK(words, tensor, chunk, offset, length, pointers, own)
 
 
-def _update(words, chunk, length, arrays, own):
+def _update(words, tensor, chunk, offset, length, pointers, own):
+    arrays = arrays_at(pointers, SAMPLES, offset, length)
     written = (arrays[0],) + arrays[2:]
     for i in range(length):
         store(written, i, FORMULA(*(load(arrays, i) + own)))
 
 
-def _count(words, chunk, length, arrays, own):
+def _update_coded(words, tensor, chunk, offset, length, pointers, own):
+    memory = stack(SCRATCH)
+    scratch = memory + ((pointers[0] + 2048 - memory) & 4032)
+    counters = carray(float64_pointer(words[VALUES] + 8 * words[COUNTERS] * tensor), 1)
+    stream = carray(int64_pointer(words[STREAMS] + 8 * tensor), 1)[0]
+    key = key_of(np.uint32(stream), np.uint32(np.int64(counters[0]) + 1))
+    for start in range(offset, offset + length, OPEN):
+        stretch = min(OPEN, offset + length - start)
+        addresses = addresses_at(pointers[:ARRAYS], SAMPLES, start)
+        exponents = addresses_at(pointers[ARRAYS:], BYTE, start // BLOCK)
+        arrays = opened(addresses, SAMPLES, exponents, scratch, stretch)
+        written = (arrays[0],) + arrays[2:]
+        streams = streams_at(key, start)
+        for i in range(stretch):
+            store_rounded(
+                written, i, FORMULA(*(load(arrays, i) + own)), WORKING, CONSUMERS, streams
+            )
+            streams = streams_after(streams)
+        kept, samples = (addresses[0],) + addresses[2:], (SAMPLES[0],) + SAMPLES[2:]
+        close(kept, samples, exponents, scratch, stretch, key, start, CONSUMERS)
+
+
+def _count(words, tensor, chunk, offset, length, pointers, own):
+    arrays = arrays_at(pointers, SAMPLES, offset, length)
     found = 0
     for i in range(length):
         found += 1 if FORMULA(*(load(arrays, i) + own)) > ZERO else 0
+    carray(int64_pointer(words[COUNTS]), chunk + 1)[chunk] = found
+
+
+def _count_coded(words, tensor, chunk, offset, length, pointers, own):
+    scratch = stack(SCRATCH)
+    found = 0
+    for start in range(offset, offset + length, OPEN):
+        stretch = min(OPEN, offset + length - start)
+        addresses = addresses_at(pointers[:ARRAYS], SAMPLES, start)
+        exponents = addresses_at(pointers[ARRAYS:], BYTE, start // BLOCK)
+        arrays = opened(addresses, SAMPLES, exponents, scratch, stretch)
+        for i in range(stretch):
+            found += 1 if FORMULA(*(load(arrays, i) + own)) > ZERO else 0
     carray(int64_pointer(words[COUNTS]), chunk + 1)[chunk] = found
 
 
@@ -97,6 +173,14 @@ def _where(condition, x, y):
     return x if condition else y
 
 
+def _as_bfloat16(x):
+    return from_bfloat16(to_bfloat16(np.float32(x)))
+
+
+def _as_float16(x):
+    return from_float16(to_float16(np.float32(x)))
+
+
 def called(function: Callable[..., Any]) -> Any:
     """Compile a function that others call."""
     return njit(**OPTIONS)(function)
@@ -108,6 +192,8 @@ def operations() -> dict[str, Any]:
     return {
         "sqrt": math.sqrt,
         "absolute": math.fabs,
+        "as_bfloat16": called(_as_bfloat16),
+        "as_float16": called(_as_float16),
         "signum": called(_signum),
         "maximum": called(_maximum),
         "where": called(_where),
@@ -115,8 +201,8 @@ def operations() -> dict[str, Any]:
 
 
 @cache
-def compiled(rule: Rule, dtype: torch.dtype) -> Kernel:
-    """The kernel of `rule` for tensors of `dtype`.
+def compiled(rule: Rule, formats: tuple[Format, ...]) -> Kernel:
+    """The kernel of `rule` for a parameter and states in these formats.
 
     From the disk cache, or compiled (about a second) and cached there.
 
@@ -125,44 +211,60 @@ def compiled(rule: Rule, dtype: torch.dtype) -> Kernel:
     Numba files a cached function under its name and checks the age of its source file only. The
     digest in the name covers the rest: the rule, all it calls, and the other files of this folder.
     """
-    name = _name(rule.name, dtype, digest(rule.states, rule.update))
-    return _compile_kernel(updating(rule, dtype, name))
+    name = _name(rule.name, formats, digest((rule.states, formats), rule.update))
+    return _compile_kernel(updating(rule, formats, name))
 
 
 @cache
-def compiled_count(share: Share, tensors: int, dtype: torch.dtype) -> Kernel:
-    """The kernel that counts for `share`, whose first `tensors` arguments are tensors of `dtype`.
+def compiled_count(share: Share, formats: tuple[Format, ...]) -> Kernel:
+    """The kernel that counts for `share`, whose first arguments are tensors in these formats.
 
     It leaves the count of every chunk in the job's ``COUNTS``.
     """
-    name = _name(share.holds.__name__, dtype, digest(tensors, share.holds))
-    return _compile_kernel(counting(share, tensors, dtype, name))
+    name = _name(share.holds.__name__, formats, digest(formats, share.holds))
+    return _compile_kernel(counting(share, formats, name))
 
 
-def updating(rule: Rule, dtype: torch.dtype, name: str) -> FunctionType:
+def updating(rule: Rule, formats: tuple[Format, ...], name: str) -> FunctionType:
     """The loop with `rule` in its middle, under a name of its own; not compiled yet."""
-    return _specialised(_update, rule.update, len(rule.tensors), dtype, name)
+    each_chunk = _update if all(f.plain for f in formats) else _update_coded
+    param, *states = formats
+    tensors = (param, Format(param.dtype), *states)  # a gradient is as its parameter
+    return _specialised(each_chunk, rule.update, tensors, len(rule.scalars), name)
 
 
-def counting(share: Share, tensors: int, dtype: torch.dtype, name: str) -> FunctionType:
+def counting(share: Share, formats: tuple[Format, ...], name: str) -> FunctionType:
     """The loop that counts for `share`, likewise."""
-    return _specialised(_count, share.holds, tensors, dtype, name)
+    each_chunk = _count if all(f.plain for f in formats) else _count_coded
+    scalars = len(share.arguments) - len(formats)
+    return _specialised(each_chunk, share.holds, formats, scalars, name)
 
 
 def _specialised(
     each_chunk: Callable[..., None],
     element: Callable[..., Any],
-    tensors: int,
-    dtype: torch.dtype,
+    formats: tuple[Format, ...],
+    scalars: int,
     name: str,
 ) -> FunctionType:
+    states = len(formats) - 2
     scope = {
         **globals(),
         "FORMULA": bind(element, operations(), called),
-        "ARRAYS": tensors,
-        "SCALARS": element.__code__.co_argcount - tensors,
-        "SAMPLE": ELEMENTS[dtype].sample,
-        "COMPUTE": ELEMENTS[dtype].compute,
+        "ARRAYS": len(formats),
+        "SCALARS": scalars,
+        "SAMPLES": tuple(map(sample_of, formats)),
+        # Of what is written, as it is while it is open.
+        "WORKING": tuple(
+            ELEMENTS[torch.float32].sample if f.coded else sample_of(f)
+            for f in (formats[0], *formats[2:])
+        ),
+        "READ": len(formats) + sum(f.coded for f in formats),  # columns, with exponents
+        # The parameter's random bits come after those of all states.
+        "CONSUMERS": tuple(map(consumer_of, (states, *range(states)))),
+        "SCRATCH": scratch_bytes(formats),
+        "OPEN": SEGMENT if any(f.coded for f in formats) else sys.maxsize,
+        "COMPUTE": np.float64 if formats[0].dtype == torch.float64 else np.float32,
     }
     inlined = njit(inline="always", **OPTIONS)
     scope["EACH_CHUNK"] = inlined(FunctionType(each_chunk.__code__, scope, each_chunk.__name__))
@@ -175,15 +277,17 @@ def _compile_kernel(function: FunctionType) -> Kernel:
     return cast(Kernel, cfunc(SIGNATURE, cache=True, **OPTIONS)(function))
 
 
-def _name(element: str, dtype: torch.dtype, digest: str) -> str:
-    return f"{element}_{str(dtype).removeprefix('torch.')}_{digest}"
+def _name(element: str, formats: tuple[Format, ...], digest: str) -> str:
+    kinds = "_".join(dict.fromkeys(map(str, formats)))
+    return f"{element}_{kinds}_{digest}"
 
 
 def digest(what: object, *functions: Callable[..., Any]) -> str:
     """End of a compiled function's name: says what it was made of, this folder's files included."""
     hashed = hashlib.sha256(repr((what, OPTIONS)).encode())
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        hashed.update(path.read_bytes())
+    for folder in (Path(__file__).parent, Path(codecs.__file__).parent):
+        for path in sorted(folder.glob("*.py")):
+            hashed.update(path.read_bytes())
     for function in functions:
         _hash_function(hashed, function)
     return hashed.hexdigest()[:16]

@@ -26,7 +26,9 @@ def _pointer_to(element):
 
 float32_pointer = _pointer_to(types.float32)
 float64_pointer = _pointer_to(types.float64)
+uint8_pointer = _pointer_to(types.uint8)
 int16_pointer = _pointer_to(types.int16)
+uint16_pointer = _pointer_to(types.uint16)
 int32_pointer = _pointer_to(types.int32)
 int64_pointer = _pointer_to(types.int64)
 
@@ -68,19 +70,52 @@ def pointer_like(typingctx, address, sample):
     return signature, codegen
 
 
-def arrays_at(addresses, sample, offset, length):
-    """One array of `length` elements like `sample` for each address, `offset` further on."""
+def addresses_at(addresses, samples, offset):
+    """The addresses of elements `offset` further on.
+
+    `samples` are values of their types, or tuples that begin with one; or one value for all.
+    """
+    raise NotImplementedError("only inside compiled code")
+
+
+@overload(addresses_at)
+def _addresses_at(addresses, samples, offset):
+    if len(addresses) == 0:
+        return lambda addresses, samples, offset: ()
+    if not isinstance(samples, types.BaseTuple):
+        size = samples.bitwidth // 8
+        return lambda addresses, samples, offset: (
+            (addresses[0] + size * offset,) + addresses_at(addresses[1:], samples, offset)
+        )
+    first = samples[0][0] if isinstance(samples[0], types.BaseTuple) else samples[0]
+    size = first.bitwidth // 8
+    return lambda addresses, samples, offset: (
+        (addresses[0] + size * offset,) + addresses_at(addresses[1:], samples[1:], offset)
+    )
+
+
+def arrays_at(addresses, samples, offset, length):
+    """An array of `length` elements at each address, `offset` further on.
+
+    `samples` are values of their types; or one value for all.
+    """
     raise NotImplementedError("only inside compiled code")
 
 
 @overload(arrays_at)
-def _arrays_at(addresses, sample, offset, length):
+def _arrays_at(addresses, samples, offset, length):
     if len(addresses) == 0:
-        return lambda addresses, sample, offset, length: ()
-    size = sample.bitwidth // 8
-    return lambda addresses, sample, offset, length: (
-        (carray(pointer_like(addresses[0] + size * offset, sample), length),)
-        + arrays_at(addresses[1:], sample, offset, length)
+        return lambda addresses, samples, offset, length: ()
+    if not isinstance(samples, types.BaseTuple):
+        size = samples.bitwidth // 8
+        return lambda addresses, samples, offset, length: (
+            (carray(pointer_like(addresses[0] + size * offset, samples), length),)
+            + arrays_at(addresses[1:], samples, offset, length)
+        )
+    size = samples[0].bitwidth // 8
+    return lambda addresses, samples, offset, length: (
+        (carray(pointer_like(addresses[0] + size * offset, samples[0]), length),)
+        + arrays_at(addresses[1:], samples[1:], offset, length)
     )
 
 

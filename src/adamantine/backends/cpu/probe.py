@@ -15,18 +15,17 @@ import sys
 from functools import cache
 
 import numpy as np
-import torch
 from numba import carray, njit
 from torch import Tensor
 
-from adamantine.backends.cpu.elements import ELEMENTS
 from adamantine.backends.cpu.job import (
     ADDRESSES,
     COLUMNS,
     COMMON,
     COUNTERS,
     DICTS,
-    ELEMENT,
+    ELEMENTS,
+    EXPONENTS,
     GROUPS,
     HINTS,
     IDS,
@@ -47,6 +46,7 @@ from adamantine.backends.cpu.memory import (
     prefetch,
 )
 from adamantine.backends.cpu.native import address_of, call0, call2, object2
+from adamantine.codecs.blocks import BLOCK
 
 # What a tensor can be found to be.
 READY, ABSENT, STAGE, MOVED = 0, 1, 2, 3
@@ -88,7 +88,6 @@ class _ExchangeAPI(ctypes.Structure):
 _DATA, _DEVICE, _TYPE, _SHAPE, _STRIDES, _OFFSET = range(6)
 _DL_WORDS = ctypes.sizeof(_DLTensor) // 8
 _CPU = 1
-_FLOAT32 = ELEMENTS[torch.float32].dlpack
 _AHEAD = 3  # tensors; a probe is waiting for memory, mostly
 
 # C functions that the probe calls.
@@ -134,6 +133,21 @@ def _has_layout(exported, layouts, start, ndim):
     return exported[_DATA] != 0 or elements == 0
 
 
+@njit
+def _has_blocks(exported, layouts, start, ndim):
+    """Whether an exported tensor holds one byte for each block of a tensor of that layout."""
+    if exported[_TYPE] & 0xFFFFFFFF != 1:
+        return False
+    elements = 1
+    for i in range(ndim):
+        elements *= layouts[start + i]
+    blocks = (elements + BLOCK - 1) // BLOCK
+    # One dimension has no gaps unless its stride says so.
+    return carray(int64_pointer(exported[_SHAPE]), 1)[0] == blocks and (
+        blocks <= 1 or carray(int64_pointer(exported[_STRIDES]), 1)[0] == 1
+    )
+
+
 @njit(cache=True)
 def probe(job, calls, grads, none):
     """Look at every tensor of a job, `grads` being a list; the caller holds the GIL.
@@ -144,6 +158,7 @@ def probe(job, calls, grads, none):
     """
     words = carray(int64_pointer(job), WORDS)
     tensors, columns, counters = words[TENSORS], words[COLUMNS], words[COUNTERS]
+    elements = carray(int64_pointer(words[ELEMENTS]), columns)
     ids = carray(int64_pointer(words[IDS]), (tensors, columns))
     dicts = carray(int64_pointer(words[DICTS]), tensors)
     names = carray(int64_pointer(words[NAMES]), columns)
@@ -181,12 +196,14 @@ def probe(job, calls, grads, none):
                     found = MOVED
                     break
             ndim = 0 if counter >= 0 else (starts[t + 1] - starts[t]) // 2
-            element = _FLOAT32 if counter >= 0 else words[ELEMENT]
             fits = False
             if call2(calls[EXPORT], ids[t, column], out) != 0:
                 call0(calls[CLEAR_ERROR])
-            elif exported[_DEVICE] == _CPU and exported[_TYPE] >> 32 == element:
-                fits = _has_layout(exported, layouts, starts[t], ndim)
+            elif exported[_DEVICE] == _CPU and exported[_TYPE] >> 32 == elements[column]:
+                if counter >= 0 or counter < -words[EXPONENTS]:
+                    fits = _has_layout(exported, layouts, starts[t], ndim)
+                else:
+                    fits = _has_blocks(exported, layouts, starts[t], ndim)
             address = exported[_DATA] + exported[_OFFSET]
             hints[t, column] = exported[_SHAPE]
             if not fits:

@@ -10,11 +10,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from adamantine.backends.codes import block_count
 from adamantine.backends.cpu import job
 from adamantine.backends.cpu import probe as compiled
-from adamantine.backends.cpu.elements import ELEMENTS
+from adamantine.backends.cpu.elements import dlpack_of
 from adamantine.backends.cpu.job import Job
 from adamantine.backends.cpu.probe import ABSENT, GRAD, MOVED, READY, STAGE
+from adamantine.backends.formats import CODES, Format, exponents_of
 
 State = dict[str, Any]
 
@@ -28,9 +30,11 @@ class Sheet:
         T parameters of one dtype.
     states
         The dictionary that holds each one's states and counters.
-    names, counters
-        The names of states, of the parameter's shape, and of counters, 0-dimensional. The
-        dictionaries may hold others, which are none of ours.
+    names, formats
+        The names of states, of the parameter's shape, and their formats.
+    counters
+        The names of counters, 0-dimensional. The dictionaries may hold others, which are none of
+        ours.
     groups
         The parameter group of each.
     """
@@ -40,12 +44,17 @@ class Sheet:
         params: list[Tensor],
         states: list[State],
         names: Sequence[str],
+        formats: Sequence[Format],
         counters: Sequence[str],
         groups: NDArray[np.int64],
     ) -> None:
         count = len(params)
-        self._states, self._names = states, (*names, *counters)
-        self._counters = len(counters)
+        coded = [exponents_of(n) for n, f in zip(names, formats, strict=True) if f.coded]
+        self._states, self._names = states, (*names, *coded, *counters)
+        self._counters, self._exponents = len(counters), len(coded)
+        param = params[0].dtype
+        self._dtypes = [param, param, *(f.dtype for f in formats), *[CODES] * len(coded)]
+        self._dtypes += [torch.float32] * len(counters)
         # The gradients' column comes second; they are new objects each step.
         self._columns: list[list[Any]] = [
             params,
@@ -72,13 +81,12 @@ class Sheet:
         self._single = [t for t, p in enumerate(params) if p.numel() == 1]
         self.job = Job()
         self.job[job.TENSORS], self.job[job.COLUMNS] = self.addresses.shape
-        self.job[job.COUNTERS] = self._counters
-        self._dtype = params[0].dtype
-        self.job[job.ELEMENT] = ELEMENTS[self._dtype].dlpack
+        self.job[job.COUNTERS], self.job[job.EXPONENTS] = self._counters, self._exponents
         for word, array in (
             (job.IDS, ids),
             (job.DICTS, np.array(list(map(id, states)), np.int64)),
             (job.NAMES, np.array([0, 0, *map(id, self._names)], np.int64)),
+            (job.ELEMENTS, np.array(list(map(dlpack_of, self._dtypes)), np.int64)),
             (job.LAYOUTS, self._layouts),
             (job.STARTS, self._starts),
             (job.GROUPS, self._groups),
@@ -120,11 +128,13 @@ class Sheet:
         if any(a is not b for a, b in zip(now, tensors[GRAD + 1 :], strict=True)):
             return MOVED
         layout = tuple(self._layouts[self._starts[t] : self._starts[t + 1]])
+        blocks = (block_count(tensors[0].numel()), 1)
         for column, tensor in enumerate(tensors):
             counter = column - (len(tensors) - self._counters)
             is_counter = counter >= 0
-            dtype = torch.float32 if is_counter else self._dtype
-            if not _fits(tensor, () if is_counter else layout, dtype):
+            is_exponents = -self._exponents <= counter < 0
+            expected = () if is_counter else blocks if is_exponents else layout
+            if not _fits(tensor, expected, self._dtypes[column]):
                 return STAGE if column == GRAD else MOVED
             if column != GRAD and tensor.data_ptr() != self.addresses[t, column]:
                 return MOVED

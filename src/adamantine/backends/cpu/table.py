@@ -15,10 +15,11 @@ from torch import Tensor
 from adamantine.backends.cpu import pool
 from adamantine.backends.cpu.census import Census
 from adamantine.backends.cpu.elements import supported
-from adamantine.backends.cpu.job import BOUNDS, CHUNKS, CONSTANTS, NEXT
+from adamantine.backends.cpu.job import BOUNDS, CHUNKS, CONSTANTS, NEXT, STREAMS
 from adamantine.backends.cpu.kernel import compiled
 from adamantine.backends.cpu.probe import STAGE, advance_counters
 from adamantine.backends.cpu.sheet import Sheet
+from adamantine.backends.formats import Format
 from adamantine.backends.layout import check_gradient, has_own_dispatch, is_dense
 from adamantine.rules import Rule
 
@@ -58,16 +59,19 @@ class Table:
     ----------
     rule
         The update they all get.
+    formats
+        Of the parameters, and of the rule's states.
     params, states
-        ``T`` parameters of one dtype that :func:`refusal` lets pass, and the dictionary that holds
-        each one's states, of the same dtype, shape and strides. No two share memory (see
-        :func:`overlapping`).
+        ``T`` parameters that :func:`refusal` lets pass, and the dictionary that holds each one's
+        states, of the same shape and strides. No two share memory (see :func:`overlapping`).
     counters
         What the rule's family counts in those dictionaries, in float32 tensors without dimensions;
         empty where it counts nothing: then `fresh` says which parameters have their first step
         ahead.
     groups
         The parameter group of each.
+    streams
+        What the random numbers of each begin with (:func:`adamantine.codecs.noise.stream`).
     owner
         The optimizer's name, for messages.
     """
@@ -75,26 +79,29 @@ class Table:
     def __init__(
         self,
         rule: Rule,
+        formats: tuple[Format, ...],
         params: list[Tensor],
         states: list[dict[str, Any]],
         counters: Sequence[str],
         fresh: list[bool],
         groups: list[int],
+        streams: list[int],
         owner: str,
     ) -> None:
         self._rule, self._params, self._counters, self._owner = rule, params, counters, owner
         self._groups = sorted(set(groups))
         indices = np.searchsorted(self._groups, groups)
-        self._sheet = Sheet(params, states, rule.states, counters, indices)
+        self._sheet = Sheet(params, states, rule.states, formats[1:], counters, indices)
         if not counters:
             self._sheet.values[:, 0] = np.where(fresh, 0.0, 1.0)
         self._job = self._sheet.job
-        self._kernel = compiled(rule, params[0].dtype)
+        self._job.point(STREAMS, np.array(streams, np.int64))
+        self._kernel = compiled(rule, formats)
         chunks = _cut([p.numel() for p in params])
         self._elements = np.cumsum(np.append(0, chunks[:, 2]))
         self._job.point(CHUNKS, chunks)
         self._census = (
-            Census(rule, rule.share, params[0].dtype, self._sheet, chunks) if rule.share else None
+            Census(rule, rule.share, formats, self._sheet, chunks) if rule.share else None
         )
         self._shares = int(self._elements[-1]) // SHARE
         self._bounds: dict[int, NDArray[np.int64]] = {}  # by number of threads

@@ -1,0 +1,331 @@
+"""Codecs inside compiled code: a stretch of memory opened for a rule, and closed after it.
+
+What stands alone, a kernel reads and writes in place. Codes, which depend on all of their block,
+are decoded into a few kilobytes of the stack, which stay in the first-level cache, and encoded from
+there.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import carray, njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic, overload
+
+from adamantine.backends.cpu.elements import ELEMENTS, write
+from adamantine.backends.cpu.memory import (
+    float32_pointer,
+    pointer_like,
+    uint8_pointer,
+    uint16_pointer,
+)
+from adamantine.backends.formats import Format
+from adamantine.codecs import bfloat16, blocks, int8, noise
+from adamantine.codecs.blocks import BLOCK
+from adamantine.rules import bind
+
+SEGMENT = 2 * BLOCK
+"""Elements of codes that are open at a time: 2 KiB a tensor."""
+
+OPTIONS: dict[str, Any] = {"fastmath": {"contract"}, "error_model": "numpy"}
+
+_I32, _FLOAT = ir.IntType(32), ir.FloatType()
+
+
+@intrinsic
+def _bits(typingctx, x):
+    def codegen(context, builder, signature, arguments):
+        return builder.bitcast(arguments[0], _I32)
+
+    return types.uint32(types.float32), codegen
+
+
+@intrinsic
+def _number(typingctx, i):
+    def codegen(context, builder, signature, arguments):
+        return builder.bitcast(arguments[0], _FLOAT)
+
+    return types.float32(types.uint32), codegen
+
+
+def _low(i):
+    return np.uint32(i)
+
+
+def _number_of(i):
+    return _number(np.uint32(i))
+
+
+def _choose(condition, x, y):
+    return x if condition else y
+
+
+def _called(function: Any) -> Any:
+    return njit(**OPTIONS)(function)
+
+
+_OPERATIONS = {
+    "bits": _bits,
+    "number": _called(_number_of),
+    "low": _called(_low),
+    "choose": _called(_choose),
+}
+
+
+def _bound(function: Any) -> Any:
+    return bind(function, _OPERATIONS, _called)
+
+
+_scale_of, _inverse_of, _exponent_of, _key_of, _bits_at, _following, _first, _second = map(
+    _bound,
+    (
+        *(blocks.scale_of, blocks.inverse_of, blocks.exponent_of),
+        *(noise.key_of, noise.bits_at, noise.following, noise.first, noise.second),
+    ),
+)
+_encode_bfloat16 = _bound(bfloat16.encode_bfloat16)
+_decode_signed, _encode_signed = map(_bound, (int8.decode_signed, int8.encode_signed))
+_decode_unsigned, _encode_unsigned = map(_bound, (int8.decode_unsigned, int8.encode_unsigned))
+
+key_of = _key_of
+
+
+def sample_of(format: Format) -> Any:  # noqa: A002 - what it is
+    """What tells Numba of a format: a value as it lies in memory, marked by tuples around it.
+
+    Plain: the value. Rounded stochastically: ``(value,)``. Codes: ``(value, exponent)``, the value
+    signed or not.
+    """
+    if format.coded:
+        return (np.int8(0) if format.signed else np.uint8(0), np.uint8(0))
+    sample = ELEMENTS[format.dtype].sample
+    return (sample,) if format.stochastic else sample
+
+
+def scratch_bytes(formats: tuple[Format, ...]) -> int:
+    """What :func:`stack` has to reserve for tensors of these formats, with room to choose from."""
+    return sum(f.coded for f in formats) * SEGMENT * 4 + 4096
+
+
+@intrinsic
+def stack(typingctx, size):
+    """The address of `size` bytes (a constant) on the stack, for as long as the kernel runs."""
+
+    def codegen(context, builder, signature, arguments):
+        count = ir.Constant(ir.IntType(64), size.literal_value)
+        memory = cgutils.alloca_once(builder, ir.IntType(8), size=count)
+        memory.align = 64
+        return builder.ptrtoint(memory, ir.IntType(64))
+
+    if not isinstance(size, types.IntegerLiteral):
+        return None
+    return types.int64(size), codegen
+
+
+# Memory goes from function to function as addresses: to cut an array costs Numba as much time as
+# to encode a block.
+
+
+@njit(**OPTIONS)
+def _top(values, length):
+    """The bits of the largest magnitude; those of a NaN are above all others."""
+    given = carray(float32_pointer(values), length)
+    top = np.uint32(0)
+    for i in range(length):
+        top = max(top, np.uint32(_bits(given[i]) & np.uint32(int8.MAGNITUDE)))
+    return top
+
+
+# Loops for each kind of codes and bits: a function that gets another one as an argument cannot be
+# cached on disk.
+
+
+@cache
+def _codes_decoder(decode):
+    @njit(**OPTIONS)
+    def decode_block(codes, values, length, scale):
+        given, found = carray(uint8_pointer(codes), length), carray(float32_pointer(values), length)
+        for i in range(length):
+            found[i] = decode(given[i], scale)
+
+    @njit(**OPTIONS)
+    def decode_blocks(codes, exponents, values, length):
+        for begin in range(0, length, BLOCK):
+            scale = _scale_of(carray(uint8_pointer(exponents + begin // BLOCK), 1)[0])
+            stretch = min(BLOCK, length - begin)
+            decode_block(codes + begin, values + 4 * begin, stretch, scale)
+
+    return decode_blocks
+
+
+@cache
+def _codes_encoder(encode, margin, taken, multiplier):
+    @njit(**OPTIONS)
+    def encode_block(codes, values, length, inverse, h):
+        found, given = carray(uint8_pointer(codes), length), carray(float32_pointer(values), length)
+        for i in range(length):
+            found[i] = encode(given[i], inverse, taken(h))
+            h = _following(h, multiplier)
+
+    @njit(**OPTIONS)
+    def encode_blocks(codes, exponents, values, length, key, offset):
+        for begin in range(0, length, BLOCK):
+            here, stretch = values + 4 * begin, min(BLOCK, length - begin)
+            exponent = _exponent_of(_top(here, stretch), margin)
+            carray(uint8_pointer(exponents + begin // BLOCK), 1)[0] = exponent
+            h = _bits_at(key, offset + begin, multiplier)
+            encode_block(codes + begin, here, stretch, _inverse_of(exponent), h)
+
+    return encode_blocks
+
+
+def _codec_of(sample: Any) -> tuple[Any, Any, int]:
+    """What decodes and encodes the codes of a sample's type, and their margin."""
+    if sample[0] == types.int8:
+        return _decode_signed, _encode_signed, int8.SIGNED_MARGIN
+    return _decode_unsigned, _encode_unsigned, int8.UNSIGNED_MARGIN
+
+
+_CONSUMERS = (np.uint8, np.uint16, np.uint32, np.uint64, np.int8, np.int16)
+
+
+def consumer_of(number: int) -> Any:
+    """A consumer of random bits. Its type is its number: to compiled loops it is a constant."""
+    return _CONSUMERS[number](0)
+
+
+def _bits_of(consumer: Any) -> tuple[Any, int]:
+    """What takes a consumer's part of the bits, and in which of the sequences they are."""
+    number = [types.uint8, types.uint16, types.uint32, types.uint64, types.int8, types.int16].index(
+        consumer
+    )
+    return (_second if number % 2 else _first), number // 2
+
+
+def streams_at(key, offset):
+    """The bits of an element, in all sequences."""
+    raise NotImplementedError("only inside compiled code")
+
+
+@overload(streams_at, **OPTIONS)
+def _streams_at(key, offset):
+    a, b, c = noise.MULTIPLIERS
+    return lambda key, offset: (
+        _bits_at(key, offset, a), _bits_at(key, offset, b), _bits_at(key, offset, c)
+    )  # fmt: skip
+
+
+def streams_after(streams):
+    """Those of the next element."""
+    raise NotImplementedError("only inside compiled code")
+
+
+@overload(streams_after, **OPTIONS)
+def _streams_after(streams):
+    a, b, c = noise.MULTIPLIERS
+    return lambda streams: (
+        _following(streams[0], a), _following(streams[1], b), _following(streams[2], c)
+    )  # fmt: skip
+
+
+def store_rounded(arrays, i, values, samples, consumers, streams):
+    """Write one value into element `i` of every array, rounded as its sample says."""
+    raise NotImplementedError("only inside compiled code")
+
+
+@overload(store_rounded, **OPTIONS)
+def _store_rounded(arrays, i, values, samples, consumers, streams):
+    if len(arrays) == 0:
+        return lambda arrays, i, values, samples, consumers, streams: None
+    if isinstance(samples[0], types.BaseTuple):
+        taken, sequence = _bits_of(consumers[0])
+
+        def stochastic(arrays, i, values, samples, consumers, streams):
+            arrays[0][i] = _encode_bfloat16(values[0], taken(streams[sequence]))
+            store_rounded(arrays[1:], i, values[1:], samples[1:], consumers[1:], streams)
+
+        return stochastic
+
+    def nearest(arrays, i, values, samples, consumers, streams):
+        write(arrays[0], i, values[0])
+        store_rounded(arrays[1:], i, values[1:], samples[1:], consumers[1:], streams)
+
+    return nearest
+
+
+def opened(addresses, samples, exponents, scratch, length):
+    """Float arrays of `length` elements at the addresses: in place, or decoded into `scratch`.
+
+    `exponents` are the addresses of those of the codes among them.
+    """
+    raise NotImplementedError("only inside compiled code")
+
+
+@overload(opened, **OPTIONS)
+def _opened(addresses, samples, exponents, scratch, length):
+    if len(addresses) == 0:
+        return lambda addresses, samples, exponents, scratch, length: ()
+    sample = samples[0]
+    if not isinstance(sample, types.BaseTuple):
+
+        def plain(addresses, samples, exponents, scratch, length):
+            return (carray(pointer_like(addresses[0], samples[0]), length),) + opened(
+                addresses[1:], samples[1:], exponents, scratch, length
+            )
+
+        return plain
+    if len(sample) == 1:
+
+        def halves(addresses, samples, exponents, scratch, length):
+            return (carray(uint16_pointer(addresses[0]), length),) + opened(
+                addresses[1:], samples[1:], exponents, scratch, length
+            )
+
+        return halves
+    decode = _codes_decoder(_codec_of(sample)[0])
+
+    def codes(addresses, samples, exponents, scratch, length):
+        decode(addresses[0], exponents[0], scratch, length)
+        return (carray(float32_pointer(scratch), length),) + opened(
+            addresses[1:], samples[1:], exponents[1:], scratch + 4 * SEGMENT, length
+        )
+
+    return codes
+
+
+def close(addresses, samples, exponents, scratch, length, key, offset, consumers):
+    """Encode again what :func:`opened` decoded into `scratch`.
+
+    `key` is that of the step, `offset` the place of the first element in its tensor, `consumers`
+    says which bits of an element's random numbers each tensor takes.
+    """
+    raise NotImplementedError("only inside compiled code")
+
+
+@overload(close, **OPTIONS)
+def _close(addresses, samples, exponents, scratch, length, key, offset, consumers):
+    if len(addresses) == 0:
+        return lambda addresses, samples, exponents, scratch, length, key, offset, consumers: None
+    sample = samples[0]
+    if not isinstance(sample, types.BaseTuple) or len(sample) == 1:
+
+        def in_place(addresses, samples, exponents, scratch, length, key, offset, consumers):
+            close(
+                addresses[1:], samples[1:], exponents, scratch, length, key, offset, consumers[1:]
+            )
+
+        return in_place
+    _, encode, margin = _codec_of(sample)
+    taken, sequence = _bits_of(consumers[0])
+    encode_blocks = _codes_encoder(encode, margin, taken, noise.MULTIPLIERS[sequence])
+
+    def codes(addresses, samples, exponents, scratch, length, key, offset, consumers):
+        encode_blocks(addresses[0], exponents[0], scratch, length, key, offset)
+        left = scratch + 4 * SEGMENT
+        close(addresses[1:], samples[1:], exponents[1:], left, length, key, offset, consumers[1:])
+
+    return codes
