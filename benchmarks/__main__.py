@@ -1,13 +1,18 @@
-"""``python -m benchmarks``: measure, keep the samples, print the README's tables as Markdown."""
+"""``python -m benchmarks``: measure, keep the samples, print the README's tables as Markdown.
+
+Benchmarks take minutes, and all of them run if none is named. Experiments train for half an hour
+and run only by name; they go on where they were stopped.
+"""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from adamantine.errors import AdamantineError
-from benchmarks import bandwidth, program, sparse, startup, step
+from benchmarks import accuracy, bandwidth, program, sparse, startup, step
 from benchmarks.measure import MissingError
 from benchmarks.other_work import NOTICEABLE, OtherWork
 from benchmarks.records import Options, Record, load, origin, record, save
@@ -19,15 +24,25 @@ BENCHMARKS = {
     "program": program,
     "startup": startup,
 }
+EXPERIMENTS = {"accuracy": accuracy}
+ALL = {**BENCHMARKS, **EXPERIMENTS}
 RESULTS = Path(__file__).with_name("results")
+ON_MNIST = ("program", "accuracy")
+JOURNALS = Path("runs") / "benchmarks"
 
 
 def main() -> int:
     arguments = _parse()
-    options = Options(arguments.quick, arguments.rounds, arguments.data_dir)
     out = arguments.out or (None if arguments.quick else RESULTS)
-    for name in arguments.names or BENCHMARKS:
-        benchmark = BENCHMARKS[name]
+    options = Options(
+        quick=arguments.quick,
+        rounds=arguments.rounds,
+        data_dir=arguments.data_dir,
+        jobs=arguments.jobs,
+        journals=out and (arguments.out or JOURNALS),
+    )
+    for name in arguments.names or (ALL if arguments.saved else BENCHMARKS):
+        benchmark = ALL[name]
         print(f"### {name}\n", flush=True)
         try:
             if arguments.saved:
@@ -48,7 +63,7 @@ def main() -> int:
 
 def _measure(name: str, options: Options) -> Record:
     other_work = OtherWork()
-    findings = BENCHMARKS[name].run(options)
+    findings = ALL[name].run(options)
     cores = other_work.cores()
     if cores is not None and cores > NOTICEABLE:
         print(
@@ -62,13 +77,22 @@ def _measure(name: str, options: Options) -> Record:
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
-        "names", nargs="*", metavar="NAME", help=f"which of {', '.join(BENCHMARKS)}; all if none"
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help=f"which of {', '.join(BENCHMARKS)}, which "
+        f"is all that run if none is named, or of {', '.join(EXPERIMENTS)}",
     )
     parser.add_argument(
         "--quick", action="store_true", help="show that it runs; keeps no samples without --out"
     )
     parser.add_argument("--rounds", type=int, help="instead of each benchmark's own number")
-    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="where MNIST lies (program)")
+    parser.add_argument(
+        "--data-dir", type=Path, metavar="DIR", help=f"where MNIST lies ({', '.join(ON_MNIST)})"
+    )
+    parser.add_argument(
+        "--jobs", type=int, help="trainings at a time; as many as cores if left out"
+    )
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="where the samples go (benchmarks/results)"
     )
@@ -76,16 +100,27 @@ def _parse() -> argparse.Namespace:
         "--saved", action="store_true", help="measure nothing, print the samples kept in --out"
     )
     arguments = parser.parse_args()
-    unknown = [name for name in arguments.names if name not in BENCHMARKS]
+    names = set(arguments.names or BENCHMARKS)
+    unknown = [name for name in arguments.names if name not in ALL]
     if unknown:
-        parser.error(f"no benchmark {unknown[0]!r}; choose from {', '.join(BENCHMARKS)}")
-    if arguments.rounds is not None and arguments.rounds < 1:
-        parser.error(f"--rounds is {arguments.rounds}, expected at least 1")
-    if arguments.data_dir and arguments.names and "program" not in arguments.names:
-        parser.error("--data-dir is for the benchmark `program`, which was not asked for")
-    if arguments.saved and (arguments.quick or arguments.rounds or arguments.data_dir):
-        parser.error("--saved measures nothing: leave out --quick, --rounds and --data-dir")
+        parser.error(f"no benchmark {unknown[0]!r}; choose from {', '.join(ALL)}")
+    for option in ("rounds", "jobs"):
+        value = getattr(arguments, option)
+        if value is not None and value < 1:
+            parser.error(f"--{option} is {value}, expected at least 1")
+    if arguments.data_dir and not names.intersection(ON_MNIST):
+        parser.error(f"--data-dir is for {_listed(ON_MNIST)}, which were not asked for")
+    if arguments.jobs and not names.intersection(EXPERIMENTS):
+        parser.error(f"--jobs is for {_listed(EXPERIMENTS)}, which were not asked for")
+    if arguments.saved and (
+        arguments.quick or arguments.rounds or arguments.data_dir or arguments.jobs
+    ):
+        parser.error("--saved measures nothing: leave out --quick, --rounds, --data-dir and --jobs")
     return arguments
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
 
 
 if __name__ == "__main__":

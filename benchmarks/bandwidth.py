@@ -57,7 +57,7 @@ class Sweep(RuleOptimizer):
     )
 
     def __init__(self, params: Any) -> None:
-        super().__init__(params, {"lr": 0.0, "weight_decay": 0.0}, "auto")
+        super().__init__(params, {"lr": 0.0, "weight_decay": 0.0}, "auto", {})
 
 
 def run(options: Options) -> Record:

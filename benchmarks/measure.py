@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 from adamantine.errors import AdamantineError
 
@@ -74,6 +75,18 @@ def ratio_of_medians(
     ratios = np.median(top[rounds], axis=1) / np.median(bottom[rounds], axis=1)
     low, high = np.quantile(ratios, [0.025, 0.975])
     return float(np.median(top) / np.median(bottom)), float(low), float(high)
+
+
+def paired_difference(
+    values: Sequence[float], reference: Sequence[float]
+) -> tuple[float, float, float]:
+    """The mean difference and its 95 % interval, by Student's t over pairs."""
+    differences = np.asarray(values, float) - np.asarray(reference, float)
+    mean = float(differences.mean())
+    if len(differences) == 1:
+        return mean, -np.inf, np.inf
+    half = float(stats.t.ppf(0.975, len(differences) - 1) * stats.sem(differences))
+    return mean, mean - half, mean + half
 
 
 def _resampled_rounds(count: int) -> NDArray[np.int64]:

@@ -13,10 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from adamantine.errors import DataError
-from adamantine.workloads.mnist_files import MnistFolder, find_mnist
 from benchmarks import child, markdown
 from benchmarks.measure import BenchmarkError, MissingError, interleave, quartiles
+from benchmarks.mnist import needs_mnist
 from benchmarks.records import Options, Record
 
 SCRIPT = Path(__file__).with_name("tutorial.py")
@@ -30,7 +29,7 @@ Sample = dict[str, float]
 
 def run(options: Options) -> Record:
     """Run all programs in turn, each round with another seed."""
-    folder = _mnist(options.data_dir)
+    folder = needs_mnist(options.data_dir)
     if find_spec("PIL") is None:
         raise MissingError("the tutorial's program needs Pillow: pip install -e '.[benchmark]'")
     epochs = QUICK_EPOCHS if options.quick else EPOCHS
@@ -45,19 +44,6 @@ def run(options: Options) -> Record:
         ONE_THREAD: _program(ONE_THREAD, theirs, {"OMP_NUM_THREADS": "1"}),
     }
     return {"epochs": epochs, "samples": interleave(contenders, rounds)}
-
-
-def _mnist(data_dir: Path | None) -> MnistFolder:
-    try:
-        folder = find_mnist(data_dir)
-    except DataError as error:
-        raise MissingError(str(error)) from error
-    if folder is None:
-        raise MissingError(
-            "no MNIST here: run `adamantine data mnist` to download it, or name a folder that "
-            "holds it with --data-dir or $ADAMANTINE_DATA"
-        )
-    return folder
 
 
 def _program(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import re
 from dataclasses import dataclass
@@ -29,21 +30,36 @@ class Options:
         Instead of each benchmark's own number.
     data_dir
         Where MNIST lies; None for where `adamantine train` looks by itself.
+    jobs
+        Trainings at a time, one thread each; None for as many as there are cores.
+    journals
+        Folder of the journals of finished trainings; None keeps none.
     """
 
     quick: bool = False
     rounds: int | None = None
     data_dir: Path | None = None
+    jobs: int | None = None
+    journals: Path | None = None
 
     def rounds_or(self, usual: int, quick: int) -> int:
         """How many rounds to run."""
         return self.rounds or (quick if self.quick else usual)
+
+    def jobs_or_cores(self) -> int:
+        """How many trainings to run at a time."""
+        return self.jobs or os.cpu_count() or 1
+
+    def journal_of(self, benchmark: str) -> Path | None:
+        """Where a benchmark notes its finished trainings."""
+        return None if self.journals is None else self.journals / f"{benchmark}.jsonl"
 
     def command(self, benchmark: str) -> str:
         """The command that asks for this."""
         parts = [f"python -m benchmarks {benchmark}"]
         parts += ["--quick"] * self.quick
         parts += [f"--rounds {self.rounds}"] * (self.rounds is not None)
+        parts += [f"--jobs {self.jobs}"] * (self.jobs is not None)
         parts += ["--data-dir DIR"] * (self.data_dir is not None)
         return " ".join(parts)
 

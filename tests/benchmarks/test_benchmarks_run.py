@@ -168,7 +168,9 @@ def test_missing_samples_name_the_command(tmp_path, capsys, monkeypatch):
     [
         (["steps"], "no benchmark 'steps'"),
         (["--rounds", "0"], "--rounds is 0"),
-        (["step", "--data-dir", "d"], "--data-dir is for the benchmark `program`"),
+        (["step", "--data-dir", "d"], "--data-dir is for `program`"),
+        (["step", "--jobs", "2"], "--jobs is for `accuracy`"),
+        (["accuracy", "--jobs", "0"], "--jobs is 0"),
         (["--saved", "--quick"], "--saved measures nothing"),
     ],
 )
