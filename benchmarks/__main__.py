@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from adamantine.errors import AdamantineError
-from benchmarks import accuracy, bandwidth, program, sparse, startup, step
+from benchmarks import accuracy, bandwidth, precision, program, sparse, startup, step
 from benchmarks.measure import MissingError
 from benchmarks.other_work import NOTICEABLE, OtherWork
 from benchmarks.records import Options, Record, load, origin, record, save
@@ -20,6 +20,7 @@ from benchmarks.records import Options, Record, load, origin, record, save
 BENCHMARKS = {
     "step": step,
     "bandwidth": bandwidth,
+    "precision": precision,
     "sparse": sparse,
     "program": program,
     "startup": startup,

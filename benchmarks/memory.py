@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,31 @@ from torch import Tensor
 STATUS = Path("/proc/self/status")
 
 
-def held_bytes(optimizer: torch.optim.Optimizer) -> int:
-    """Bytes of all tensors and arrays that can be reached from `optimizer`, wherever it keeps them.
+@dataclass(frozen=True)
+class Held:
+    """Bytes that an optimizer holds: of tensors, and of NumPy arrays (tables of addresses)."""
 
-    Its ``state`` is only a part of them: tables, buffers and code books count, too, each memory
-    once. Parameters and their gradients do not count. The way leads through containers and
-    through objects of the optimizer's own package.
+    tensors: int
+    arrays: int = 0
+
+
+def held(optimizer: torch.optim.Optimizer) -> Held:
+    """All tensors and arrays that can be reached from `optimizer`, wherever it keeps them.
+
+    Its ``state`` is only a part of them: buffers and code books count, too, each memory once.
+    Parameters and their gradients do not count. The way leads through containers and through
+    objects of the optimizer's own package.
     """
     params = [param for group in optimizer.param_groups for param in group["params"]]
     theirs = {_memory(t)[0] for p in params for t in (p, p.grad) if t is not None}
-    held = dict(map(_memory, _reachable(optimizer, _package(optimizer))))
-    return sum(size for address, size in held.items() if address not in theirs)
+    found = list(_reachable(optimizer, _package(optimizer)))
+    tensors = dict(_memory(each) for each in found if isinstance(each, Tensor))
+    arrays = dict(_memory(each) for each in found if isinstance(each, np.ndarray))
+    return Held(_sum(tensors, theirs), _sum(arrays, theirs | set(tensors)))
+
+
+def _sum(sizes: Mapping[int, int], but: set[int]) -> int:
+    return sum(size for address, size in sizes.items() if address not in but)
 
 
 def _reachable(root: object, package: str) -> Iterator[Tensor | np.ndarray]:

@@ -33,7 +33,7 @@ def finish(name: str, plan: Sequence[Run], options: Options) -> list[Result]:
         )
     pool = ThreadPoolExecutor(options.jobs_or_cores())
     try:
-        running = {pool.submit(_in_process, run, options.data_dir): run for run in missing}
+        running = {pool.submit(in_process, run, options.data_dir): run for run in missing}
         for count, done in enumerate(as_completed(running), 1):
             run = running[done]
             journal.add(run, done.result())
@@ -50,15 +50,20 @@ def _label(run: Run, result: Result) -> str:
     return f"{run.workload}, {settings}, seed {run.seed}: {result['seconds']:.0f} s"
 
 
-def _in_process(run: Run, data_dir: Path | None) -> Result:
+def in_process(run: Run, data_dir: Path | None = None) -> Result:
+    """The result of a run that has a process and a thread of its own."""
     given = {**asdict(run), "data_dir": None if data_dir is None else str(data_dir.resolve())}
-    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     done = child.run(
         [sys.executable, "-m", "benchmarks.training_run", json.dumps(given)],
-        {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths)},
+        {"OMP_NUM_THREADS": "1", "PYTHONPATH": paths()},
     )
     result: Result = json.loads(done.output)
     return result
+
+
+def paths() -> str:
+    """Where a process of its own finds this package, whatever folder it starts in."""
+    return os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
 class Journal:

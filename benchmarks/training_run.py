@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Any
 
 import torch
+from torch import nn
 
 import adamantine
+from adamantine.records import EpochRecord
 from adamantine.train import TrainConfig, seed_everything, train
 from adamantine.workloads import load
 from adamantine.workloads.protocol import Workload
@@ -55,29 +57,46 @@ class Run:
     workload_settings: Mapping[str, Any] = field(default_factory=dict)
 
 
+# Enough to have all libraries loaded and kernels compiled.
+TINY = {"width": 64, "layers": 1, "batch_size": 1, "steps": 1, "windows": 1}
+
+
 def run(given: Run, data_dir: str | None = None) -> Result:
     """Train and test."""
-    dtype = getattr(torch, given.param_dtype)
-    workload = _in_dtype(_workload(given, data_dir), dtype)
-    seed_everything(given.seed)
+    workload = _workload(given, data_dir)
+    if given.workload == "text":
+        _train(replace(given, config={"epochs": 1}), text.text(**TINY))
     before = memory.resident()
-    model = workload.model().to(dtype)
-    parameters = sum(param.numel() for param in model.parameters())
-    package, _, name = given.optimizer.rpartition(".")
-    build = getattr({"adamantine": adamantine, "torch.optim": torch.optim}[package], name)
-    optimizer = build(model.parameters(), **given.settings)
     start = perf_counter()
-    record = train(workload, model, optimizer, TrainConfig(seed=given.seed, **given.config))
-    seconds = perf_counter() - start
-    peak = memory.peak()
+    epochs, model, optimizer = _train(given, workload)
+    seconds, peak = perf_counter() - start, memory.peak()
     return {
-        "epochs": [epoch.to_json() for epoch in record.epochs],
+        "epochs": [epoch.to_json() for epoch in epochs],
         "seconds": round(seconds, 2),
-        "parameters": parameters,
-        "optimizer_bytes": memory.held_bytes(optimizer),
-        # Above what the program and its data took before there was a model.
+        "parameters": sum(param.numel() for param in model.parameters()),
+        "model_bytes": 2 * sum(param.nbytes for param in model.parameters()),  # with gradients
+        "optimizer_bytes": memory.held(optimizer).tensors,
+        # Beyond what the program and its data took before there was this model.
         "peak_bytes": None if before is None or peak is None else peak - before,
     }
+
+
+def _train(
+    given: Run, workload: Workload
+) -> tuple[Sequence[EpochRecord], nn.Module, torch.optim.Optimizer]:
+    dtype = getattr(torch, given.param_dtype)
+    seed_everything(given.seed)
+    model = workload.model().to(dtype)
+    optimizer = _optimizer(model, given)
+    config = TrainConfig(seed=given.seed, **given.config)
+    return train(_in_dtype(workload, dtype), model, optimizer, config).epochs, model, optimizer
+
+
+def _optimizer(model: nn.Module, given: Run) -> torch.optim.Optimizer:
+    package, _, name = given.optimizer.rpartition(".")
+    build = getattr({"adamantine": adamantine, "torch.optim": torch.optim}[package], name)
+    optimizer: torch.optim.Optimizer = build(model.parameters(), **given.settings)
+    return optimizer
 
 
 def _workload(given: Run, data_dir: str | None) -> Workload:
