@@ -12,7 +12,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from adamantine.errors import AdamantineError
-from benchmarks import accuracy, bandwidth, precision, program, sparse, startup, step
+from adamantine.train.files import write_atomically
+from benchmarks import accuracy, bandwidth, precision, program, rounding, sparse, startup, step
 from benchmarks.measure import MissingError
 from benchmarks.other_work import NOTICEABLE, OtherWork
 from benchmarks.records import Options, Record, load, origin, record, save
@@ -25,10 +26,11 @@ BENCHMARKS = {
     "program": program,
     "startup": startup,
 }
-EXPERIMENTS = {"accuracy": accuracy}
+EXPERIMENTS = {"accuracy": accuracy, "rounding": rounding}
 ALL = {**BENCHMARKS, **EXPERIMENTS}
 RESULTS = Path(__file__).with_name("results")
-ON_MNIST = ("program", "accuracy")
+ON_MNIST = ("program", "accuracy", "rounding")
+PICTURES = Path(__file__).parents[1] / "docs" / "images"
 JOURNALS = Path("runs") / "benchmarks"
 
 
@@ -52,6 +54,8 @@ def main() -> int:
                 found = _measure(name, options)
                 if out is not None:
                     save(found, out)
+            if out is not None and hasattr(benchmark, "picture"):
+                _draw(benchmark.picture(found), (arguments.out or PICTURES) / f"{name}.png")
         except MissingError as reason:
             print(f"Skipped: {reason}\n", flush=True)
             continue
@@ -62,11 +66,15 @@ def main() -> int:
     return 0
 
 
+def _draw(picture: bytes, path: Path) -> None:
+    write_atomically(path, lambda file: file.write(picture))
+
+
 def _measure(name: str, options: Options) -> Record:
     other_work = OtherWork()
     findings = ALL[name].run(options)
     cores = other_work.cores()
-    if cores is not None and cores > NOTICEABLE:
+    if name in BENCHMARKS and cores is not None and cores > NOTICEABLE:
         print(
             f"{name}: other programs kept {cores} cores busy meanwhile, which is harder on some "
             "than on others; measure again on an idle machine",

@@ -17,7 +17,7 @@ from benchmarks import markdown, text
 from benchmarks.measure import paired_difference
 from benchmarks.mnist import needs_mnist
 from benchmarks.records import Options, Record
-from benchmarks.runs import finish
+from benchmarks.runs import finish, last
 from benchmarks.training_run import Run
 
 PRECISIONS = ("float32", "bfloat16", "int8")
@@ -146,7 +146,7 @@ def _table(
 
 def _accuracy_cells(runs: list[Record], reference: list[Record]) -> list[str]:
     points, theirs = (
-        [100 * value for value in _last(r, "test_accuracy")] for r in (runs, reference)
+        [100 * value for value in last(r, "test_accuracy")] for r in (runs, reference)
     )
     return [f"{mean(points):.2f} %", "" if runs is reference else points_above(points, theirs)]
 
@@ -159,16 +159,8 @@ def points_above(points: Sequence[float], reference: Sequence[float]) -> str:
 
 
 def _loss_cells(runs: list[Record], reference: list[Record]) -> list[str]:
-    losses, theirs = _last(runs, "test_loss"), _last(reference, "test_loss")
-    return [f"{mean(losses):.4f}", "" if runs is reference else ratios(losses, theirs)]
-
-
-def ratios(losses: Sequence[float], reference: Sequence[float]) -> str:
-    """The ratio of the means, and the smallest and largest of a seed."""
-    by_seed = [mine / theirs for mine, theirs in zip(losses, reference, strict=True)]
-    middle = sum(losses) / sum(reference)
-    return f"**{middle:.4f} ×** ({min(by_seed):.4f} – {max(by_seed):.4f})"
-
-
-def _last(runs: list[Record], key: str) -> list[float]:
-    return [run["epochs"][-1][key] for run in runs]
+    losses, theirs = last(runs, "test_loss"), last(reference, "test_loss")
+    return [
+        f"{mean(losses):.4f}",
+        "" if runs is reference else markdown.ratio_of_means(losses, theirs),
+    ]

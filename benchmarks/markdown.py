@@ -50,3 +50,10 @@ def ratio(numerator: Sequence[float], denominator: Sequence[float]) -> str:
     """The ratio of medians with its 95 % interval."""
     middle, low, high = ratio_of_medians(numerator, denominator)
     return f"**{number(middle)} ×** ({number(low)} – {number(high)})"
+
+
+def ratio_of_means(values: Sequence[float], reference: Sequence[float]) -> str:
+    """The ratio of means, and the smallest and largest of a pair: too few to resample."""
+    by_pair = [mine / theirs for mine, theirs in zip(values, reference, strict=True)]
+    middle = sum(values) / sum(reference)
+    return f"**{middle:.4f} ×** ({min(by_pair):.4f} – {max(by_pair):.4f})"

@@ -61,6 +61,11 @@ def in_process(run: Run, data_dir: Path | None = None) -> Result:
     return result
 
 
+def last(results: Sequence[Result], key: str) -> list[float]:
+    """What each run ended with."""
+    return [result["epochs"][-1][key] for result in results]
+
+
 def paths() -> str:
     """Where a process of its own finds this package, whatever folder it starts in."""
     return os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])

@@ -12,7 +12,17 @@ from scipy import stats
 from torch import nn
 
 import adamantine
-from benchmarks import accuracy, child, measure, memory, records, runs, text, training_run
+from benchmarks import (
+    accuracy,
+    child,
+    markdown,
+    measure,
+    memory,
+    records,
+    runs,
+    text,
+    training_run,
+)
 
 Run = training_run.Run
 DIGITS = Run("digits", 1, {"lr": 2e-3}, {"epochs": 2})
@@ -150,7 +160,7 @@ def test_accuracy_says_when_the_interval_leaves_the_bar():
         assert "not within" in accuracy.points_above([x + off for x in reference], reference)
     # A mean of zero, but too few seeds to say so.
     assert "not within" in accuracy.points_above([98.3, 98.1, 97.6], reference)
-    assert accuracy.ratios([2.02, 4.0], [2.0, 4.0]) == "**1.0033 ×** (1.0000 – 1.0100)"
+    assert markdown.ratio_of_means([2.02, 4.0], [2.0, 4.0]) == "**1.0033 ×** (1.0000 – 1.0100)"
 
 
 def test_text_is_split_by_file_and_windows_are_shifted_by_one():
