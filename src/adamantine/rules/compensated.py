@@ -26,6 +26,7 @@ COMPENSATION = "compensation"
 # Set for each rule by `compensated`.
 INNER: Any = None
 STATES: int = 0
+AFTER: int = 1
 
 
 def _to_bfloat16(x):
@@ -41,7 +42,7 @@ rounded = _to_bfloat16
 
 
 def _update(param, grad, *others):
-    results = INNER(param + others[STATES], grad, *(others[:STATES] + others[STATES + 1 :]))
+    results = INNER(param + others[STATES], grad, *(others[:STATES] + others[AFTER:]))
     stored = rounded(results[0])
     return (stored,) + results[1:] + (results[0] - stored,)  # noqa: RUF005 - for Numba
 
@@ -53,6 +54,7 @@ def compensated(rule: Rule, dtype: str) -> Rule:
         **globals(),
         "INNER": rule.update,
         "STATES": len(rule.states),
+        "AFTER": len(rule.states) + 1,
         "rounded": ROUNDING[dtype],
     }
     states = (*rule.states, COMPENSATION)

@@ -141,18 +141,27 @@ def _top(values, length):
 
 
 # Loops for each kind of codes and bits: a function that gets another one as an argument cannot be
-# cached on disk.
+# cached on disk. Each has a name of its own. Numba numbers functions as a process makes them and
+# links by name and number, so one from the disk cache could be taken for another of this process.
+
+
+def _loop(*parts: object) -> Any:
+    def compiled(function: Any) -> Any:
+        function.__qualname__ = "_".join([function.__name__, *map(str, parts)])
+        return njit(**OPTIONS)(function)
+
+    return compiled
 
 
 @cache
 def _codes_decoder(decode):
-    @njit(**OPTIONS)
+    @_loop(decode.__name__)
     def decode_block(codes, values, length, scale):
         given, found = carray(uint8_pointer(codes), length), carray(float32_pointer(values), length)
         for i in range(length):
             found[i] = decode(given[i], scale)
 
-    @njit(**OPTIONS)
+    @_loop(decode.__name__)
     def decode_blocks(codes, exponents, values, length):
         for begin in range(0, length, BLOCK):
             scale = _scale_of(carray(uint8_pointer(exponents + begin // BLOCK), 1)[0])
@@ -164,14 +173,16 @@ def _codes_decoder(decode):
 
 @cache
 def _codes_encoder(encode, margin, taken, multiplier):
-    @njit(**OPTIONS)
+    parts = (encode.__name__, margin, taken.__name__, multiplier)
+
+    @_loop(*parts)
     def encode_block(codes, values, length, inverse, h):
         found, given = carray(uint8_pointer(codes), length), carray(float32_pointer(values), length)
         for i in range(length):
             found[i] = encode(given[i], inverse, taken(h))
             h = _following(h, multiplier)
 
-    @njit(**OPTIONS)
+    @_loop(*parts)
     def encode_blocks(codes, exponents, values, length, key, offset):
         for begin in range(0, length, BLOCK):
             here, stretch = values + 4 * begin, min(BLOCK, length - begin)
