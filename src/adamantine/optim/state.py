@@ -14,7 +14,7 @@ from adamantine.backends.layout import check_memory, has_own_dispatch
 from adamantine.backends.pages import ask_for_large_pages
 from adamantine.errors import StateError
 from adamantine.optim.labels import label
-from adamantine.optim.precision import Treatment, kept_dtype
+from adamantine.optim.precision import Treatment, is_asked, kept_dtype
 from adamantine.rules import Family, Rule, Settings
 
 
@@ -56,7 +56,7 @@ def prepare_state(
         if value is None:
             _begin(state, name, kept, param, initial.get(name, 0.0))
             continue
-        _check(name, state, param, kept, groups)
+        _check(name, state, param, kept, is_asked(settings, name), groups)
         check_memory(f"the state {name!r}", value)
         convert(state, name, kept, param, rule)
         value = state[name]
@@ -143,11 +143,21 @@ def _like(param: Tensor, value: Tensor) -> Tensor:
 
 
 def _check(
-    name: str, state: dict[str, Any], param: Tensor, kept: Format, groups: Sequence[dict[str, Any]]
+    name: str,
+    state: dict[str, Any],
+    param: Tensor,
+    kept: Format,
+    asked: bool,
+    groups: Sequence[dict[str, Any]],
 ) -> None:
     value, exponents = state[name], state.get(exponents_of(name))
     if exponents is None:
-        known = value.dtype in (kept.dtype, kept_dtype(value.dtype, param.dtype))
+        # An option may have changed since; without one, only what a fresh state could be.
+        known = (
+            value.is_floating_point()
+            if asked
+            else value.dtype == kept_dtype(value.dtype, param.dtype)
+        )
     else:
         known = value.dtype == CODES and is_beside(exponents, param)
     if not known or value.shape != param.shape or value.device != param.device:
