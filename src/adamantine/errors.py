@@ -26,6 +26,10 @@ class StateError(AdamantineError, RuntimeError):
     """An optimizer's state does not fit its parameter any more."""
 
 
+class NonFiniteError(AdamantineError, RuntimeError):
+    """Gradients were not finite in so many steps in a row that training has broken down."""
+
+
 class MisuseWarning(UserWarning):
     """Something that is probably a mistake; the message has the remedy."""
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from adamantine.errors import BackendError
@@ -88,6 +90,27 @@ def is_dense(tensor: Tensor) -> bool:
             return tensor.numel() == 0
         expected *= size
     return True
+
+
+def extent(tensor: Tensor) -> tuple[int, int] | None:
+    """Where in main memory the elements begin and end: nowhere for other devices' tensors.
+
+    None for a subclass whose memory is hidden.
+    """
+    if has_own_dispatch(tensor):
+        return None
+    if not tensor.is_cpu or tensor.numel() == 0:
+        return (0, 0)
+    steps = zip(tensor.shape, tensor.stride(), strict=True)
+    last = sum((size - 1) * stride for size, stride in steps)
+    return tensor.data_ptr(), tensor.data_ptr() + (last + 1) * tensor.element_size()
+
+
+def are_apart(spans: NDArray[np.int64]) -> bool:
+    """Whether no two of the spans, rows of begin and end, have a byte in common."""
+    spans = spans[spans[:, 0] < spans[:, 1]]
+    spans = spans[spans[:, 0].argsort()]
+    return bool((spans[1:, 0] >= spans[:-1, 1]).all())
 
 
 def overlapping(tensors: Sequence[Sequence[Tensor]]) -> set[int]:

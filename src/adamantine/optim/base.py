@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, ClassVar, cast
 
 import torch
@@ -14,10 +15,12 @@ from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimize
 from adamantine.backends import BACKENDS, BackendName
 from adamantine.errors import BackendError, StateError, UsageError
 from adamantine.optim import misuse
+from adamantine.optim.around import Prelude
+from adamantine.optim.gradients import fill_with_zeros, held
 from adamantine.optim.labels import label_at
 from adamantine.optim.loading import OWN, fitted
 from adamantine.optim.options import OF_GROUPS, Around, around_of, check_of_group
-from adamantine.optim.plan import Plan
+from adamantine.optim.plan import Decide, Plan
 from adamantine.optim.precision import treatment
 from adamantine.optim.rows import Mode, Windows
 from adamantine.optim.spelling import tell_of_misspelt_keys, with_suggestions
@@ -38,6 +41,9 @@ class RuleOptimizer(torch.optim.Optimizer):
 
     family: ClassVar[Family]
 
+    # GradScaler then leaves gradients scaled and says in two attributes what `step` needs to know.
+    _step_supports_amp_scaling = True
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "__init__" in cls.__dict__:
@@ -57,6 +63,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         if isinstance(defaults["lr"], Tensor) and defaults["lr"].numel() != 1:
             raise UsageError("Tensor lr must be 1-element")
         self._around = around_of(options)
+        self._prelude = Prelude(self._around)
         # Where they are not asked for, groups have torch's settings alone.
         defaults |= {name: options[name] for name in OF_GROUPS if name in options}
         check_all(self.family.hyperparameters, defaults)
@@ -208,9 +215,11 @@ class RuleOptimizer(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        if self._plan is None or not self._plan.run():
+        decide, zero_grad = self._decide(), self._around.zero_grad
+        clears = zero_grad == "zeros"
+        if self._plan is None or not self._plan.run(decide, clears):
             self._plan = self._new_plan()
-            if not self._plan.run():
+            if not self._plan.run(decide, clears):
                 self._plan = None
                 raise StateError(
                     "the parameters changed while step() looked at them, probably from another "
@@ -218,9 +227,41 @@ class RuleOptimizer(torch.optim.Optimizer):
                 )
         if self._plan.idle:
             self._tell_once(misuse.tell_of_no_gradients)
+        if decide is not None:
+            self._prelude.check(self.param_groups)
+        if clears:
+            fill_with_zeros(held(self.param_groups), self._plan.cleared)
+            self._plan.cleared = set()
+        elif zero_grad:
+            self.zero_grad()
         return loss
 
+    def _decide(self) -> Decide | None:
+        """What decides over the coming step: nothing, where nobody has asked for anything."""
+        scale, found_inf = self.__dict__.get("grad_scale"), self.__dict__.get("found_inf")
+        if scale is None and found_inf is None and not self._prelude.reads:
+            return None
+        return partial(self._prelude.factor, scale, found_inf)
+
     _watched_step = torch.optim.Optimizer.profile_hook_step(_step)
+
+    @property
+    def grad_norm(self) -> float | None:
+        """The global norm of the last step's gradients: unscaled, and before clipping.
+
+        None before the first step, and where neither `max_grad_norm` nor `skip_nonfinite` asks for
+        it. Not finite where the gradients were not.
+        """
+        return self._prelude.norm
+
+    @property
+    def skipped_steps(self) -> int:
+        """Steps that were left out because gradients were not finite.
+
+        They are those of this object and its copies: a ``state_dict`` has torch's format, which
+        holds no such number.
+        """
+        return self._prelude.skipped
 
     def share_memory(self) -> None:
         """Move the states into shared memory, for processes that train one model (Hogwild).
@@ -245,6 +286,13 @@ class RuleOptimizer(torch.optim.Optimizer):
     def _new_plan(self) -> Plan:
         if misuse.is_half_unscaled(p for group in self.param_groups for p in group["params"]):
             self._tell_once(misuse.tell_of_half)
+        if self._around.max_grad_norm is not None and any(
+            group.get("differentiable") for group in self.param_groups
+        ):
+            raise BackendError(
+                "max_grad_norm does not go with differentiable=True: the norm would count as a "
+                "constant in derivatives; scale the gradients yourself before step()"
+            )
         return Plan(
             self.family,
             self.param_groups,
@@ -270,12 +318,13 @@ class RuleOptimizer(torch.optim.Optimizer):
             tell_of(type(self).__name__)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "backend": self.backend, "_around": self._around}
+        return {**super().__getstate__(), **{name: self.__dict__[name] for name in _OWN}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         self.__dict__.setdefault("backend", "auto")
-        self.__dict__.setdefault("_around", Around())
+        around = self.__dict__.setdefault("_around", Around())
+        self.__dict__.setdefault("_prelude", Prelude(around))
         self.__dict__.setdefault("_told", set())
         self.__dict__.setdefault("_windows", {})
         self._plan = None  # it holds the tensors of before
@@ -283,6 +332,10 @@ class RuleOptimizer(torch.optim.Optimizer):
             # Checkpoints of older torch versions lack newer settings.
             for name, default in self.defaults.items():
                 group.setdefault(name, default)
+
+
+_OWN = "backend", "_around", "_prelude"
+"""What copies of an optimizer have beside what torch copies."""
 
 
 def _profiling() -> bool:

@@ -16,6 +16,7 @@ from adamantine.backends import BackendName, reference
 from adamantine.backends.layout import check_gradient, overlapping
 from adamantine.codecs import noise
 from adamantine.errors import BackendError
+from adamantine.optim.gradients import Gradients
 from adamantine.optim.options import OF_GROUPS
 from adamantine.optim.precision import Treatment, treatment
 from adamantine.optim.rows import Mode, RowUpdates, Windows
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 Group = dict[str, Any]
 _GRAD = operator.attrgetter("grad")
+
+Decide = Callable[[Gradients], float | None]
+"""From a step's gradients to what the update multiplies them by, or None to leave it out."""
 
 
 @dataclass
@@ -68,6 +72,9 @@ class Plan:
         self._family, self._groups, self._state, self._seed = family, groups, state, seed
         self._owner, self._mode_of = owner, mode_of
         self.idle = True  # whether the last run found no gradient
+        self.cleared: set[Tensor] = set()  # gradients that it left as zeros
+        self._factor = 1.0
+        self._created: list[Tensor] = []  # whose state was made for the coming step
         self._waiting: list[Tensor] = []
         self._void = False
         members = list(self._members())
@@ -80,8 +87,12 @@ class Plan:
         self._seen = self._objects()
         self._choices = self._switches()
 
-    def run(self) -> bool:
-        """Do one step. False, with nothing written, where the plan no longer holds."""
+    def run(self, decide: Decide | None = None, clears: bool = False) -> bool:
+        """Do one step. False, with nothing written, where the plan no longer holds.
+
+        With `clears`, gradients that kernels read are zeros afterwards where :attr:`cleared` has
+        them.
+        """
         if not self._holds():
             return False
         rows = self._rows
@@ -102,11 +113,21 @@ class Plan:
                 if grad.is_sparse:
                     return False
                 check_gradient(self._owner, member.param, grad)
+        self._factor = 1.0
+        if decide is not None or clears:
+            by_torch = [grad for _, grad in others if grad is not None]
+            by_torch += [] if rows is None else rows.gradients()
+            gradients = Gradients(tables, by_torch)
+            if decide is not None and not self._goes_on(decide(gradients)):
+                return True
+            clears = clears and gradients.are_apart()
+            self.cleared = gradients.of_tables() if clears else set()
         self.idle = True
+        self._created.clear()
         if rows is not None:
             rows.prepare()
         for table in tables:
-            if table.run(self._scalars):
+            if table.run(self._scalars, clears):
                 self.idle = False
         for member, grad in others:
             if grad is not None:
@@ -117,6 +138,22 @@ class Plan:
         if rows is not None and self._update_rows(rows):
             self.idle = False
         return True
+
+    def _goes_on(self, factor: float | None) -> bool:
+        """Take in what was decided; where the step is left out, everything is as it was before."""
+        if factor is not None:
+            self._factor = factor
+            return True
+        self.idle, self.cleared = False, set()
+        for table, _ in self._tables:
+            table.release()
+        if self._rows is not None:
+            self._rows.release()
+        self._void = self._void or bool(self._created)
+        for param in self._created:
+            del self._state[param]
+        self._created.clear()
+        return False
 
     def _holds(self) -> bool:
         seen, now = self._seen, self._objects()
@@ -160,6 +197,8 @@ class Plan:
                 treated = treatment(self._family, group, param, found, self._groups)
                 # Plain SGD keeps none: an empty entry would show in the state_dict.
                 keeps = treated.rule.states or treated.counters
+                if keeps and not found:
+                    self._created.append(param)
                 state = self._state[param] if keeps else {}
                 fresh = prepare_state(self._family, treated, param, state, group, self._groups)
                 yield Member(index, treated, param, state, fresh, stream)
@@ -223,7 +262,11 @@ class Plan:
         return tables
 
     def _scalars(self, group: int, *counters: float) -> Mapping[str, Any]:
-        return self._family.scalars(_as_numbers(self._groups[group]), *counters)
+        return self._scaled(self._family.scalars(_as_numbers(self._groups[group]), *counters))
+
+    def _scaled(self, scalars: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The same for gradients times the factor: every rule begins with `sign` times them."""
+        return scalars if self._factor == 1 else {**scalars, "sign": self._factor * scalars["sign"]}
 
     def _update_by_reference(self, member: Member, grad: Tensor, differentiable: bool) -> None:
         scalars = self._next_scalars(member, differentiable)
@@ -251,11 +294,12 @@ class Plan:
             step = 1.0 if member.fresh else 2.0
             member.fresh = False
         others = (state[name] for name in self._family.counters[1:])
-        return self._family.scalars(
+        scalars = self._family.scalars(
             group if differentiable else _as_numbers(group),
             step,
             *(value.double() if differentiable else float(value) for value in others),
         )
+        return self._scaled(scalars)
 
 
 _BY_AUTOGRAD, _CAPTURABLE, _SPARSE = "differentiable", "capturable", "sparse"

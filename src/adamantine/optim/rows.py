@@ -101,7 +101,7 @@ class RowUpdates:
 
         False when a state is not what its parameter needs: the plan has to be made anew.
         """
-        self._dense, self._rows = {}, {}
+        self.release()
         for member, group in self.members:
             param, grad = member.param, member.param.grad
             if grad is None or not grad.is_sparse:
@@ -122,6 +122,14 @@ class RowUpdates:
     def dense(self, param: Tensor) -> Tensor | None:
         """The gradient that is left to dense updates: None where :meth:`run` does them."""
         return self._dense.get(param, param.grad)
+
+    def gradients(self) -> list[Tensor]:
+        """The gradients that :meth:`run` is about to read."""
+        return [param.grad for param in self._rows if param.grad is not None]
+
+    def release(self) -> None:
+        """Let go of what :meth:`look` has found."""
+        self._dense, self._rows = {}, {}
 
     def prepare(self) -> None:
         """Bring parameters up to date that are about to get a dense update."""
@@ -148,7 +156,7 @@ class RowUpdates:
                     rows.record(window, scalars)
             # Compiled code writes behind autograd's back.
             torch.autograd.graph.increment_version([param])
-        self._dense, self._rows = {}, {}
+        self.release()
         return found
 
     def _window(

@@ -7,19 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from adamantine.backends.cpu import pool
-from adamantine.backends.cpu.job import (
-    ADDRESSES,
-    BOUNDS,
-    CHUNKS,
-    COLUMNS,
-    CONSTANTS,
-    COUNTS,
-    ROWS,
-    Job,
-)
 from adamantine.backends.cpu.kernel import compiled_count
 from adamantine.backends.cpu.sheet import Sheet
+from adamantine.backends.cpu.survey import Survey
 from adamantine.backends.formats import Format
 from adamantine.rules import Rule, Share
 
@@ -57,33 +47,23 @@ class Census:
         by_name = dict(zip(rule.tensors, (param, Format(param.dtype), *states), strict=True))
         kept = tuple(by_name[name] for name in tensors)
         coded = [name for name in rule.states if by_name[name].coded]
-        self._tensors = [rule.tensors.index(name) for name in tensors]
-        self._tensors += [
+        columns = [rule.tensors.index(name) for name in tensors]
+        columns += [
             len(rule.tensors) + coded.index(name) for name in tensors if by_name[name].coded
         ]
         self._scalars = [rule.scalars.index(name) for name in scalars]
         self._decided = rule.scalars.index(share.scalar)
         self._owners = chunks[:, 0]
         self._elements = self._by_tensor(chunks[:, 2])
-        self._counts = np.zeros(len(chunks), np.int64)
-        self._kernel = compiled_count(share, kept)
-        self._job = Job()
-        self._job[COLUMNS] = len(self._tensors)
-        self._job.point(CHUNKS, chunks)
-        self._job.point(ROWS, sheet.rows)
-        self._job.point(COUNTS, self._counts)
+        self._survey = Survey(compiled_count(share, kept), columns, sheet, chunks, np.int64)
 
     def decide(
         self, constants: NDArray[np.float64], bounds: NDArray[np.int64], threads: int
     ) -> NDArray[np.float64]:
         """Constants by tensor instead of by row, with the scalar that the counts decide."""
-        addresses = self._sheet.addresses[:, self._tensors]
-        self._job.point(ADDRESSES, np.ascontiguousarray(addresses))
-        self._job.point(CONSTANTS, np.ascontiguousarray(constants[:, self._scalars]))
-        self._job.point(BOUNDS, bounds)
-        pool.run(self._kernel.address, self._job.address, len(bounds) - 1, threads)
+        self._survey.run(bounds, threads, constants[:, self._scalars])
         own = constants[self._sheet.rows]
-        counts = self._by_tensor(self._counts)
+        counts = self._by_tensor(self._survey.found)
         pairs = zip(counts.tolist(), self._elements.tolist(), strict=True)
         own[:, self._decided] = [self._share.decide(*pair) for pair in pairs]
         return own

@@ -35,7 +35,7 @@ from numpy.typing import NDArray
     BOUNDS,  # int64: piece p is the chunks from bounds[p] to bounds[p + 1]
     CONSTANTS,  # (rows, scalars) float64: a row for each group and set of counters
     NEXT,  # (rows, counters) float64: what the counters become
-    COUNTS,  # (chunks,) int64: what a counting kernel found in each
+    FOUND,  # (chunks,) int64 or float64: what a kernel that only reads found in each
     STREAMS,  # (T,) int64: what the random numbers of each tensor begin with
     WORDS,
 ) = range(24)

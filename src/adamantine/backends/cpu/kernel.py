@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from types import CodeType, FunctionType
@@ -49,7 +49,7 @@ from adamantine.backends.cpu.job import (
     COLUMNS,
     CONSTANTS,
     COUNTERS,
-    COUNTS,
+    FOUND,
     ROWS,
     STREAMS,
     VALUES,
@@ -78,7 +78,7 @@ OPTIONS: dict[str, Any] = {"fastmath": {"contract"}, "error_model": "numpy"}
 SIGNATURE = types.void(types.int64, types.int64)
 """Address of a :mod:`job <.job>`, number of the piece."""
 
-# Replaced by `_specialised` for each kernel; here so that the loops below read as what they are.
+# Replaced by `specialised` for each kernel; here so that the loops below read as what they are.
 FORMULA: Any = None
 EACH_CHUNK: Any = None
 ARRAYS: int = 0
@@ -90,6 +90,7 @@ CONSUMERS: Any = None
 SCRATCH: int = 0
 OPEN: int = 0
 COMPUTE: Any = None
+CLEARS: bool = False
 
 ZERO, ONE = np.float32(0), np.float32(1)
 BYTE = np.uint8(0)
@@ -109,6 +110,10 @@ def _run_piece(job, piece):
         pointers = to_fixed_tuple(columns, READ)
         own = to_fixed_tuple(constants.astype(COMPUTE), SCALARS)
         EACH_CHUNK(words, tensor, chunk, offset, length, pointers, own)
+        if CLEARS:
+            (grad,) = arrays_at(pointers[1:2], SAMPLES[1:2], offset, length)  # still in the cache
+            for i in range(length):
+                grad[i] = 0
 
 
 def _update(words, tensor, chunk, offset, length, pointers, own):
@@ -145,7 +150,7 @@ def _count(words, tensor, chunk, offset, length, pointers, own):
     found = 0
     for i in range(length):
         found += 1 if FORMULA(*(load(arrays, i) + own)) > ZERO else 0
-    carray(int64_pointer(words[COUNTS]), chunk + 1)[chunk] = found
+    carray(int64_pointer(words[FOUND]), chunk + 1)[chunk] = found
 
 
 def _count_coded(words, tensor, chunk, offset, length, pointers, own):
@@ -158,7 +163,7 @@ def _count_coded(words, tensor, chunk, offset, length, pointers, own):
         arrays = opened(addresses, SAMPLES, exponents, scratch, stretch)
         for i in range(stretch):
             found += 1 if FORMULA(*(load(arrays, i) + own)) > ZERO else 0
-    carray(int64_pointer(words[COUNTS]), chunk + 1)[chunk] = found
+    carray(int64_pointer(words[FOUND]), chunk + 1)[chunk] = found
 
 
 def _signum(x):
@@ -201,8 +206,10 @@ def operations() -> dict[str, Any]:
 
 
 @cache
-def compiled(rule: Rule, formats: tuple[Format, ...]) -> Kernel:
+def compiled(rule: Rule, formats: tuple[Format, ...], clears: bool = False) -> Kernel:
     """The kernel of `rule` for a parameter and states in these formats.
+
+    With `clears` it leaves zeros as gradients.
 
     From the disk cache, or compiled (about a second) and cached there.
 
@@ -211,45 +218,53 @@ def compiled(rule: Rule, formats: tuple[Format, ...]) -> Kernel:
     Numba files a cached function under its name and checks the age of its source file only. The
     digest in the name covers the rest: the rule, all it calls, and the other files of this folder.
     """
-    name = _name(rule.name, formats, digest((rule.states, formats), rule.update))
-    return _compile_kernel(updating(rule, formats, name))
+    name = name_of(rule.name, formats, digest((rule.states, formats, clears), rule.update))
+    return compile_kernel(updating(rule, formats, name, clears))
 
 
 @cache
 def compiled_count(share: Share, formats: tuple[Format, ...]) -> Kernel:
     """The kernel that counts for `share`, whose first arguments are tensors in these formats.
 
-    It leaves the count of every chunk in the job's ``COUNTS``.
+    It leaves the count of every chunk in the job's ``FOUND``.
     """
-    name = _name(share.holds.__name__, formats, digest(formats, share.holds))
-    return _compile_kernel(counting(share, formats, name))
+    name = name_of(share.holds.__name__, formats, digest(formats, share.holds))
+    return compile_kernel(counting(share, formats, name))
 
 
-def updating(rule: Rule, formats: tuple[Format, ...], name: str) -> FunctionType:
+def updating(
+    rule: Rule, formats: tuple[Format, ...], name: str, clears: bool = False
+) -> FunctionType:
     """The loop with `rule` in its middle, under a name of its own; not compiled yet."""
     each_chunk = _update if all(f.plain for f in formats) else _update_coded
     param, *states = formats
     tensors = (param, Format(param.dtype), *states)  # a gradient is as its parameter
-    return _specialised(each_chunk, rule.update, tensors, len(rule.scalars), name)
+    return specialised(each_chunk, rule.update, tensors, len(rule.scalars), name, clears)
 
 
 def counting(share: Share, formats: tuple[Format, ...], name: str) -> FunctionType:
     """The loop that counts for `share`, likewise."""
     each_chunk = _count if all(f.plain for f in formats) else _count_coded
     scalars = len(share.arguments) - len(formats)
-    return _specialised(each_chunk, share.holds, formats, scalars, name)
+    return specialised(each_chunk, share.holds, formats, scalars, name)
 
 
-def _specialised(
+def specialised(
     each_chunk: Callable[..., None],
     element: Callable[..., Any],
     formats: tuple[Format, ...],
     scalars: int,
     name: str,
+    clears: bool = False,
 ) -> FunctionType:
+    """The walk over chunks with `each_chunk` in its middle, and `element` in the middle of that.
+
+    The first arguments of `element` are tensors in these formats, `scalars` scalars follow.
+    """
     states = len(formats) - 2
     scope = {
         **globals(),
+        **each_chunk.__globals__,
         "FORMULA": bind(element, operations(), called),
         "ARRAYS": len(formats),
         "SCALARS": scalars,
@@ -265,6 +280,7 @@ def _specialised(
         "SCRATCH": scratch_bytes(formats),
         "OPEN": SEGMENT if any(f.coded for f in formats) else sys.maxsize,
         "COMPUTE": np.float64 if formats[0].dtype == torch.float64 else np.float32,
+        "CLEARS": clears,
     }
     inlined = njit(inline="always", **OPTIONS)
     scope["EACH_CHUNK"] = inlined(FunctionType(each_chunk.__code__, scope, each_chunk.__name__))
@@ -273,11 +289,13 @@ def _specialised(
     return function
 
 
-def _compile_kernel(function: FunctionType) -> Kernel:
-    return cast(Kernel, cfunc(SIGNATURE, cache=True, **OPTIONS)(function))
+def compile_kernel(function: FunctionType, options: Mapping[str, Any] = OPTIONS) -> Kernel:
+    """The kernel of a function that :func:`specialised` has made; cached under its name."""
+    return cast(Kernel, cfunc(SIGNATURE, cache=True, **options)(function))
 
 
-def _name(element: str, formats: tuple[Format, ...], digest: str) -> str:
+def name_of(element: str, formats: tuple[Format, ...], digest: str) -> str:
+    """The name of a compiled function, which is that of its file in the cache."""
     kinds = "_".join(dict.fromkeys(map(str, formats)))
     return f"{element}_{kinds}_{digest}"
 

@@ -16,8 +16,9 @@ from adamantine.backends.cpu import pool
 from adamantine.backends.cpu.census import Census
 from adamantine.backends.cpu.elements import supported
 from adamantine.backends.cpu.job import BOUNDS, CHUNKS, CONSTANTS, NEXT, STREAMS
-from adamantine.backends.cpu.kernel import compiled
-from adamantine.backends.cpu.probe import STAGE, advance_counters
+from adamantine.backends.cpu.kernel import Kernel, compiled
+from adamantine.backends.cpu.norms import Squares
+from adamantine.backends.cpu.probe import GRAD, STAGE, advance_counters
 from adamantine.backends.cpu.sheet import Sheet
 from adamantine.backends.formats import Format
 from adamantine.backends.layout import check_gradient, has_own_dispatch, is_dense
@@ -96,13 +97,16 @@ class Table:
             self._sheet.values[:, 0] = np.where(fresh, 0.0, 1.0)
         self._job = self._sheet.job
         self._job.point(STREAMS, np.array(streams, np.int64))
-        self._kernel = compiled(rule, formats)
+        self._formats, self._kernel = formats, compiled(rule, formats)
         chunks = _cut([p.numel() for p in params])
         self._elements = np.cumsum(np.append(0, chunks[:, 2]))
         self._job.point(CHUNKS, chunks)
+        self._chunks = chunks
+        self._squares: Squares | None = None  # made when first asked for
         self._census = (
             Census(rule, rule.share, formats, self._sheet, chunks) if rule.share else None
         )
+        self._bytes = np.array([p.nbytes for p in params], np.int64)
         self._shares = int(self._elements[-1]) // SHARE
         self._bounds: dict[int, NDArray[np.int64]] = {}  # by number of threads
         self._threads = 1
@@ -150,10 +154,32 @@ class Table:
             staged[t] = torch.empty_like(param, requires_grad=False).copy_(grad.detach())
         return staged
 
-    def run(self, scalars_of: ScalarsOf) -> bool:
+    def gradients(self) -> list[Tensor]:
+        """Those that :meth:`run` is about to read; after :meth:`refresh`, as the next two are."""
+        return [grad for grad in self._grads if grad is not None]
+
+    def gradient_spans(self) -> NDArray[np.int64]:
+        """Where in memory each of them begins and ends."""
+        taking_part = self._sheet.rows >= 0
+        begin = self._sheet.addresses[taking_part, GRAD]
+        return np.column_stack([begin, begin + self._bytes[taking_part]])
+
+    def sum_of_squares(self) -> float:
+        """Of all their elements, in float64; infinite or NaN where an element is."""
+        if self._squares is None:
+            self._squares = Squares(self._params[0].dtype, self._sheet, self._chunks)
+        return self._squares.total(self._split(self._threads), self._threads)
+
+    def release(self) -> None:
+        """Let go of the gradients, where no :meth:`run` follows."""
+        self._grads = []
+
+    def run(self, scalars_of: ScalarsOf, clears: bool = False) -> bool:
         """Update every tensor that has a gradient; :meth:`refresh` comes before, each time.
 
-        False when none has one.
+        With `clears`, fill the gradients with zeros on the way. No two may share memory then.
+
+        Returns False when none has a gradient.
         """
         sheet = self._sheet
         self._set_constants(scalars_of)
@@ -162,7 +188,8 @@ class Table:
         if self._census:
             decided = self._census.decide(self._constants, bounds, self._threads)
             self._set_constants_by_tensor(decided)
-        pool.run(self._kernel.address, self._job.address, len(bounds) - 1, self._threads)
+        kernel = self._clearing_kernel() if clears else self._kernel
+        pool.run(kernel.address, self._job.address, len(bounds) - 1, self._threads)
         if self._counters:
             advance_counters(self._job.address)
         else:
@@ -174,8 +201,13 @@ class Table:
             if sheet.complete
             else [p for p, row in zip(self._params, sheet.rows, strict=True) if row >= 0]
         )
-        self._grads = []
+        if clears:
+            torch.autograd.graph.increment_version(self.gradients())
+        self.release()
         return sheet.complete or bool((sheet.rows >= 0).any())
+
+    def _clearing_kernel(self) -> Kernel:
+        return compiled(self._rule, self._formats, clears=True)
 
     def _set_constants(self, scalars_of: ScalarsOf) -> None:
         """A row of constants for each group and set of counters; points the tensors to theirs."""

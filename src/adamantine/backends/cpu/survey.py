@@ -1,0 +1,80 @@
+"""A pass over tensors that only reads, and leaves one number for each chunk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adamantine.backends.cpu import pool
+from adamantine.backends.cpu.job import (
+    ADDRESSES,
+    BOUNDS,
+    CHUNKS,
+    COLUMNS,
+    CONSTANTS,
+    FOUND,
+    ROWS,
+    Job,
+)
+from adamantine.backends.cpu.kernel import Kernel
+from adamantine.backends.cpu.sheet import Sheet
+
+
+class Survey:
+    """A kernel that looks at some of the tensors of a table.
+
+    Each chunk's number is a word of its own, so what :attr:`found` holds is the same for any number
+    of threads.
+
+    Parameters
+    ----------
+    kernel
+        Leaves one number a chunk in the job's ``FOUND``.
+    columns
+        Which tensors it takes, by their columns in the sheet.
+    sheet
+        The table's; after each probe, with the addresses and rows of that step.
+    chunks
+        ``(chunks, 3)``: tensor, offset, length.
+    kind
+        What its numbers are: int64 or float64.
+
+    Attributes
+    ----------
+    found
+        ``(chunks,)``, after each :meth:`run`; 0 for chunks of tensors that sit the step out.
+    """
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        columns: Sequence[int],
+        sheet: Sheet,
+        chunks: NDArray[np.int64],
+        kind: type[np.int64] | type[np.float64],
+    ) -> None:
+        self._kernel, self._columns, self._sheet = kernel, list(columns), sheet
+        self.found: NDArray[Any] = np.zeros(len(chunks), kind)
+        self._job = Job()
+        self._job[COLUMNS] = len(self._columns)
+        self._job.point(CHUNKS, chunks)
+        self._job.point(ROWS, sheet.rows)
+        self._job.point(FOUND, self.found)
+
+    def run(
+        self,
+        bounds: NDArray[np.int64],
+        threads: int,
+        constants: NDArray[np.float64] | None = None,
+    ) -> None:
+        """Look, with a row of `constants` for each of the sheet's rows if the kernel takes any."""
+        addresses = np.ascontiguousarray(self._sheet.addresses[:, self._columns])
+        self._job.point(ADDRESSES, addresses)
+        if constants is not None:
+            self._job.point(CONSTANTS, np.ascontiguousarray(constants))
+        self._job.point(BOUNDS, bounds)
+        self.found.fill(0)
+        pool.run(self._kernel.address, self._job.address, len(bounds) - 1, threads)

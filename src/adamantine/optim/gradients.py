@@ -1,0 +1,105 @@
+"""All gradients of a step together: their norm, whose they are, and how they are zeroed."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from adamantine.backends.layout import are_apart, extent
+from adamantine.optim.labels import label_at
+
+if TYPE_CHECKING:
+    from adamantine.backends.cpu.table import Table
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """What a step is about to read.
+
+    Parameters
+    ----------
+    tables
+        Refreshed, so with this step's gradients.
+    others
+        The gradients that torch works on, sparse ones among them.
+    """
+
+    tables: Sequence[Table]
+    others: Sequence[Tensor]
+
+    def sum_of_squares(self) -> float:
+        """Over all elements, in float64; infinite or NaN where an element is.
+
+        One read of main memory by compiled code; of every other device, one number comes back.
+        """
+        return sum(table.sum_of_squares() for table in self.tables) + _by_torch(self.others)
+
+    def are_apart(self) -> bool:
+        """Whether no two share memory, so that each may be zeroed as soon as it has been read."""
+        extents = [extent(values) for values in map(_values, self.others)]
+        known = [e for e in extents if e is not None]
+        if len(known) < len(extents):
+            return False
+        spans = [table.gradient_spans() for table in self.tables]
+        return are_apart(np.concatenate([*spans, np.array(known, np.int64).reshape(-1, 2)]))
+
+    def of_tables(self) -> set[Tensor]:
+        """Those that kernels read."""
+        return {grad for table in self.tables for grad in table.gradients()}
+
+
+def _by_torch(grads: Iterable[Tensor]) -> float:
+    norms: dict[torch.device, list[Tensor]] = defaultdict(list)
+    for values in map(_values, grads):
+        norm = torch.linalg.vector_norm(values, dtype=_wide(values))
+        # Of a tensor that is spread over processes, every one gets the norm of the whole.
+        norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
+        norms[norm.device].append(norm)
+    found: list[float] = [n for same in norms.values() for n in torch.stack(same).tolist()]
+    return sum(n * n for n in found)  # Python's power would raise where a square overflows
+
+
+def _wide(values: Tensor) -> torch.dtype:
+    if values.device.type == "mps":  # it has no float64
+        return torch.complex64 if values.is_complex() else torch.float32
+    return torch.complex128 if values.is_complex() else torch.float64
+
+
+def _values(grad: Tensor) -> Tensor:
+    """The numbers that a gradient adds up to; a sparse one may have some of them in parts."""
+    return grad.detach().coalesce().values() if grad.is_sparse else grad.detach()
+
+
+def nonfinite(groups: Sequence[dict[str, Any]]) -> list[str]:
+    """Labels of the parameters whose gradient holds an infinity or NaN."""
+    return [
+        label_at(group, index, position)
+        for index, group in enumerate(groups)
+        for position, param in enumerate(group["params"])
+        if param.grad is not None and not bool(torch.isfinite(_values(param.grad)).all())
+    ]
+
+
+def held(groups: Sequence[dict[str, Any]]) -> Iterator[Tensor]:
+    """The gradients that are there."""
+    for group in groups:
+        for param in group["params"]:
+            if param.grad is not None:
+                yield param.grad
+
+
+def fill_with_zeros(grads: Iterable[Tensor], cleared: Collection[Tensor]) -> None:
+    """Do what torch's ``zero_grad(set_to_none=False)`` does, `cleared` ones being zeros already."""
+    for grad in grads:
+        if grad.grad_fn is not None:
+            grad.detach_()
+        elif grad.requires_grad:
+            grad.requires_grad_(False)
+        if grad not in cleared:
+            grad.zero_()
