@@ -9,12 +9,14 @@ import subprocess
 import sys
 from pathlib import Path
 from types import FunctionType
+from typing import Any
 
 import pytest
 import torch
 from numba import cfunc
 
-from adamantine.backends.cpu import kernel
+from adamantine.backends.cpu import kernel, norms
+from adamantine.backends.cpu.elements import ELEMENTS
 from adamantine.backends.formats import CODES, Format
 from adamantine.rules import Rule, adam
 from cases import RULES
@@ -22,9 +24,9 @@ from cases import RULES
 every_rule = pytest.mark.parametrize("rule", [r for r, _ in RULES], ids=lambda rule: rule.name)
 
 
-def compiled(function: FunctionType) -> tuple[str, str]:
+def compiled(function: FunctionType, options: dict[str, Any] = kernel.OPTIONS) -> tuple[str, str]:
     """LLVM's code and the machine's; compiled here, as code from the disk cache has neither."""
-    fresh = cfunc(kernel.SIGNATURE, **kernel.OPTIONS)(function)
+    fresh = cfunc(kernel.SIGNATURE, **options)(function)
     return fresh.inspect_llvm(), fresh._library.get_asm_str()
 
 
@@ -100,6 +102,26 @@ def test_counting_is_vectorised_in_float32(rule: Rule) -> None:
     assert not re.search(r"fpext", llvm)
 
 
+@pytest.mark.parametrize("dtype", ELEMENTS, ids=str)
+def test_summing_squares_is_vectorised_in_float64(dtype: torch.dtype) -> None:
+    llvm, _ = compiled(norms.summing(dtype, "squares"), norms.REASSOCIATING)
+    assert re.search(r"fadd reassoc contract <\d+ x double>", llvm)
+    assert not re.search(r"= f(?:add|sub|mul|div) [a-z ]*(?:float|<\d+ x float>)", llvm)
+    # An infinity and a NaN must reach the sum.
+    assert not re.search(r"\b(fast|nnan|ninf)\b", llvm.split("!llvm")[0])
+
+
+@pytest.mark.parametrize("formats", [(Format(torch.float32),) * 3, CODED], ids=["plain", "int8"])
+def test_gradients_are_cleared_a_chunk_at_a_time(formats: tuple[Format, ...]) -> None:
+    plain, clearing = (
+        compiled(kernel.updating(adam.ADAM, formats, "adam", clears))[0]
+        for clears in (False, True)
+    )
+    fill = re.compile(r"call void @llvm\.memset|store <\d+ x float> zeroinitializer")
+    assert not fill.search(plain)
+    assert fill.search(clearing)
+
+
 def test_the_digest_covers_the_rule_and_what_it_calls() -> None:
     original = kernel.digest(adam.ADAM.states, adam.adam)
     assert kernel.digest(adam.ADAM.states, adam.adam) == original
@@ -113,7 +135,8 @@ def test_the_digest_covers_the_rule_and_what_it_calls() -> None:
 
 SCRIPT = """
 import json, torch, adamantine
-from adamantine.backends.cpu import kernel
+from adamantine.backends.cpu import kernel, norms
+from adamantine.backends.cpu.elements import ELEMENTS
 from adamantine.rules import adam
 param = torch.nn.Parameter(torch.ones(100))
 param.grad = torch.ones(100)

@@ -46,6 +46,87 @@ def test_scaled_steps_as_torch(name: str, unscale: bool) -> None:
         torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-6)
 
 
+FUSED = ["Adam", "AdamW", "SGD", "Adagrad"]
+
+
+@pytest.mark.parametrize("name", FUSED)
+def test_scaled_steps_as_torchs_fused(name: str) -> None:
+    ours, theirs = both(name)
+    mine, other = train(ours, False), train(theirs, False, fused=True)
+    assert mine[1] == other[1] == list(INFINITE_AT)
+    assert [scale for _, scale in mine[0]] == [scale for _, scale in other[0]]
+    torch.testing.assert_close(mine[2:], other[2:], rtol=1e-4, atol=1e-6)
+
+
+def test_the_step_unscales_and_counts_what_the_scaler_leaves_out() -> None:
+    param = torch.nn.Parameter(torch.ones(4))
+    optimizer = adamantine.SGD([param], lr=0.5)
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    for grad in (2.0, torch.inf, 2.0):
+        scaler.scale(param.sum())  # a scaler has its scale from the first loss on
+        param.grad = torch.full((4,), grad * scaler.get_scale())
+        scaler.step(optimizer)
+        # The gradient has not been unscaled in memory.
+        assert torch.equal(param.grad, torch.full((4,), grad * scaler.get_scale()))
+        scaler.update()
+    assert torch.equal(param.detach(), torch.full((4,), -1.0))
+    assert (optimizer.skipped_steps, optimizer.grad_norm) == (1, None)
+    assert not {"grad_scale", "found_inf"} & vars(optimizer).keys()
+
+
+def test_the_scaler_unscales_where_it_is_told_to() -> None:
+    """As trainers need it that clip gradients by themselves."""
+    param = torch.nn.Parameter(torch.ones(4))
+    optimizer = adamantine.SGD([param], lr=0.5)
+    optimizer._step_supports_amp_scaling = False
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    scaler.scale(param.sum()).backward()
+    scaler.step(optimizer)
+    assert torch.equal(param.grad, torch.ones(4))
+    assert torch.equal(param.detach(), torch.full((4,), 0.5))
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_clipping_is_of_unscaled_gradients(name: str) -> None:
+    ours, theirs = both(name)
+    results, norms = [], []
+    for cls, options in ((ours, {"max_grad_norm": 0.1}), (theirs, {})):
+        torch.manual_seed(0)
+        model = torch.nn.Sequential(torch.nn.Linear(6, 9), torch.nn.Tanh(), torch.nn.Linear(9, 1))
+        optimizer = cls(model.parameters(), **options)
+        scaler = torch.amp.GradScaler("cpu", init_scale=1000.0)
+        for inputs in torch.randn(12, 10, 6):
+            optimizer.zero_grad()
+            scaler.scale(model(inputs).square().mean()).backward()
+            if not options:
+                scaler.unscale_(optimizer)
+                norms.append(torch.nn.utils.clip_grad_norm_(model.parameters(), 0.1).item())
+            scaler.step(optimizer)
+            scaler.update()
+            if options:
+                norms.append(optimizer.grad_norm)
+        results.append([p.detach() for p in model.parameters()])
+    assert norms[:12] == pytest.approx(norms[12:], rel=1e-3)
+    torch.testing.assert_close(*results, rtol=1e-4, atol=1e-6)
+
+
+def test_float16_parameters_need_no_copy() -> None:
+    """GradScaler takes their gradients only where the step unscales them."""
+    results = []
+    for cls, options in ((adamantine.AdamW, {}), (torch.optim.AdamW, {"fused": True})):
+        torch.manual_seed(0)
+        param = torch.nn.Parameter(torch.randn(64, dtype=torch.float16))
+        optimizer = cls([param], lr=0.05, **options)
+        scaler = torch.amp.GradScaler("cpu", init_scale=256.0)
+        for _ in range(5):
+            optimizer.zero_grad()
+            scaler.scale((param.float() ** 2).sum()).backward()
+            scaler.step(optimizer)
+            scaler.update()
+        results.append(param.detach())
+    torch.testing.assert_close(*results, rtol=1e-2, atol=1e-3)
+
+
 @pytest.mark.parametrize("hint", ["fused", "foreach"])
 def test_hints_keep_the_scaler_working(hint: str) -> None:
     # With fused=True torch's class takes the scale and the infinity into its own step.

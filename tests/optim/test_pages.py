@@ -15,7 +15,7 @@ from adamantine.optim import grouping, loading, misuse, zeroing
 DOCS = Path(__file__).parents[2] / "docs"
 
 
-@pytest.mark.parametrize("page", ["groups", "checkpoints", "misuse"])
+@pytest.mark.parametrize("page", ["groups", "checkpoints", "misuse", "around"])
 def test_the_code_of_a_page_runs(page: str, capsys: pytest.CaptureFixture[str]) -> None:
     blocks = re.findall(r"```python\n(.*?)```", (DOCS / f"{page}.md").read_text(), re.DOTALL)
     scope: dict[str, object] = {}

@@ -231,7 +231,7 @@ class RuleOptimizer(torch.optim.Optimizer):
             self._prelude.check(self.param_groups)
         if clears:
             fill_with_zeros(held(self.param_groups), self._plan.cleared)
-            self._plan.cleared = set()
+            self._plan.cleared = {}
         elif zero_grad:
             self.zero_grad()
         return loss

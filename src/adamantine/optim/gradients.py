@@ -49,9 +49,9 @@ class Gradients:
         spans = [table.gradient_spans() for table in self.tables]
         return are_apart(np.concatenate([*spans, np.array(known, np.int64).reshape(-1, 2)]))
 
-    def of_tables(self) -> set[Tensor]:
-        """Those that kernels read."""
-        return {grad for table in self.tables for grad in table.gradients()}
+    def of_tables(self) -> dict[int, Tensor]:
+        """Those that kernels read, by id: hashing a tensor is a call in Python."""
+        return {id(grad): grad for table in self.tables for grad in table.gradients()}
 
 
 def _by_torch(grads: Iterable[Tensor]) -> float:
@@ -90,16 +90,18 @@ def held(groups: Sequence[dict[str, Any]]) -> Iterator[Tensor]:
     """The gradients that are there."""
     for group in groups:
         for param in group["params"]:
-            if param.grad is not None:
-                yield param.grad
+            grad = param.grad
+            if grad is not None:
+                yield grad
 
 
-def fill_with_zeros(grads: Iterable[Tensor], cleared: Collection[Tensor]) -> None:
-    """Do what torch's ``zero_grad(set_to_none=False)`` does, `cleared` ones being zeros already."""
+def fill_with_zeros(grads: Iterable[Tensor], cleared: Collection[int]) -> None:
+    """Do what torch's ``zero_grad(set_to_none=False)`` does, except for what is zeros already.
+
+    `cleared` has the ids of those.
+    """
     for grad in grads:
-        if grad.grad_fn is not None:
-            grad.detach_()
-        elif grad.requires_grad:
-            grad.requires_grad_(False)
-        if grad not in cleared:
+        if grad.requires_grad:
+            grad.detach_() if grad.grad_fn is not None else grad.requires_grad_(False)
+        if id(grad) not in cleared:
             grad.zero_()

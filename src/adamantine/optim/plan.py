@@ -72,7 +72,7 @@ class Plan:
         self._family, self._groups, self._state, self._seed = family, groups, state, seed
         self._owner, self._mode_of = owner, mode_of
         self.idle = True  # whether the last run found no gradient
-        self.cleared: set[Tensor] = set()  # gradients that it left as zeros
+        self.cleared: dict[int, Tensor] = {}  # by id, gradients that it left as zeros
         self._factor = 1.0
         self._created: list[Tensor] = []  # whose state was made for the coming step
         self._waiting: list[Tensor] = []
@@ -121,7 +121,7 @@ class Plan:
             if decide is not None and not self._goes_on(decide(gradients)):
                 return True
             clears = clears and gradients.are_apart()
-            self.cleared = gradients.of_tables() if clears else set()
+            self.cleared = gradients.of_tables() if clears else {}
         self.idle = True
         self._created.clear()
         if rows is not None:
@@ -144,7 +144,7 @@ class Plan:
         if factor is not None:
             self._factor = factor
             return True
-        self.idle, self.cleared = False, set()
+        self.idle, self.cleared = False, {}
         for table, _ in self._tables:
             table.release()
         if self._rows is not None:

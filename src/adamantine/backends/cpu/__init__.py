@@ -7,6 +7,8 @@
 ``kernel``       the loop over chunks, specialised and cached for each rule
 ``probe``        the addresses and layouts of live tensors, read in one compiled call
 ``sheet``        what is expected of the tensors, and what a probe finds
+``survey``       a pass that only reads, and leaves a number for each chunk
+``norms``        the sum of squares of all gradients
 ``census``       counts over whole tensors, for rules that need them before they begin
 ``table``        the pointer table: which tensors, cut into chunks, with which scalars
 ``pool``         the threads that the kernels run on
