@@ -257,6 +257,20 @@ def test_sparse_gradients_are_zeroed(backend: Any, bad: bool) -> None:
     assert torch.equal(other.grad, torch.zeros(5))
 
 
+@every_backend
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_zeroing_changes_no_step_of_any_dtype(backend: Any, dtype: torch.dtype) -> None:
+    results = []
+    for zero_grad in (False, "zeros"):
+        params = with_gradients(torch.linspace(-1, 1, 20_001).to(dtype))
+        optimizer = adamantine.AdamW(params, backend=backend, zero_grad=zero_grad)
+        optimizer.step()
+        assert bool(params[0].grad.any()) == (not zero_grad)
+        results.append(params[0].detach())
+    assert results[0].any()
+    assert torch.equal(*results)
+
+
 def test_gradients_that_share_memory_are_zeroed_after_all_are_read() -> None:
     results = []
     for zero_grad in (False, "zeros"):

@@ -182,6 +182,8 @@ class RuleOptimizer(torch.optim.Optimizer):
             For a sparse gradient, or a parameter that the chosen backend cannot take.
         StateError
             When a parameter no longer fits its state, after ``.to()`` for example.
+        NonFiniteError
+            A ``RuntimeError``, when `skip_nonfinite` has left out too many steps in a row.
         """
         if torch.compiler.is_dynamo_compiling():
             return self._step_outside_the_graph(closure)
