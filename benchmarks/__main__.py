@@ -13,7 +13,17 @@ from pathlib import Path
 
 from adamantine.errors import AdamantineError
 from adamantine.train.files import write_atomically
-from benchmarks import accuracy, bandwidth, precision, program, rounding, sparse, startup, step
+from benchmarks import (
+    accuracy,
+    bandwidth,
+    formats,
+    precision,
+    program,
+    rounding,
+    sparse,
+    startup,
+    step,
+)
 from benchmarks.measure import MissingError
 from benchmarks.other_work import NOTICEABLE, OtherWork
 from benchmarks.records import Options, Record, load, origin, record, save
@@ -25,11 +35,12 @@ BENCHMARKS = {
     "sparse": sparse,
     "program": program,
     "startup": startup,
+    "formats": formats,
 }
 EXPERIMENTS = {"accuracy": accuracy, "rounding": rounding}
 ALL = {**BENCHMARKS, **EXPERIMENTS}
 RESULTS = Path(__file__).with_name("results")
-ON_MNIST = ("program", "accuracy", "rounding")
+ON_MNIST = ("program", "formats", "accuracy", "rounding")
 PICTURES = Path(__file__).parents[1] / "docs" / "images"
 JOURNALS = Path("runs") / "benchmarks"
 
