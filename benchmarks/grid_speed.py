@@ -1,8 +1,7 @@
 """What encoding and decoding take: each grid in the fastest loop that was found for it.
 
 A block is decoded, changed, and encoded again, in the caches and by one thread. Each grid's two
-functions say how a code becomes a number and how a scaled number becomes a code; random numbers
-are the compiled codecs' own.
+functions say how a code becomes a number and how a scaled number becomes a code.
 """
 
 # Numba takes signatures as they come; u() after every operation keeps integers 32 bits wide.

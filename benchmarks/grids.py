@@ -99,7 +99,7 @@ def _index(levels: bytes) -> NDArray[np.int32]:
 
 @njit(cache=True, inline="always")
 def _random(element, key, signed):
-    """The compiled codecs' own numbers: 20 of the 32 bits for each of two states."""
+    """As `adamantine.codecs.noise`, and one shift more: 20 of 32 bits for each of two states."""
     bits = (element * 0x9E3779B1 + key) & 0xFFFFFFFF
     bits ^= bits >> 15
     bits = (bits & 0xFFFFF) if signed else (bits >> 12)

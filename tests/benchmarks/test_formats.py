@@ -10,6 +10,7 @@ from benchmarks.grid_training import LEARNING_RATE, GridAdam
 from benchmarks.grids import Grid
 from torch import nn
 
+from adamantine.codecs import int8
 from benchmarks import formats, grid_speed, grids, records
 
 TABLES = {
@@ -26,15 +27,11 @@ TABLES = {
 }
 
 
-def test_small_floats_are_float32_with_bits_cut_off():
-    codes = np.arange(256, dtype=np.uint32)
-    np.testing.assert_array_equal(
-        grids.floats(5, 3), (codes << 20 | 0x30000000).astype(np.uint32).view(np.float32)
-    )
-    sizes = (codes[:128] << 20 | 0x38000000).view(np.float32) - np.float32(2**-15)
-    np.testing.assert_array_equal(
-        grids.shifted_floats(4, 3), np.concatenate([-sizes[:0:-1], sizes])
-    )
+def test_the_package_has_these_grids():
+    unsigned = [int8.decode_unsigned(code, 1.0) for code in range(256)]
+    signed = [int8.decode_signed(code, 1.0) for code in range(256)]
+    np.testing.assert_array_equal(formats.E5M3.levels, unsigned)
+    np.testing.assert_array_equal(formats.E4M3.levels, np.unique(signed))
 
 
 def test_dynamic_map_of_four_bits():
