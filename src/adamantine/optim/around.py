@@ -31,6 +31,8 @@ class Prelude:
         Whether the gradients' norm is asked for.
     norm
         The last step's, unscaled and before clipping; None where it was not asked for.
+    unscale, coefficient
+        The last step's factors: of a ``GradScaler``, and of clipping.
     skipped, in_a_row
         Steps that were left out: all of them, and those since the last one that was not.
     """
@@ -40,6 +42,7 @@ class Prelude:
         self.reads = self._max_norm is not None or self._limit > 0
         self.norm: float | None = None
         self.skipped = self.in_a_row = 0
+        self.unscale = self.coefficient = 1.0
 
     def factor(
         self, scale: Tensor | None, found_inf: Tensor | None, gradients: Gradients
@@ -54,13 +57,15 @@ class Prelude:
             self.norm = math.inf if self.reads else None
             self._leave_out()
             return None
-        factor = 1.0 if scale is None else _inverse(float(scale))
+        factor = self.unscale = 1.0 if scale is None else _inverse(float(scale))
+        self.coefficient = 1.0
         if self.reads:
             self.norm = factor * math.sqrt(gradients.sum_of_squares())
             if self._limit and not math.isfinite(self.norm):
                 self._leave_out()
                 return None
-            factor *= self._coefficient()
+            self.coefficient = self._coefficient()
+            factor *= self.coefficient
         self.in_a_row = 0
         return factor
 

@@ -25,6 +25,7 @@ from adamantine.optim.precision import treatment
 from adamantine.optim.rows import Mode, Windows
 from adamantine.optim.spelling import tell_of_misspelt_keys, with_suggestions
 from adamantine.optim.state import decoded_entry, prepare_state
+from adamantine.optim.stats import ParameterStats, stats_of
 from adamantine.rules import Family
 from adamantine.rules.hyperparameters import check_all
 
@@ -74,6 +75,8 @@ class RuleOptimizer(torch.optim.Optimizer):
                 raise RuntimeError("`fused` and `foreach` cannot be `True` together.")
         self.backend: BackendName = backend
         self._plan: Plan | None = None
+        self._steps = 0  # of this object, for `collect_stats`
+        self._stats: list[ParameterStats] = []
         self._told: set[Callable[[str], None]] = set()
         self._windows: Windows = {}
         super().__init__(cast(Any, params), defaults)
@@ -218,10 +221,11 @@ class RuleOptimizer(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         decide, zero_grad = self._decide(), self._around.zero_grad
-        clears = zero_grad == "zeros"
-        if self._plan is None or not self._plan.run(decide, clears):
+        collects = self._collects()
+        clears = zero_grad == "zeros" and not collects  # who collects looks at gradients afterwards
+        if self._plan is None or not self._plan.run(decide, clears, collects):
             self._plan = self._new_plan()
-            if not self._plan.run(decide, clears):
+            if not self._plan.run(decide, clears, collects):
                 self._plan = None
                 raise StateError(
                     "the parameters changed while step() looked at them, probably from another "
@@ -229,14 +233,52 @@ class RuleOptimizer(torch.optim.Optimizer):
                 )
         if self._plan.idle:
             self._tell_once(misuse.tell_of_no_gradients)
+        if collects:
+            self._note_stats()
         if decide is not None:
             self._prelude.check(self.param_groups)
-        if clears:
+        if zero_grad == "zeros":
             fill_with_zeros(held(self.param_groups), self._plan.cleared)
             self._plan.cleared = {}
         elif zero_grad:
             self.zero_grad()
         return loss
+
+    def _collects(self) -> bool:
+        """Whether the coming step is one of those that are to be measured."""
+        every = self._around.collect_stats
+        self._steps += 1
+        return every > 0 and (self._steps - 1) % every == 0
+
+    def _note_stats(self) -> None:
+        if self._plan is not None and self._plan.measured:
+            before = self._prelude
+            factors = (1.0, 1.0) if self._decide() is None else (before.unscale, before.coefficient)
+            self._stats = stats_of(self.param_groups, self._plan.measured, *factors)
+            self._plan.measured = []
+
+    def stats(self) -> list[ParameterStats]:
+        """What the last step that was measured did to each parameter that took part.
+
+        Every step is measured with ``collect_stats=True``, with a number k the first and then every
+        k-th, unless it is left out.
+
+        Returns
+        -------
+        list of ParameterStats
+            In the order of the groups; empty before the first step.
+
+        Raises
+        ------
+        UsageError
+            A ``ValueError``: the optimizer was built without ``collect_stats``.
+        """
+        if not self._around.collect_stats:
+            raise UsageError(
+                "nothing was measured: build the optimizer with collect_stats=True, or with a "
+                "number k for every k-th step"
+            )
+        return list(self._stats)
 
     def _decide(self) -> Decide | None:
         """What decides over the coming step: nothing, where nobody has asked for anything."""
@@ -329,6 +371,8 @@ class RuleOptimizer(torch.optim.Optimizer):
         self.__dict__.setdefault("_prelude", Prelude(around))
         self.__dict__.setdefault("_told", set())
         self.__dict__.setdefault("_windows", {})
+        self.__dict__.setdefault("_steps", 0)
+        self.__dict__.setdefault("_stats", [])
         self._plan = None  # it holds the tensors of before
         for group in self.param_groups:
             # Checkpoints of older torch versions lack newer settings.

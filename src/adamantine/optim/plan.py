@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from adamantine.optim.options import OF_GROUPS
 from adamantine.optim.precision import Treatment, treatment
 from adamantine.optim.rows import Mode, RowUpdates, Windows
 from adamantine.optim.state import prepare_state
+from adamantine.optim.stats import Measured, Watched
 from adamantine.rules import Family, Rule, Settings
 from adamantine.rules.compensated import COMPENSATION
 
@@ -73,6 +74,7 @@ class Plan:
         self._owner, self._mode_of = owner, mode_of
         self.idle = True  # whether the last run found no gradient
         self.cleared: dict[int, Tensor] = {}  # by id, gradients that it left as zeros
+        self.measured: list[Measured] = []
         self._factor = 1.0
         self._created: list[Tensor] = []  # whose state was made for the coming step
         self._waiting: list[Tensor] = []
@@ -87,11 +89,13 @@ class Plan:
         self._seen = self._objects()
         self._choices = self._switches()
 
-    def run(self, decide: Decide | None = None, clears: bool = False) -> bool:
+    def run(
+        self, decide: Decide | None = None, clears: bool = False, collects: bool = False
+    ) -> bool:
         """Do one step. False, with nothing written, where the plan no longer holds.
 
         With `clears`, gradients that kernels read are zeros afterwards where :attr:`cleared` has
-        them.
+        them. With `collects`, :attr:`measured` has what :mod:`.stats` is made of.
         """
         if not self._holds():
             return False
@@ -114,6 +118,7 @@ class Plan:
                     return False
                 check_gradient(self._owner, member.param, grad)
         self._factor = 1.0
+        self.measured = []
         if decide is not None or clears:
             by_torch = [grad for _, grad in others if grad is not None]
             by_torch += [] if rows is None else rows.gradients()
@@ -126,8 +131,9 @@ class Plan:
         self._created.clear()
         if rows is not None:
             rows.prepare()
+        watched = self._watch(others) if collects else []
         for table in tables:
-            if table.run(self._scalars, clears):
+            if table.run(self._scalars, clears, collects):
                 self.idle = False
         for member, grad in others:
             if grad is not None:
@@ -137,7 +143,17 @@ class Plan:
                     self._update_by_reference(member, grad, differentiable)
         if rows is not None and self._update_rows(rows):
             self.idle = False
+        if collects:
+            self.measured = [m for table in tables for m in table.measured()]
+            self.measured += [w.measured() for w in watched]
         return True
+
+    def _watch(self, others: Sequence[tuple[Member, Tensor | None]]) -> list[Watched]:
+        """Those that torch updates, with what they were before."""
+        pairs = [(member.param, grad) for member, grad in others if grad is not None]
+        rows = [] if self._rows is None else self._rows.parameters()
+        pairs += [(param, param.grad) for param in rows if param.grad is not None]
+        return [Watched(*pair) for pair in pairs]
 
     def _goes_on(self, factor: float | None) -> bool:
         """Take in what was decided; where the step is left out, everything is as it was before."""

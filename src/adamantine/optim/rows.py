@@ -127,6 +127,10 @@ class RowUpdates:
         """The gradients that :meth:`run` is about to read."""
         return [param.grad for param in self._rows if param.grad is not None]
 
+    def parameters(self) -> list[Tensor]:
+        """Those whose rows :meth:`run` is about to update."""
+        return list(self._rows)
+
     def release(self) -> None:
         """Let go of what :meth:`look` has found."""
         self._dense, self._rows = {}, {}

@@ -56,7 +56,7 @@ def prepare_state(
         if value is None:
             _begin(state, name, kept, param, initial.get(name, 0.0))
             continue
-        _check(name, state, param, kept, is_asked(settings, name), groups)
+        _check(name, state, param, is_asked(settings, name), groups)
         check_memory(f"the state {name!r}", value)
         convert(state, name, kept, param, rule)
         value = state[name]
@@ -146,7 +146,6 @@ def _check(
     name: str,
     state: dict[str, Any],
     param: Tensor,
-    kept: Format,
     asked: bool,
     groups: Sequence[dict[str, Any]],
 ) -> None:

@@ -55,6 +55,7 @@ from adamantine.backends.cpu.job import (
     VALUES,
     WORDS,
 )
+from adamantine.backends.cpu.measures import added, leave, look_after, look_before, nothing
 from adamantine.backends.cpu.memory import (
     addresses_at,
     arrays_at,
@@ -85,12 +86,14 @@ ARRAYS: int = 0
 SCALARS: int = 0
 SAMPLES: Any = None
 WORKING: Any = None
+GRADIENT: Any = None
 READ: int = 0
 CONSUMERS: Any = None
 SCRATCH: int = 0
 OPEN: int = 0
 COMPUTE: Any = None
 CLEARS: bool = False
+COLLECTS: bool = False
 
 ZERO, ONE = np.float32(0), np.float32(1)
 BYTE = np.uint8(0)
@@ -109,9 +112,15 @@ def _run_piece(job, piece):
         columns = carray(int64_pointer(words[ADDRESSES] + 8 * words[COLUMNS] * tensor), READ)
         pointers = to_fixed_tuple(columns, READ)
         own = to_fixed_tuple(constants.astype(COMPUTE), SCALARS)
+        if COLLECTS:
+            (param,) = arrays_at(pointers[:1], GRADIENT, offset, length)
+            look_before(words, chunk, param)
         EACH_CHUNK(words, tensor, chunk, offset, length, pointers, own)
+        if COLLECTS:
+            param, grad = arrays_at(pointers[:2], GRADIENT, offset, length)
+            look_after(words, chunk, param, grad)
         if CLEARS:
-            (grad,) = arrays_at(pointers[1:2], SAMPLES[1:2], offset, length)  # still in the cache
+            (grad,) = arrays_at(pointers[1:2], GRADIENT, offset, length)  # still in the cache
             for i in range(length):
                 grad[i] = 0
 
@@ -119,8 +128,15 @@ def _run_piece(job, piece):
 def _update(words, tensor, chunk, offset, length, pointers, own):
     arrays = arrays_at(pointers, SAMPLES, offset, length)
     written = (arrays[0],) + arrays[2:]
+    sums = nothing(COMPUTE(0))
     for i in range(length):
-        store(written, i, FORMULA(*(load(arrays, i) + own)))
+        given = load(arrays, i)
+        results = FORMULA(*(given + own))
+        store(written, i, results)
+        if COLLECTS:
+            sums = added(sums, given, results)
+    if COLLECTS:
+        leave(words, chunk, sums)
 
 
 def _update_coded(words, tensor, chunk, offset, length, pointers, own):
@@ -129,6 +145,7 @@ def _update_coded(words, tensor, chunk, offset, length, pointers, own):
     counters = carray(float64_pointer(words[VALUES] + 8 * words[COUNTERS] * tensor), 1)
     stream = carray(int64_pointer(words[STREAMS] + 8 * tensor), 1)[0]
     key = key_of(np.uint32(stream), np.uint32(np.int64(counters[0]) + 1))
+    sums = nothing(ZERO)
     for start in range(offset, offset + length, OPEN):
         stretch = min(OPEN, offset + length - start)
         addresses = addresses_at(pointers[:ARRAYS], SAMPLES, start)
@@ -137,12 +154,16 @@ def _update_coded(words, tensor, chunk, offset, length, pointers, own):
         written = (arrays[0],) + arrays[2:]
         streams = streams_at(key, start)
         for i in range(stretch):
-            store_rounded(
-                written, i, FORMULA(*(load(arrays, i) + own)), WORKING, CONSUMERS, streams
-            )
+            given = load(arrays, i)
+            results = FORMULA(*(given + own))
+            store_rounded(written, i, results, WORKING, CONSUMERS, streams)
             streams = streams_after(streams)
+            if COLLECTS:
+                sums = added(sums, given, results)
         kept, samples = (addresses[0],) + addresses[2:], (SAMPLES[0],) + SAMPLES[2:]
         close(kept, samples, exponents, scratch, stretch, key, start, CONSUMERS)
+    if COLLECTS:
+        leave(words, chunk, sums)
 
 
 def _count(words, tensor, chunk, offset, length, pointers, own):
@@ -206,10 +227,13 @@ def operations() -> dict[str, Any]:
 
 
 @cache
-def compiled(rule: Rule, formats: tuple[Format, ...], clears: bool = False) -> Kernel:
+def compiled(
+    rule: Rule, formats: tuple[Format, ...], clears: bool = False, collects: bool = False
+) -> Kernel:
     """The kernel of `rule` for a parameter and states in these formats.
 
-    With `clears` it leaves zeros as gradients.
+    With `clears` it leaves zeros as gradients; with `collects` it fills the job's ``SUMS`` and
+    ``SAMPLED`` (:mod:`.measures`).
 
     From the disk cache, or compiled (about a second) and cached there.
 
@@ -218,8 +242,9 @@ def compiled(rule: Rule, formats: tuple[Format, ...], clears: bool = False) -> K
     Numba files a cached function under its name and checks the age of its source file only. The
     digest in the name covers the rest: the rule, all it calls, and the other files of this folder.
     """
-    name = name_of(rule.name, formats, digest((rule.states, formats, clears), rule.update))
-    return compile_kernel(updating(rule, formats, name, clears))
+    what = (rule.states, formats, clears, collects)
+    name = name_of(rule.name, formats, digest(what, rule.update))
+    return compile_kernel(updating(rule, formats, name, clears, collects))
 
 
 @cache
@@ -233,13 +258,18 @@ def compiled_count(share: Share, formats: tuple[Format, ...]) -> Kernel:
 
 
 def updating(
-    rule: Rule, formats: tuple[Format, ...], name: str, clears: bool = False
+    rule: Rule,
+    formats: tuple[Format, ...],
+    name: str,
+    clears: bool = False,
+    collects: bool = False,
 ) -> FunctionType:
     """The loop with `rule` in its middle, under a name of its own; not compiled yet."""
     each_chunk = _update if all(f.plain for f in formats) else _update_coded
     param, *states = formats
     tensors = (param, Format(param.dtype), *states)  # a gradient is as its parameter
-    return specialised(each_chunk, rule.update, tensors, len(rule.scalars), name, clears)
+    switches = {"CLEARS": clears, "COLLECTS": collects}
+    return specialised(each_chunk, rule.update, tensors, len(rule.scalars), name, switches)
 
 
 def counting(share: Share, formats: tuple[Format, ...], name: str) -> FunctionType:
@@ -255,7 +285,7 @@ def specialised(
     formats: tuple[Format, ...],
     scalars: int,
     name: str,
-    clears: bool = False,
+    switches: Mapping[str, bool] | None = None,
 ) -> FunctionType:
     """The walk over chunks with `each_chunk` in its middle, and `element` in the middle of that.
 
@@ -280,7 +310,8 @@ def specialised(
         "SCRATCH": scratch_bytes(formats),
         "OPEN": SEGMENT if any(f.coded for f in formats) else sys.maxsize,
         "COMPUTE": np.float64 if formats[0].dtype == torch.float64 else np.float32,
-        "CLEARS": clears,
+        "GRADIENT": sample_of(Format(formats[0].dtype)),  # and parameter, as they are
+        **(switches or {}),
     }
     inlined = njit(inline="always", **OPTIONS)
     scope["EACH_CHUNK"] = inlined(FunctionType(each_chunk.__code__, scope, each_chunk.__name__))

@@ -15,8 +15,9 @@ from torch import Tensor
 from adamantine.backends.cpu import pool
 from adamantine.backends.cpu.census import Census
 from adamantine.backends.cpu.elements import supported
-from adamantine.backends.cpu.job import BOUNDS, CHUNKS, CONSTANTS, NEXT, STREAMS
-from adamantine.backends.cpu.kernel import Kernel, compiled
+from adamantine.backends.cpu.job import BOUNDS, CHUNKS, CONSTANTS, NEXT, SAMPLED, STREAMS, SUMS
+from adamantine.backends.cpu.kernel import compiled
+from adamantine.backends.cpu.measures import SAMPLES
 from adamantine.backends.cpu.norms import Squares
 from adamantine.backends.cpu.probe import GRAD, STAGE, advance_counters
 from adamantine.backends.cpu.sheet import Sheet
@@ -103,6 +104,7 @@ class Table:
         self._job.point(CHUNKS, chunks)
         self._chunks = chunks
         self._squares: Squares | None = None  # made when first asked for
+        self._sums: Any = None
         self._census = (
             Census(rule, rule.share, formats, self._sheet, chunks) if rule.share else None
         )
@@ -174,10 +176,11 @@ class Table:
         """Let go of the gradients, where no :meth:`run` follows."""
         self._grads = []
 
-    def run(self, scalars_of: ScalarsOf, clears: bool = False) -> bool:
+    def run(self, scalars_of: ScalarsOf, clears: bool = False, collects: bool = False) -> bool:
         """Update every tensor that has a gradient; :meth:`refresh` comes before, each time.
 
-        With `clears`, fill the gradients with zeros on the way. No two may share memory then.
+        With `clears`, fill the gradients with zeros on the way. No two may share memory then. With
+        `collects`, :meth:`measured` has something to say afterwards.
 
         Returns False when none has a gradient.
         """
@@ -188,7 +191,11 @@ class Table:
         if self._census:
             decided = self._census.decide(self._constants, bounds, self._threads)
             self._set_constants_by_tensor(decided)
-        kernel = self._clearing_kernel() if clears else self._kernel
+        kernel = self._kernel
+        if clears or collects:
+            kernel = compiled(self._rule, self._formats, clears, collects)
+        if collects:
+            self._make_room()
         pool.run(kernel.address, self._job.address, len(bounds) - 1, self._threads)
         if self._counters:
             advance_counters(self._job.address)
@@ -206,8 +213,25 @@ class Table:
         self.release()
         return sheet.complete or bool((sheet.rows >= 0).any())
 
-    def _clearing_kernel(self) -> Kernel:
-        return compiled(self._rule, self._formats, clears=True)
+    def _make_room(self) -> None:
+        """For what a kernel collects."""
+        if self._sums is None:
+            self._sums = np.zeros((len(self._chunks), 3))
+            self._samples = np.zeros((len(self._chunks), SAMPLES))
+            self._job.point(SUMS, self._sums)
+            self._job.point(SAMPLED, self._samples)
+
+    def measured(self) -> list[tuple[Tensor, NDArray[np.float64], NDArray[np.float64]]]:
+        """Of every tensor that took part in the last run: it, its sums and its samples."""
+        rows = self._sheet.rows
+        sums = np.zeros((len(rows), 3))
+        np.add.at(sums, self._chunks[:, 0], self._sums)
+        edges = np.searchsorted(self._chunks[:, 0], np.arange(len(rows) + 1))
+        return [
+            (param, sums[t], self._samples[edges[t] : edges[t + 1]].ravel())
+            for t, param in enumerate(self._params)
+            if rows[t] >= 0
+        ]
 
     def _set_constants(self, scalars_of: ScalarsOf) -> None:
         """A row of constants for each group and set of counters; points the tensors to theirs."""

@@ -1,0 +1,93 @@
+"""What a step can tell of itself, gathered while it has everything at hand.
+
+For each chunk the sums of the squares of gradient, update and parameter, and for some elements how
+far they went for each unit of their gradient. Sums go along in the update's own loop, where a
+processor that waits for roots and divisions has time for them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import carray, njit
+from numba.extending import intrinsic, overload
+
+from adamantine.backends.cpu.elements import read
+from adamantine.backends.cpu.job import SAMPLED, SUMS
+from adamantine.backends.cpu.memory import float64_pointer
+
+SAMPLES = 64
+"""Elements of a chunk that are looked at one by one; of a large one fewer, for each is a wait."""
+
+LARGE, SAMPLES_OF_LARGE = 4_096, 16
+
+GRAD, UPDATE, PARAM = range(3)
+
+
+@intrinsic
+def _plus(typingctx, total, x):
+    """The sum, in any order: otherwise the loop around it would not be vectorised."""
+
+    def codegen(context, builder, signature, arguments):
+        return builder.fadd(*arguments, flags=("reassoc", "contract"))
+
+    return total(total, total), codegen
+
+
+def nothing(zero):
+    """Sums of no elements."""
+    raise NotImplementedError("only inside compiled code")
+
+
+@overload(nothing)
+def _nothing(zero):
+    return lambda zero: (zero, zero, zero)
+
+
+def added(sums, given, results):
+    """`sums` with one element's, from the rule's arguments and what it made of them."""
+    raise NotImplementedError("only inside compiled code")
+
+
+@overload(added, fastmath={"contract"})
+def _added(sums, given, results):
+    def implementation(sums, given, results):
+        update = results[0] - given[0]
+        return (
+            _plus(sums[0], given[1] * given[1]),
+            _plus(sums[1], update * update),
+            _plus(sums[2], results[0] * results[0]),
+        )
+
+    return implementation
+
+
+@njit
+def _stride(length):
+    return max(1, length // (SAMPLES_OF_LARGE if length > LARGE else SAMPLES))
+
+
+@njit
+def leave(words, chunk, sums):
+    """Write the sums of a chunk."""
+    found = carray(float64_pointer(words[SUMS] + 24 * chunk), 3)
+    for i in range(3):
+        found[i] = sums[i]
+
+
+@njit
+def look_before(words, chunk, params):
+    """Keep some elements of a chunk of parameters as they are before the update."""
+    found = carray(float64_pointer(words[SAMPLED] + 8 * SAMPLES * chunk), SAMPLES)
+    stride = _stride(len(params))
+    found[:] = np.nan
+    for k in range(min(SAMPLES, len(params) // stride)):
+        found[k] = read(params, k * stride)
+
+
+@njit(error_model="numpy")
+def look_after(words, chunk, params, grads):
+    """Put in their place how far they went for each unit of their gradient."""
+    found = carray(float64_pointer(words[SAMPLED] + 8 * SAMPLES * chunk), SAMPLES)
+    stride = _stride(len(params))
+    for k in range(min(SAMPLES, len(params) // stride)):
+        found[k] = abs(read(params, k * stride) - found[k]) / abs(read(grads, k * stride))
