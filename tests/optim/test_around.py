@@ -271,6 +271,30 @@ def test_zeroing_changes_no_step_of_any_dtype(backend: Any, dtype: torch.dtype) 
     assert torch.equal(*results)
 
 
+@every_backend
+@pytest.mark.parametrize("state_dtype", ["bfloat16", "int8"])
+def test_around_states_below_float32(backend: Any, state_dtype: Any) -> None:
+    """Random numbers are those of the step that is done, whatever was left out before."""
+    results = []
+    for options in ({}, {"skip_nonfinite": True, "zero_grad": "zeros"}):
+        (param,) = params = with_gradients(torch.ones(20_001))
+        optimizer = adamantine.AdamW(params, backend=backend, state_dtype=state_dtype, **options)
+        generator = torch.Generator().manual_seed(0)
+        for _ in range(4):
+            grad = torch.randn(20_001, generator=generator)
+            if options:
+                param.grad = torch.full_like(grad, math.nan)
+                optimizer.step()
+                assert not param.grad.any()
+            param.grad = grad
+            optimizer.step()
+            assert bool(param.grad.any()) != bool(options)
+        results.append([param.detach(), *optimizer.state[param].values()])
+    assert optimizer.skipped_steps == 4
+    assert len(results[0]) == (4 if state_dtype == "bfloat16" else 6)
+    assert all(map(torch.equal, *results))
+
+
 def test_gradients_that_share_memory_are_zeroed_after_all_are_read() -> None:
     results = []
     for zero_grad in (False, "zeros"):
