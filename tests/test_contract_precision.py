@@ -250,3 +250,46 @@ def test_kahan_follows_float32() -> None:
             ]
         errors[rounding] = worst_error(clones(full), exact)
     assert errors["kahan"] < errors["nearest"] / 20
+
+
+KINDS = {
+    "zero": lambda g: g * 0,
+    "denormal": lambda g: g * 1e-41,
+    "huge": lambda g: g.clamp(-3, 3) * 1e37,
+    "nan": lambda g: torch.where(torch.arange(g.numel()).view(g.shape) == 3, torch.nan, g),
+    "inf": lambda g: torch.where(torch.arange(g.numel()).view(g.shape) == 3, torch.inf, g),
+}
+
+
+@every_pair
+def test_unusual_gradients_do_the_same_in_kernels_and_reference(case: Case, dtype: str) -> None:
+    """Whatever a rule makes of them: where one has a NaN, the other has it too."""
+    if case.settings.get("cautious"):
+        pytest.skip("a share of agreeing signs may hang on the last bit of a single element")
+    sizes = (0, 1, 255, 256, 257, 1001)
+    for kind, bend in KINDS.items():
+        results = []
+        for backend in ("cpu", "reference"):
+            params = parameters(*sizes)
+            optimizer = case.ours(params, **case.settings, state_dtype=dtype, backend=backend)
+            generator = torch.Generator().manual_seed(4)
+            for _ in range(3):
+                for param in params:
+                    param.grad = bend(torch.randn(param.shape, generator=generator))
+                optimizer.step()
+            decoded = optimizer.state_dict()["state"].values()
+            results.append(
+                [p.detach() for p in params]
+                + [v.float() for entry in decoded for _, v in sorted(entry.items())]
+            )
+        for a, b in zip(*results, strict=True):
+            assert torch.equal(a.isnan(), b.isnan()), kind
+            assert torch.equal(a.isinf(), b.isinf()), kind
+            usable = a.isfinite()
+            apart = ~torch.isclose(
+                a[usable],
+                b[usable],
+                rtol=1e-4,
+                atol=1e-6 * float(b[usable].abs().max() if usable.any() else 1),
+            )
+            assert float(apart.float().mean() if apart.numel() else 0) < 0.02, kind
