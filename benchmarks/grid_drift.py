@@ -33,7 +33,7 @@ class Moments:
     """Adam's two averages on their grids, and in float64."""
 
     def __init__(self, pair: Pair, size: int) -> None:
-        self.pair, self.time = pair, 0
+        self.pair, self.time, self.at_floor = pair, 0, 0.0
         self.first, self.second = np.zeros(size, np.float32), np.zeros(size, np.float32)
         self.true_first, self.true_second = np.zeros(size), np.zeros(size)
 
@@ -42,7 +42,7 @@ class Moments:
         self.first += MIX1 * (grad - self.first)
         self.second += MIX2 * (grad * grad - self.second)
         self.pair.first.rewrite(self.first, key(0, self.time))
-        self.pair.second.rewrite(self.second, key(0, self.time))
+        self.at_floor = self.pair.second.rewrite(self.second, key(0, self.time))
         grad = grad.astype(np.float64)
         self.true_first += (1 - BETA1) * (grad - self.true_first)
         self.true_second += (1 - BETA2) * (grad * grad - self.true_second)
@@ -107,6 +107,6 @@ def spread(pair: Pair, decades: int, elements: int, steps: int) -> Findings:
             gain = np.mean(kept * true) / power
             error = np.sqrt(np.mean((kept - true) ** 2) / power)
             low_bias = moments.second[low].mean() / moments.true_second[low].mean() - 1
-            seen.append((gain, error, low_bias, pair.second.at_floor(moments.second)))
+            seen.append((gain, error, low_bias, moments.at_floor))
     names = ("gain", "error", "low_bias", "floor")
     return dict(zip(names, np.mean(seen, axis=0).tolist(), strict=True))

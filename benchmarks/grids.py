@@ -39,9 +39,9 @@ class Grid:
     stochastic: bool = True
     block: int = 256
 
-    def rewrite(self, values: Floats, key: int) -> None:
-        """Encode and decode in place."""
-        _rewrite(
+    def rewrite(self, values: Floats, key: int) -> float:
+        """Encode and decode in place; returns the share of values at the lowest level."""
+        lowest = _rewrite(
             values,
             self.levels,
             _index(self.levels.tobytes()),
@@ -50,14 +50,7 @@ class Grid:
             self.stochastic,
             np.uint32(key),
         )
-
-    def at_floor(self, values: Floats) -> float:
-        """The share of decoded values at the lowest level of their block."""
-        blocks = values.reshape(-1, self.block)
-        scale = blocks.max(axis=1, keepdims=True) / self.levels[-1]
-        if self.power:
-            scale = 2.0 ** np.ceil(np.log2(scale))
-        return float(np.mean(blocks <= scale * self.levels[0] * 1.001))
+        return float(lowest / len(values))
 
 
 @njit(cache=True)
@@ -65,6 +58,7 @@ def _rewrite(values, levels, index, block, power, stochastic, key):
     one, signed = np.float32(1), levels[0] < 0
     smallest, largest, last = levels[0], levels[-1], len(levels) - 1
     words = values.view(np.uint32)
+    lowest = 0
     for start in range(0, len(values), block):
         stop = min(start + block, len(values))
         top = np.float32(0)
@@ -85,6 +79,8 @@ def _rewrite(values, levels, index, block, power, stochastic, key):
             chance = _random(i, key, signed) if stochastic else np.float32(0.5)
             up = value - below + chance * (above - below) >= above - below
             values[i] = scale * (above if up else below)
+            lowest += low == 0 and not up
+    return lowest
 
 
 @cache

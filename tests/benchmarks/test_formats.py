@@ -97,6 +97,13 @@ def test_a_block_of_zeros_stays_and_a_last_block_may_be_short():
     np.testing.assert_array_equal(values[256:], 3)  # on the grid whatever the scale
 
 
+def test_what_lies_below_the_lowest_level_is_counted():
+    values = np.ones(256, np.float32)
+    values[:64] = 2.0**-40
+    assert Grid(grids.floats(5, 3)).rewrite(values, 0) == 0.25
+    np.testing.assert_array_equal(values[:64], 2.0**-31)
+
+
 @pytest.mark.parametrize("name", grid_speed.CODECS)
 def test_timed_loops_are_codecs_of_their_grids(name):
     decode, encode, _ = grid_speed.CODECS[name]
