@@ -126,7 +126,8 @@ class RuleOptimizer(torch.optim.Optimizer):
             for bit, but not by torch. Otherwise they are decoded, to float32.
         """
         found = cast(dict[str, Any], _without_dynamo("state_dict")(self))
-        for group, own in zip(found["param_groups"], self.param_groups, strict=True):
+        # Hooks may have made something else of it.
+        for group, own in zip(found.get("param_groups", ()), self.param_groups, strict=False):
             for name in OWN:
                 group.pop(name, None)
             if not compact:
