@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, ClassVar, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch._compile import _disable_dynamo
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
@@ -17,10 +17,11 @@ from adamantine.errors import BackendError, StateError, UsageError
 from adamantine.optim import misuse
 from adamantine.optim.around import Prelude
 from adamantine.optim.gradients import fill_with_zeros, held
+from adamantine.optim.in_backward import InBackward, check_usable
 from adamantine.optim.labels import label_at
 from adamantine.optim.loading import OWN, fitted
 from adamantine.optim.options import OF_GROUPS, Around, around_of, check_of_group
-from adamantine.optim.plan import Decide, Plan
+from adamantine.optim.plan import Decide, Only, Plan
 from adamantine.optim.precision import treatment
 from adamantine.optim.rows import Mode, Windows
 from adamantine.optim.spelling import tell_of_misspelt_keys, with_suggestions
@@ -77,6 +78,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         self._plan: Plan | None = None
         self._steps = 0  # of this object, for `collect_stats`
         self._stats: list[ParameterStats] = []
+        self._in_backward: InBackward | None = None
         self._told: set[Callable[[str], None]] = set()
         self._windows: Windows = {}
         super().__init__(cast(Any, params), defaults)
@@ -94,6 +96,8 @@ class RuleOptimizer(torch.optim.Optimizer):
                 raise
             raise UsageError(f"{error}: {self._held_already(param_group)}") from None
         self._plan = None
+        if self._in_backward is not None:
+            self._in_backward.follow(self)
 
     def _held_already(self, param_group: dict[str, Any]) -> str:
         """The first parameter of a new group that is in an older one, by its place there."""
@@ -221,6 +225,9 @@ class RuleOptimizer(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        if self._in_backward is not None:
+            self._in_backward.step_the_rest()
+            return loss
         decide, zero_grad = self._decide(), self._around.zero_grad
         collects = self._collects()
         clears = zero_grad == "zeros" and not collects  # who collects looks at gradients afterwards
@@ -308,6 +315,56 @@ class RuleOptimizer(torch.optim.Optimizer):
         """
         return self._prelude.skipped
 
+    def step_in_backward(
+        self, module: nn.Module, *, clip_by_previous_norm: bool = False
+    ) -> InBackward:
+        """Update each parameter in ``backward()``, as soon as its gradient is ready, and free it.
+
+        From now on ``backward()`` does what ``backward()``, :meth:`step` and :meth:`zero_grad`
+        did, with the same numbers and never more than one gradient in memory. :meth:`step` may be
+        called after it as before: it updates what still has a gradient, normally nothing.
+
+        Parameters
+        ----------
+        module
+            Has all the parameters of this optimizer, and perhaps others, which are left alone.
+        clip_by_previous_norm
+            Multiply gradients by ``min(1, max_grad_norm / (n + 1e-6))``, where n is the global norm
+            that the gradients of the step before had (unclipped), since their own is known too
+            late. The first step is not clipped.
+
+        Returns
+        -------
+        InBackward
+            Its ``accumulate()`` is for all micro-batches but the last; its ``remove()`` ends it.
+
+        Raises
+        ------
+        UsageError
+            A ``ValueError``: the module is wrapped for DistributedDataParallel or FSDP, or lacks a
+            parameter; the optimizer has ``max_grad_norm`` and `clip_by_previous_norm` was not
+            chosen, or the other way round; or it has ``skip_nonfinite``, ``collect_stats``,
+            ``zero_grad="zeros"`` or ``differentiable``.
+
+        Notes
+        -----
+        See ``docs/in_backward.md``: accumulation, clipping, and what does not go with it. Hooks of
+        :meth:`step` are called when it is, not for each parameter.
+
+        Examples
+        --------
+        >>> import torch, adamantine
+        >>> model = torch.nn.Linear(4, 2)
+        >>> optimizer = adamantine.AdamW(model.parameters())
+        >>> stepping = optimizer.step_in_backward(model)
+        >>> model(torch.ones(3, 4)).sum().backward()
+        >>> model.weight.grad is None
+        True
+        """
+        check_usable(self, module, clip_by_previous_norm)
+        self._in_backward = InBackward(self, clip_by_previous_norm)
+        return self._in_backward
+
     def share_memory(self) -> None:
         """Move the states into shared memory, for processes that train one model (Hogwild).
 
@@ -328,8 +385,9 @@ class RuleOptimizer(torch.optim.Optimizer):
         treated = treatment(self.family, group, param, state, self.param_groups)
         prepare_state(self.family, treated, param, state, group, self.param_groups)
 
-    def _new_plan(self) -> Plan:
-        if misuse.is_half_unscaled(p for group in self.param_groups for p in group["params"]):
+    def _new_plan(self, only: Only | None = None) -> Plan:
+        params = (p for group in self.param_groups for p in group["params"])
+        if misuse.is_half_unscaled(params if only is None else [only.param]):
             self._tell_once(misuse.tell_of_half)
         if self._around.max_grad_norm is not None and any(
             group.get("differentiable") for group in self.param_groups
@@ -347,6 +405,7 @@ class RuleOptimizer(torch.optim.Optimizer):
             self._sparse_mode,
             self._windows,
             self._around.rounding_seed,
+            only,
         )
 
     # Of the class: a plan that held its optimizer would keep both in memory.
@@ -374,6 +433,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         self.__dict__.setdefault("_windows", {})
         self.__dict__.setdefault("_steps", 0)
         self.__dict__.setdefault("_stats", [])
+        self.__dict__.setdefault("_in_backward", None)
         self._plan = None  # it holds the tensors of before
         for group in self.param_groups:
             # Checkpoints of older torch versions lack newer settings.

@@ -25,6 +25,11 @@ def tell(message: str) -> None:
     warnings.warn(message, MisuseWarning, stacklevel=outside + 2)
 
 
+def callers() -> Iterator[FrameType]:
+    """The frames of those who have called the function that calls this, from the inside out."""
+    return _frames_from(sys._getframe(1))
+
+
 def _frames_from(frame: FrameType | None) -> Iterator[FrameType]:
     """`frame` and its callers, from the inside out."""
     while frame is not None:
@@ -92,29 +97,38 @@ def check(model: nn.Module, *optimizers: torch.optim.Optimizer) -> None:
         raise UsageError(
             "check() got no optimizer; pass the model and the optimizers that train it"
         )
-    owned = {
-        param: label_at(group, index, position)
-        for optimizer in optimizers
-        for index, group in enumerate(optimizer.param_groups)
-        for position, param in enumerate(group["params"])
-    }
-    of_model = dict.fromkeys(model.parameters())
+    owned = _labels(*optimizers)
     orphans = [
         repr(name)
         for name, param in model.named_parameters()
         if (param.requires_grad or param.grad is not None) and param not in owned
     ]
-    strangers = [who for param, who in owned.items() if param not in of_model]
+    foreign = strangers(model, *optimizers)
     problems = []
     if orphans:
         problems.append(
             f"no optimizer has the model's {several(orphans)}: give them to one, or freeze them "
             "with requires_grad_(False)"
         )
-    if strangers:
+    if foreign:
         problems.append(
-            f"an optimizer has {several(strangers)}, and the model does not: build the optimizer "
+            f"an optimizer has {several(foreign)}, and the model does not: build the optimizer "
             "after model.to(...) and after every replacement of a parameter"
         )
     if problems:
         raise UsageError("; and ".join(problems))
+
+
+def strangers(model: nn.Module, *optimizers: torch.optim.Optimizer) -> list[str]:
+    """What the optimizers' parameters are called that are not the model's."""
+    of_model = dict.fromkeys(model.parameters())
+    return [who for param, who in _labels(*optimizers).items() if param not in of_model]
+
+
+def _labels(*optimizers: torch.optim.Optimizer) -> dict[Tensor, str]:
+    return {
+        param: label_at(group, index, position)
+        for optimizer in optimizers
+        for index, group in enumerate(optimizer.param_groups)
+        for position, param in enumerate(group["params"])
+    }

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import operator
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -52,11 +52,21 @@ class Member:
         return self.treatment.rule
 
 
+class Only(NamedTuple):
+    """The one parameter of a plan, with the number of its group and its place among all."""
+
+    param: Tensor
+    group: int
+    place: int
+
+
 class Plan:
     """The split of an optimizer's parameters between kernels and the reference backend.
 
     It is made from the live tensors, and kept while :meth:`run` finds every object it was made
     from in its place: the parameters, their state tensors, and the settings that choose a rule.
+
+    With `only`, it is for that one parameter, which gets the bits that a plan of all gives it.
     """
 
     def __init__(
@@ -69,9 +79,10 @@ class Plan:
         mode_of: Callable[[Group], Mode],
         windows: Windows,
         seed: int,
+        only: Only | None = None,
     ) -> None:
         self._family, self._groups, self._state, self._seed = family, groups, state, seed
-        self._owner, self._mode_of = owner, mode_of
+        self._owner, self._mode_of, self._only = owner, mode_of, only
         self.idle = True  # whether the last run found no gradient
         self.cleared: dict[int, Tensor] = {}  # by id, gradients that it left as zeros
         self.measured: list[Measured] = []
@@ -187,9 +198,11 @@ class Plan:
         What a table works on is not in here: it compares its states itself.
         """
         objects: list[object] = []
-        for group in self._groups:
-            objects += group["params"]
-        objects += self._state.values()
+        for _, params in self._covered():
+            objects += params
+        objects += (
+            self._state.values() if self._only is None else [self._state.get(self._only.param)]
+        )
         for member in self._others:
             objects += member.state.values()
         return objects
@@ -197,14 +210,20 @@ class Plan:
     def _switches(self) -> list[object]:
         """What groups say that changes who does what; compared by value."""
         select = self._family.select
-        return [
-            (select(group), len(group["params"]), *map(group.get, _FLAGS)) for group in self._groups
-        ]
+        groups = ((self._groups[index], params) for index, params in self._covered())
+        return [(select(group), len(params), *map(group.get, _FLAGS)) for group, params in groups]
+
+    def _covered(self) -> Iterable[tuple[int, list[Tensor]]]:
+        """The groups that this plan is for, by their numbers, and those of their parameters."""
+        if self._only is None:
+            return ((index, group["params"]) for index, group in enumerate(self._groups))
+        return ((self._only.group, [self._only.param]),)
 
     def _members(self) -> Any:
-        place = count()
-        for index, group in enumerate(self._groups):
-            for param in group["params"]:
+        place = count(0 if self._only is None else self._only.place)
+        for index, params in self._covered():
+            group = self._groups[index]
+            for param in params:
                 stream = noise.stream(self._seed, next(place))
                 if param.grad is None and not self._state.get(param):
                     self._waiting.append(param)  # torch creates states with the first gradient
