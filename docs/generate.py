@@ -37,9 +37,10 @@ Every class takes what the `torch.optim` class of its name takes (where there is
 and the options that all have in common: states and parameters in fewer bits
 ([precision.md](precision.md)), clipping, skipping and zeroing ([around.md](around.md)), and
 statistics ([stats.md](stats.md)). "State" and "traffic" are bytes a float32 parameter at the
-default settings. Traffic is what a step reads (parameter, gradient, state) and writes (all but the gradient): on large tensors
-that is what it costs. "Step" is the measured time a parameter, of one tensor of 64 Mi on two
-threads; [the README's tables](../README.md#measured) say on what machine and beside what.
+default settings. Traffic is what a step reads (parameter, gradient, state) and writes (all but the
+gradient): on large tensors that is what it costs. "Step" is the measured time a parameter, of one
+tensor of 64 Mi on two threads; [the README's tables](../README.md#measured) say on what machine and
+beside what.
 """
 
 

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from adamantine.backends import BackendName, reference
-from adamantine.backends.layout import check_gradient, overlapping
+from adamantine.backends.layout import check_gradient
 from adamantine.codecs import noise
 from adamantine.errors import BackendError
+from adamantine.optim.choice import BY_AUTOGRAD, CAPTURABLE, select_for_kernels
 from adamantine.optim.gradients import Gradients
 from adamantine.optim.options import OF_GROUPS
 from adamantine.optim.precision import Treatment, treatment
@@ -92,7 +93,7 @@ class Plan:
         self._void = False
         members = list(self._members())
         self._rows = self._row_updates(members, windows, backend)
-        in_kernels = _select_for_kernels(members, groups, backend, family)
+        in_kernels = select_for_kernels(members, groups, backend, family)
         self._tables = self._make_tables(
             [m for m, yes in zip(members, in_kernels, strict=True) if yes]
         )
@@ -149,7 +150,7 @@ class Plan:
         for member, grad in others:
             if grad is not None:
                 self.idle = False
-                differentiable = bool(self._groups[member.group].get(_BY_AUTOGRAD))
+                differentiable = bool(self._groups[member.group].get(BY_AUTOGRAD))
                 with torch.set_grad_enabled(differentiable):
                     self._update_by_reference(member, grad, differentiable)
         if rows is not None and self._update_rows(rows):
@@ -257,7 +258,7 @@ class Plan:
                         "state_dtype and param_rounding do not go with sparse gradients yet: rows "
                         "share the scales of blocks; leave them out of the group of the embedding"
                     )
-                if is_sparse and group.get(_BY_AUTOGRAD):
+                if is_sparse and group.get(BY_AUTOGRAD):
                     raise BackendError(
                         "differentiable=True does not go with sparse gradients: autograd cannot "
                         "record an update of some rows in place; use sparse=False in the layer"
@@ -337,61 +338,8 @@ class Plan:
         return self._scaled(scalars)
 
 
-_BY_AUTOGRAD, _CAPTURABLE, _SPARSE = "differentiable", "capturable", "sparse"
-_FLAGS = (_BY_AUTOGRAD, _CAPTURABLE, _SPARSE, *OF_GROUPS)
-
-
-def _select_for_kernels(
-    members: list[Member], groups: list[Group], backend: BackendName, family: Family
-) -> list[bool]:
-    """Which members the compiled kernels take; `members` in the order they are updated."""
-    refusals = [_refusal(m, groups[m.group], backend, family) for m in members]
-    if backend == "cpu":
-        for reason in refusals:
-            if reason is not None:
-                raise BackendError(
-                    f"backend='cpu' takes dense real tensors in main memory, and a parameter is "
-                    f"{reason}; use backend='auto'"
-                )
-    takers = [i for i, reason in enumerate(refusals) if reason is None]
-    if not takers:
-        return [False] * len(members)
-    written = [
-        (members[i].param, *(members[i].state[name] for name in members[i].rule.states))
-        for i in takers
-    ]
-    # Shared memory means one update after the other, which is how the reference runs.
-    one_by_one = {takers[i] for i in overlapping(written)}
-    return [reason is None and i not in one_by_one for i, reason in enumerate(refusals)]
-
-
-def _refusal(member: Member, group: Group, backend: BackendName, family: Family) -> str | None:
-    param = member.param
-    if group.get(_CAPTURABLE):
-        _refuse_capturable(param, family)
-    if backend == "reference":
-        return "for the reference"
-    if group.get(_BY_AUTOGRAD):
-        return "in a group with differentiable=True"
-    if not param.is_cpu:
-        return f"on {param.device}"
-    from adamantine.backends.cpu.table import refusal
-
-    return refusal(param)
-
-
-def _refuse_capturable(param: Tensor, family: Family) -> None:
-    if param.is_cpu:
-        # The type and words of torch.optim on the CPU.
-        named = ["params", *(f"{name}s" for name in family.counters[1:])]
-        raise AssertionError(
-            f"If capturable=True, {', '.join(named)} and state_steps must be on supported devices: "
-            "['cuda', 'xpu', 'hpu', 'privateuseone', 'xla']."
-        )
-    raise BackendError(
-        f"capturable=True is not supported on {param.device} yet: the step count lives on the "
-        "host; use capturable=False, or torch.optim inside CUDA graphs"
-    )
+_SPARSE = "sparse"
+_FLAGS = (BY_AUTOGRAD, CAPTURABLE, _SPARSE, *OF_GROUPS)
 
 
 def _as_numbers(group: Group) -> Settings:
