@@ -25,6 +25,7 @@ OPTIMIZERS = {
     "RMSprop": partial(adamantine.RMSprop, centered=True, momentum=0.5),
     "NAdam": adamantine.NAdam,
     "Adagrad": partial(adamantine.Adagrad, initial_accumulator_value=0.1),
+    "Adam in 8 bits": partial(adamantine.Adam, state_dtype="int8"),
     "torch's Adam": torch.optim.Adam,
 }
 ADAM = adamantine.Adam

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from adamantine.errors import CheckpointError
+from adamantine.optim import RuleOptimizer
 from adamantine.records import EpochRecord, parse_lines, to_line
 from adamantine.train.files import write_atomically
 from adamantine.train.schedules import Schedule
@@ -72,7 +73,7 @@ class Checkpoint:
             configuration=json.dumps(configuration),
             metrics=metrics_text(epochs),
             model=state.model.state_dict(),
-            optimizer=state.optimizer.state_dict(),
+            optimizer=_state_of(state.optimizer),
             scheduler=state.schedule.scheduler.state_dict() if state.schedule else {},
             rng=rng_state(),
             generators=[generator.get_state() for generator in state.generators],
@@ -113,6 +114,13 @@ class Checkpoint:
         except (RuntimeError, ValueError, TypeError, LookupError) as error:
             raise _unreadable(path, error) from error
         return parse_lines(self.metrics, str(path))
+
+
+def _state_of(optimizer: Optimizer) -> dict[str, Any]:
+    """Its state to the last bit, which numbers in the place of 8-bit codes would not be."""
+    if isinstance(optimizer, RuleOptimizer):
+        return optimizer.state_dict(compact=True)
+    return optimizer.state_dict()
 
 
 def metrics_text(epochs: tuple[EpochRecord, ...]) -> str:
