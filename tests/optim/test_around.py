@@ -414,3 +414,16 @@ def test_differentiable_steps_are_not_clipped_but_unscaled() -> None:
     refused = adamantine.SGD([param], differentiable=True, max_grad_norm=1.0)
     with pytest.raises(BackendError, match="max_grad_norm does not go with differentiable=True"):
         refused.step()
+
+
+def test_what_was_clipped_to_nothing_has_no_learning_rate() -> None:
+    """An infinite norm clips to zero, by which nothing can be divided."""
+    param = torch.nn.Parameter(torch.ones(300))
+    optimizer = adamantine.Adam([param], max_grad_norm=1.0, collect_stats=True, backend="reference")
+    param.grad = torch.ones(300)
+    optimizer.step()
+    param.grad[0] = torch.inf
+    optimizer.step()
+    (found,) = optimizer.stats()
+    assert found.clipped == 0
+    assert all(math.isnan(rate) for rate in found.learning_rates)

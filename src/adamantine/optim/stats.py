@@ -98,17 +98,18 @@ def stats_of(
                         update_ratio=norms[1] / norms[2] if norms[2] else math.nan,
                         nonfinite=share,
                         clipped=clipped,
-                        learning_rates=_quantiles(samples / (unscale * clipped)),
+                        learning_rates=_quantiles(samples, unscale * clipped),
                     )
                 )
     return found
 
 
-def _quantiles(samples: NDArray[np.float64]) -> tuple[float, ...]:
+def _quantiles(samples: NDArray[np.float64], factor: float) -> tuple[float, ...]:
+    """Of samples by unit of gradients, for gradients that were multiplied by `factor`."""
     usable = samples[np.isfinite(samples)]
-    if not len(usable):
+    if not len(usable) or not factor:  # an infinite norm clips to nothing
         return (math.nan,) * len(QUANTILES)
-    return tuple(np.quantile(usable, QUANTILES).tolist())
+    return tuple(np.quantile(usable / factor, QUANTILES).tolist())
 
 
 class Watched:
