@@ -214,6 +214,20 @@ def test_sparse_gradients_are_refused() -> None:
         optimizer.step()
 
 
+def test_sparse_gradients_are_refused_after_dense_ones() -> None:
+    """Codes would be taken for numbers."""
+    table = nn.Embedding(10, 4, sparse=True)
+    optimizer = adamantine.Adam(table.parameters(), sparse="lazy", state_dtype="int8")
+    table.weight.grad = torch.ones(10, 4)
+    optimizer.step()
+    before = table.weight.detach().clone()
+    optimizer.zero_grad()
+    table(torch.tensor([1, 2])).sum().backward()
+    with pytest.raises(BackendError, match="do not go with sparse gradients"):
+        optimizer.step()
+    assert torch.equal(table.weight, before)
+
+
 def test_codes_that_do_not_fit_are_refused() -> None:
     params = parameters(600)
     optimizer = adamantine.Adam(params, state_dtype="int8")
@@ -248,4 +262,89 @@ def test_shared_memory_holds_codes_too() -> None:
     optimizer = adamantine.Adam(params, state_dtype="int8")
     optimizer.share_memory()
     assert optimizer.state[params[0]]["exp_avg"].is_shared()
+    train(optimizer, params, 1)
+
+
+@pytest.mark.parametrize("rounding", ["kahan", "stochastic"])
+def test_an_option_that_comes_later_repeats_no_first_step(rounding: str) -> None:
+    """SGD's first gradient is not dampened; all others are, whatever the state begins anew."""
+    params = [nn.Parameter(torch.ones(4, dtype=torch.bfloat16))]
+    optimizer = adamantine.SGD(params, lr=0.0, momentum=0.5, dampening=0.5)
+    for step in range(3):
+        params[0].grad = torch.ones_like(params[0])
+        optimizer.step()
+        if step == 0:
+            optimizer.param_groups[0]["param_rounding"] = rounding
+        assert bool((optimizer.state[params[0]]["momentum_buffer"] == 1).all())
+
+
+def test_steps_without_momentum_are_not_the_first_with_it() -> None:
+    params = [nn.Parameter(torch.ones(4, dtype=torch.bfloat16))]
+    optimizer = adamantine.SGD(params, lr=0.0, dampening=0.5, param_rounding="stochastic")
+    train(optimizer, params, 2)
+    optimizer.param_groups[0]["momentum"] = 0.5
+    params[0].grad = torch.ones_like(params[0])
+    optimizer.step()
+    assert bool((optimizer.state[params[0]]["momentum_buffer"] == 1).all())
+
+
+def test_a_compensation_ends_with_its_option() -> None:
+    """Kept, it would be added to a parameter that has gone elsewhere in the meantime."""
+    params = parameters(300, dtype=torch.bfloat16)
+    optimizer = adamantine.Adam(params, lr=1e-4, param_rounding="kahan")
+    train(optimizer, params, 3)
+    assert bool(optimizer.state[params[0]]["compensation"].any())
+    optimizer.param_groups[0]["param_rounding"] = "nearest"
+    train(optimizer, params, 1)
+    assert "compensation" not in optimizer.state[params[0]]
+
+
+def test_a_compensation_that_does_not_fit_is_refused() -> None:
+    params = parameters(300, dtype=torch.bfloat16)
+    optimizer = adamantine.Adam(params, param_rounding="kahan")
+    train(optimizer, params, 1)
+    state = copy.deepcopy(optimizer.state_dict())
+    state["state"][0]["compensation"] = torch.zeros(7, dtype=torch.bfloat16)
+    with pytest.raises(StateError, match=r"'compensation' of parameter 0 of group 0 is of shape"):
+        optimizer.load_state_dict(state)
+
+
+def test_options_that_are_changed_are_checked_and_noticed() -> None:
+    params = parameters(300)
+    optimizer = adamantine.Adam(params, state_dtype={"exp_avg": "bfloat16"})
+    train(optimizer, params, 1)
+    group = optimizer.param_groups[0]
+    group["state_dtype"]["exp_avg"] = "int8"  # in place
+    train(optimizer, params, 1)
+    assert optimizer.state[params[0]]["exp_avg"].dtype == torch.uint8
+    for name, value in (("state_dtype", "float16"), ("param_rounding", "up")):
+        before = group.get(name)
+        group[name] = value
+        with pytest.raises(HyperparameterError, match=f"Invalid {name}: '{value}'"):
+            train(optimizer, params, 1)
+        group[name] = before or "nearest"
+
+
+def test_hooks_of_state_dicts_see_numbers() -> None:
+    params = parameters(300)
+    optimizer = adamantine.Adam(params, state_dtype="int8")
+    train(optimizer, params, 1)
+
+    def halved(_: Any, found: dict[str, Any]) -> dict[str, Any]:
+        assert "state_dtype" not in found["param_groups"][0]
+        return {"exp_avg": found["state"][0]["exp_avg"] / 2}
+
+    expected = optimizer.state_dict()["state"][0]["exp_avg"] / 2
+    handle = optimizer.register_state_dict_post_hook(halved)
+    assert torch.equal(optimizer.state_dict()["exp_avg"], expected)
+    handle.remove()
+    assert optimizer.state_dict(compact=True)["state"][0]["exp_avg"].dtype == torch.uint8
+    assert not optimizer._optimizer_state_dict_post_hooks
+
+
+def test_codes_of_zeros_take_no_detour(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four bytes an element for a moment would be the most that a run ever needs."""
+    params = parameters(300)
+    optimizer = adamantine.Adam(params, state_dtype="int8")
+    monkeypatch.delattr(torch, "full_like")
     train(optimizer, params, 1)

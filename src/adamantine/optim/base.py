@@ -19,13 +19,13 @@ from adamantine.optim.around import Prelude
 from adamantine.optim.gradients import fill_with_zeros, held
 from adamantine.optim.in_backward import InBackward, check_usable
 from adamantine.optim.labels import label_at
-from adamantine.optim.loading import OWN, fitted
+from adamantine.optim.loading import fitted, to_torchs_format
 from adamantine.optim.options import OF_GROUPS, Around, around_of, check_of_group
 from adamantine.optim.plan import Decide, Only, Plan
 from adamantine.optim.precision import treatment
 from adamantine.optim.rows import Mode, Windows
 from adamantine.optim.spelling import tell_of_misspelt_keys, with_suggestions
-from adamantine.optim.state import decoded_entry, prepare_state
+from adamantine.optim.state import prepare_state
 from adamantine.optim.stats import ParameterStats, stats_of
 from adamantine.rules import Family
 from adamantine.rules.hyperparameters import check_all
@@ -129,17 +129,15 @@ class RuleOptimizer(torch.optim.Optimizer):
             them under ``"<state>_exponents"``. They take a quarter of the space and are loaded bit
             for bit, but not by torch. Otherwise they are decoded, to float32.
         """
-        found = cast(dict[str, Any], _without_dynamo("state_dict")(self))
-        # Hooks may have made something else of it.
-        for group, own in zip(found.get("param_groups", ()), self.param_groups, strict=False):
-            for name in OWN:
-                group.pop(name, None)
-            if not compact:
-                rule = self.family.select(own)
-                for key in group["params"]:
-                    if key in found["state"]:
-                        found["state"][key] = decoded_entry(found["state"][key], rule)
-        return found
+        # The first of the hooks: the others may make something else of it, and expect numbers.
+        handle = self.register_state_dict_post_hook(
+            lambda _, found: to_torchs_format(found, self.param_groups, self.family, compact),
+            prepend=True,
+        )
+        try:
+            return cast(dict[str, Any], _without_dynamo("state_dict")(self))
+        finally:
+            handle.remove()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load a state that :meth:`state_dict`, here or in ``torch.optim``, has returned.
@@ -396,6 +394,8 @@ class RuleOptimizer(torch.optim.Optimizer):
                 "max_grad_norm does not go with differentiable=True: the norm would count as a "
                 "constant in derivatives; scale the gradients yourself before step()"
             )
+        for group in self.param_groups:
+            check_of_group(group)  # it may have been changed since it was added
         return Plan(
             self.family,
             self.param_groups,

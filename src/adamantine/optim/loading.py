@@ -21,7 +21,7 @@ from adamantine.errors import StateError, UsageError
 from adamantine.optim.labels import label_at, several
 from adamantine.optim.options import OF_GROUPS
 from adamantine.optim.precision import is_asked, kept_dtype, treatment
-from adamantine.optim.state import as_counter, convert, is_beside
+from adamantine.optim.state import as_counter, convert, decoded_entry, is_beside
 from adamantine.rules import Family, Rule, Settings
 from adamantine.rules.hyperparameters import check_all
 
@@ -70,6 +70,18 @@ def fitted(
     # torch keeps entries of no parameter; subclasses store things there.
     state.update({key: value for key, value in saved_state.items() if key not in owned})
     return {"state": state, "param_groups": new_groups}
+
+
+def to_torchs_format(found: StateDict, groups: list[Group], family: Family, compact: bool) -> None:
+    """Leave what torch's optimizers have in a state dict; where it is `compact`, the codes, too."""
+    for group, own in zip(found["param_groups"], groups, strict=True):
+        for name in OWN:
+            group.pop(name, None)
+        if not compact:
+            rule = family.select(own)
+            for key in group["params"]:
+                if key in found["state"]:
+                    found["state"][key] = decoded_entry(found["state"][key], rule)
 
 
 def regroup(state_dict: StateDict, optimizer: torch.optim.Optimizer) -> StateDict:
@@ -236,8 +248,10 @@ def _fitted_entry(
             f"optimizer saved it, or its group's settings are others than then ({family.name} was "
             "expected)"
         )
-    found = {k: _fitted_value(k, v, entry, param, rule, family, who) for k, v in entry.items()}
-    treated = treatment(family, settings, param, found)
+    treated = treatment(family, settings, param, entry)
+    found = {
+        k: _fitted_value(k, v, entry, param, treated.rule, family, who) for k, v in entry.items()
+    }
     for name, kept in zip(treated.rule.states, treated.formats[1:], strict=True):
         if isinstance(found.get(name), Tensor):
             if not is_asked(settings, name) and exponents_of(name) not in found:

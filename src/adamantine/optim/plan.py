@@ -15,7 +15,6 @@ from torch import Tensor
 from adamantine.backends import BackendName, reference
 from adamantine.backends.layout import check_gradient
 from adamantine.codecs import noise
-from adamantine.errors import BackendError
 from adamantine.optim.choice import BY_AUTOGRAD, CAPTURABLE, select_for_kernels
 from adamantine.optim.gradients import Gradients
 from adamantine.optim.options import OF_GROUPS
@@ -24,7 +23,6 @@ from adamantine.optim.rows import Mode, RowUpdates, Windows
 from adamantine.optim.state import prepare_state
 from adamantine.optim.stats import Measured, Watched
 from adamantine.rules import Family, Rule, Settings
-from adamantine.rules.compensated import COMPENSATION
 
 if TYPE_CHECKING:
     from adamantine.backends.cpu.table import Table
@@ -99,7 +97,7 @@ class Plan:
         )
         self._others = [m for m, yes in zip(members, in_kernels, strict=True) if not yes]
         self._seen = self._objects()
-        self._choices = self._switches()
+        self._choices = [tuple(map(_kept, choices)) for choices in self._switches()]
 
     def run(
         self, decide: Decide | None = None, clears: bool = False, collects: bool = False
@@ -208,7 +206,7 @@ class Plan:
             objects += member.state.values()
         return objects
 
-    def _switches(self) -> list[object]:
+    def _switches(self) -> list[tuple[object, ...]]:
         """What groups say that changes who does what; compared by value."""
         select = self._family.select
         groups = ((self._groups[index], params) for index, params in self._covered())
@@ -248,21 +246,6 @@ class Plan:
             group, grad = self._groups[member.group], member.param.grad
             is_sparse = grad is not None and grad.is_sparse
             if is_sparse or group.get(_SPARSE) is not None:
-                if is_sparse and member.rule.share is not None:
-                    raise BackendError(
-                        "cautious=True does not go with sparse gradients: it weighs a whole tensor "
-                        "in every step; use cautious=False for the group of the embedding"
-                    )
-                if is_sparse and (not member.treatment.plain or COMPENSATION in member.rule.states):
-                    raise BackendError(
-                        "state_dtype and param_rounding do not go with sparse gradients yet: rows "
-                        "share the scales of blocks; leave them out of the group of the embedding"
-                    )
-                if is_sparse and group.get(BY_AUTOGRAD):
-                    raise BackendError(
-                        "differentiable=True does not go with sparse gradients: autograd cannot "
-                        "record an update of some rows in place; use sparse=False in the layer"
-                    )
                 found.append((member, group))
         return RowUpdates(found, self._mode_of, windows, backend) if found else None
 
@@ -336,6 +319,11 @@ class Plan:
             *(value.double() if differentiable else float(value) for value in others),
         )
         return self._scaled(scalars)
+
+
+def _kept(setting: object) -> object:
+    """A setting as it is now, whatever is done to it later."""
+    return dict(setting) if isinstance(setting, Mapping) else setting
 
 
 _SPARSE = "sparse"

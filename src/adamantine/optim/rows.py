@@ -14,7 +14,9 @@ from adamantine.backends.layout import check_rows
 from adamantine.backends.rows import Rows
 from adamantine.backends.window import Window
 from adamantine.errors import BackendError
+from adamantine.optim.choice import BY_AUTOGRAD
 from adamantine.rules import Rule
+from adamantine.rules.compensated import COMPENSATION
 from adamantine.rules.lazy import lazy_scalars
 
 if TYPE_CHECKING:
@@ -106,6 +108,7 @@ class RowUpdates:
             param, grad = member.param, member.param.grad
             if grad is None or not grad.is_sparse:
                 continue
+            _check_member(member, group)
             if not all(_alike(param, member.state.get(name)) for name in member.rule.states):
                 return False
             mode = self.mode_of(group)
@@ -180,6 +183,28 @@ class RowUpdates:
             return None
         self.windows[param] = Window(member.rule, shape, param.device)
         return self.windows[param]
+
+
+def _check_member(member: Member, group: Group) -> None:
+    """Raise :class:`BackendError` where a parameter cannot take a sparse gradient.
+
+    It may be its first after dense ones, so this is looked at in every step.
+    """
+    if member.rule.share is not None:
+        raise BackendError(
+            "cautious=True does not go with sparse gradients: it weighs a whole tensor "
+            "in every step; use cautious=False for the group of the embedding"
+        )
+    if not member.treatment.plain or COMPENSATION in member.rule.states:
+        raise BackendError(
+            "state_dtype and param_rounding do not go with sparse gradients yet: rows "
+            "share the scales of blocks; leave them out of the group of the embedding"
+        )
+    if group.get(BY_AUTOGRAD):
+        raise BackendError(
+            "differentiable=True does not go with sparse gradients: autograd cannot "
+            "record an update of some rows in place; use sparse=False in the layer"
+        )
 
 
 def _alike(param: Tensor, state: Tensor | None) -> bool:

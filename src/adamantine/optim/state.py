@@ -16,6 +16,7 @@ from adamantine.errors import StateError
 from adamantine.optim.labels import label
 from adamantine.optim.precision import Treatment, is_asked, kept_dtype
 from adamantine.rules import Family, Rule, Settings
+from adamantine.rules.compensated import COMPENSATION
 
 
 def prepare_state(
@@ -45,12 +46,19 @@ def prepare_state(
     """
     check_memory("a parameter", param)
     rule = treatment.rule
-    fresh = any(state.get(name) is None for name in rule.states)
+    if COMPENSATION not in rule.states:
+        state.pop(COMPENSATION, None)  # the parameter moves on without it
+    # A compensation may begin later than the rest.
+    fresh = any(state.get(name) is None for name in rule.states if name != COMPENSATION)
     initial = family.initial(settings)
     for name in treatment.counters:
-        # Where only the random numbers need a count, a state without one has had its first step.
-        begun = bool(rule.states) and not fresh and name not in family.counters
-        state[name] = as_counter(state.get(name, initial.get(name, float(begun))))
+        if name in family.counters:
+            value = state.get(name, initial.get(name, 0.0))
+        else:
+            # Only random numbers need it, but the rule takes a count of 0 for its first step: one
+            # whose states are new has that ahead, and one that has states without a count had it.
+            value = 0.0 if fresh else state.get(name, float(bool(rule.states)))
+        state[name] = as_counter(value)
     for name, kept in zip(rule.states, treatment.formats[1:], strict=True):
         value = state.get(name)
         if value is None:
@@ -102,8 +110,10 @@ def decoded_entry(entry: dict[str, Any], rule: Rule) -> dict[str, Any]:
 def _begin(state: dict[str, Any], name: str, kept: Format, param: Tensor, start: float) -> None:
     """A state that has seen no step."""
     if kept.coded:
-        values = torch.full_like(param, start, dtype=torch.float32, requires_grad=False)
-        _encode(state, name, kept, param, values if start else None)
+        values = None
+        if start:
+            values = torch.full_like(param, start, dtype=torch.float32, requires_grad=False)
+        _encode(state, name, kept, param, values)
         return
     zeros = torch.empty_like(
         param, dtype=kept.dtype, memory_format=torch.preserve_format, requires_grad=False
