@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+from functools import partial
 from types import FunctionType
 from typing import Any
 
@@ -14,6 +15,8 @@ from hypothesis import strategies as st
 
 from adamantine.backends import reference
 from adamantine.rules import Family, Rule, adam, bind, ops
+from adamantine.rules.cautious import OPERATIONS
+from adamantine.rules.compensated import ROUNDING, compensated
 from adamantine.rules.hyperparameters import BETAS, LEARNING_RATE
 from cases import CASES, FAMILIES, RULES, Case
 
@@ -146,6 +149,15 @@ def test_amsgrad_counterexample() -> None:
         ends.append(x)
     assert ends[0] > 0.9
     assert ends[1] < -0.9
+
+
+def test_functions_that_differ_have_names_that_differ() -> None:
+    """A compiler that links by name would take one for another: they share their code's name."""
+    forms = [
+        form for rule, _ in RULES for form in (rule, *map(partial(compensated, rule), ROUNDING))
+    ]
+    names = [bind(form.update, OPERATIONS).__qualname__ for form in forms]
+    assert len(set(names)) == len(names)
 
 
 def test_binding_reaches_functions_that_are_called() -> None:

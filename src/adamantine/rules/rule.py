@@ -140,4 +140,8 @@ def bind(
             scope[name] = operations[name]
         elif isinstance(scope.get(name), FunctionType):
             scope[name] = bind(scope[name], operations, compile)
-    return compile(FunctionType(function.__code__, scope, function.__name__))
+    bound = FunctionType(function.__code__, scope, function.__name__)
+    # Otherwise that of the code, which a rule shares with its cautious form: Numba links by this
+    # name, and one of the two from the disk cache could be taken for the other of this process.
+    bound.__qualname__ = function.__name__
+    return compile(bound)
