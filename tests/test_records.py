@@ -2,7 +2,7 @@ import json
 import math
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 from hypothesis import given, settings
@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 
 from adamantine.errors import CheckpointError, UsageError
 from adamantine.records import (
+    MEASURED,
     RESERVED,
     STATUSES,
     EpochRecord,
+    ParameterRecord,
     RunRecord,
     finite,
     parse,
@@ -21,6 +23,12 @@ from adamantine.records import (
 )
 
 floats = st.floats(allow_nan=True, allow_infinity=True)
+parameters = st.builds(
+    ParameterRecord,
+    elements=st.integers(0, 2**63),
+    learning_rates=st.lists(floats, max_size=5).map(tuple),
+    **dict.fromkeys(MEASURED, floats),
+)
 names = st.text(min_size=1).filter(lambda name: name not in RESERVED)
 epochs = st.builds(
     EpochRecord,
@@ -32,6 +40,7 @@ epochs = st.builds(
     test_seconds=floats,
     lr=floats,
     metric=st.just("accuracy") | names,
+    parameters=st.none() | st.dictionaries(st.text(), parameters, max_size=2),
 )
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | floats | st.text(),
@@ -63,7 +72,8 @@ GOOD = {
 
 def same_but_for_infinities(read: EpochRecord, written: EpochRecord) -> bool:
     """JSON has one word, null, for all that is not finite: it is read back as NaN."""
-    return finite(vars(read)) == finite(vars(written))
+    plain = [finite(asdict(record)) for record in (read, written)]
+    return plain[0] == plain[1]
 
 
 def complaint(read, *arguments):
@@ -152,6 +162,37 @@ def test_a_missing_key_is_named(key):
 def test_a_wrong_value_is_shown(key, value, message):
     with pytest.raises(CheckpointError, match=message):
         EpochRecord.from_json({**GOOD, key: value}, "metrics.jsonl, line 3")
+
+
+PARAMETER = dict.fromkeys(MEASURED, 0.5) | {"elements": 3, "learning_rates": [0.1, None]}
+
+
+def test_parameters_read_and_written():
+    record = EpochRecord.from_json({**GOOD, "parameters": {"a.weight": PARAMETER}})
+    assert record.parameters["a.weight"].elements == 3
+    assert record.parameters["a.weight"].learning_rates == (
+        0.1,
+        pytest.approx(math.nan, nan_ok=True),
+    )
+    assert json.loads(to_line(record))["parameters"] == {"a.weight": PARAMETER}
+    assert EpochRecord.from_json(GOOD).parameters is None
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ([], "here: parameters: expected a JSON object, got list"),
+        ({"w": 3}, "here: parameters: w: expected a JSON object, got int"),
+        ({"w": {**PARAMETER, "elements": None}}, "w: elements is None, expected an integer"),
+        ({"w": {**PARAMETER, "clipped": "x"}}, "w: clipped is 'x', expected a number or null"),
+        ({"w": {**PARAMETER, "learning_rates": 1}}, "w: learning_rates is 1, expected a list"),
+        ({"w": {**PARAMETER, "learning_rates": [1, ""]}}, r"w: learning_rates\[1\] is ''"),
+        ({"w": {"elements": 3}}, "here: parameters: w: the key 'learning_rates' is missing"),
+    ],
+)
+def test_parameters_that_cannot_be(value, message):
+    with pytest.raises(CheckpointError, match=message):
+        EpochRecord.from_json({**GOOD, "parameters": value}, "here")
 
 
 def test_unknown_keys_are_ignored():

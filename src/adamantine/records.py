@@ -19,6 +19,53 @@ RESERVED = ("", "loss", "seconds")
 
 
 @dataclass(frozen=True)
+class ParameterRecord:
+    """What an epoch's measured steps did to one parameter; means over those that were finite.
+
+    Parameters
+    ----------
+    elements
+        How many it has.
+    grad_norm, update_norm, param_norm, update_ratio, nonfinite, clipped, learning_rates
+        As in :class:`adamantine.optim.stats.ParameterStats`; NaN where none was finite.
+    """
+
+    elements: int
+    grad_norm: float
+    update_norm: float
+    param_norm: float
+    update_ratio: float
+    nonfinite: float
+    clipped: float
+    learning_rates: tuple[float, ...]
+
+    @classmethod
+    def from_json(cls, data: Any, source: str) -> "ParameterRecord":
+        """Read its fields from an object; keys it does not know are ignored.
+
+        Raises
+        ------
+        CheckpointError
+            Naming `source` and the key that is missing or has the wrong type.
+        """
+        data = _object(data, source)
+        rates = _get(data, "learning_rates", source)
+        if not isinstance(rates, list):
+            raise _wrong_type(source, "learning_rates", "a list", rates)
+        numbers = {key: _number(data, key, source) for key in MEASURED}
+        places = {f"learning_rates[{index}]": rate for index, rate in enumerate(rates)}
+        return cls(
+            elements=_integer(data, "elements", source),
+            learning_rates=tuple(_number(places, key, source) for key in places),
+            **numbers,
+        )
+
+
+MEASURED = ("grad_norm", "update_norm", "param_norm", "update_ratio", "nonfinite", "clipped")
+"""Those fields of a :class:`ParameterRecord` that are one number each."""
+
+
+@dataclass(frozen=True)
 class EpochRecord:
     """What one epoch gave.
 
@@ -38,6 +85,8 @@ class EpochRecord:
         Learning rate of the epoch's last step (of the first parameter group).
     metric
         Name of the metric; its JSON key is ``test_<metric>``.
+    parameters
+        By name, what was measured of them; None where nothing was.
     """
 
     epoch: int
@@ -48,12 +97,16 @@ class EpochRecord:
     test_seconds: float
     lr: float
     metric: str = "accuracy"
+    parameters: Mapping[str, ParameterRecord] | None = None
 
     def __post_init__(self) -> None:
         check_metric_name(self.metric)
 
     def to_json(self) -> dict[str, Any]:
         """The object that ``metrics.jsonl`` and ``--json`` hold, one a line."""
+        measured = {}
+        if self.parameters is not None:
+            measured["parameters"] = finite({k: vars(p) for k, p in self.parameters.items()})
         return {
             "epoch": self.epoch,
             "average_loss": finite(self.average_loss),
@@ -62,6 +115,7 @@ class EpochRecord:
             "train_seconds": finite(self.train_seconds),
             "test_seconds": finite(self.test_seconds),
             "lr": finite(self.lr),
+            **measured,
         }
 
     @classmethod
@@ -75,6 +129,8 @@ class EpochRecord:
         """
         data = _object(data, source)
         metric = _metric_name(data, source)
+        measured = data.get("parameters")
+        where = f"{source}: parameters"
         return cls(
             epoch=_integer(data, "epoch", source),
             average_loss=_number(data, "average_loss", source),
@@ -84,6 +140,12 @@ class EpochRecord:
             test_seconds=_number(data, "test_seconds", source),
             lr=_number(data, "lr", source),
             metric=metric,
+            parameters=None
+            if measured is None
+            else {
+                name: ParameterRecord.from_json(parameter, f"{where}: {name}")
+                for name, parameter in _object(measured, where).items()
+            },
         )
 
 

@@ -30,8 +30,8 @@ def test_every_schedule_is_in_the_table():
 
 def test_every_file_of_a_run_is_in_the_table(tmp_path):
     folder = RunFolder(tmp_path)
-    names = [folder.run.name, folder.metrics.name, folder.checkpoint.name, folder.curves.name]
-    assert table("training.md", "| file") == names
+    files = folder.run, folder.metrics, folder.checkpoint, folder.curves, folder.stats
+    assert table("training.md", "| file") == [path.name for path in files]
 
 
 def test_the_example_runs(tmp_path, monkeypatch, capsys):

@@ -124,6 +124,41 @@ def test_the_folder_of_a_run(digits, tmp_path):
     assert set(run.machine) == {"system", "processor", "cores", "gpu"}
 
 
+def test_options_of_every_optimizer_are_kept_and_go_on(digits, adamantine, tmp_path):
+    options = ["--state-dtype", "int8", "--max-grad-norm", 0.5, "--optimizer", "lion"]
+    assert digits(*options, "--out", tmp_path).code == 0
+    run = json.loads((tmp_path / "run.json").read_text())
+    expected = {"state_dtype": "int8", "max_grad_norm": 0.5}
+    assert expected.items() <= run["configuration"]["optimizer"].items()
+    assert expected.items() <= run["options"].items()
+    saved = torch.load(tmp_path / "checkpoint.pt", weights_only=True)["optimizer"]["state"]
+    assert {state["exp_avg"].dtype for state in saved.values()} == {torch.uint8}
+    assert adamantine("train", "--resume", "--out", tmp_path).code == 0
+    changed = digits("--resume", "--out", tmp_path, "--max-grad-norm", 1)
+    assert changed.failed(1, saying="optimizer.max_grad_norm was 0.5 and is now 1.0")
+
+
+def test_stats_are_logged_and_drawn_and_change_nothing_else(digits, tmp_path):
+    plain = digits("--json", "--out", tmp_path / "plain")
+    measured = digits("--json", "--out", tmp_path / "measured", "--stats")
+    assert measured.err.endswith("metrics.jsonl, run.json, stats.png\n")
+    assert (tmp_path / "measured" / "stats.png").read_bytes().startswith(b"\x89PNG")
+    first, other = weights(tmp_path / "plain"), weights(tmp_path / "measured")
+    assert all(torch.equal(first[name], other[name]) for name in first)
+    lines = without_times(measured.out)
+    parameters = [line.pop("parameters") for line in lines]
+    assert lines == without_times(plain.out)
+    assert [list(epoch) for epoch in parameters] == [list(first)] * 2
+    for told in (t for epoch in parameters for t in epoch.values()):
+        # Adam's: of about the learning rate by element, but for those without a gradient.
+        assert 0 < told["update_norm"] < 0.0011 * told["elements"] ** 0.5
+        assert told["update_ratio"] == pytest.approx(told["update_norm"] / told["param_norm"], 0.1)
+        assert (told["nonfinite"], told["clipped"]) == (0, 1)
+        assert len(told["learning_rates"]) == 5
+    again = digits("--resume", "--out", tmp_path / "measured")
+    assert again.code == 0
+
+
 def test_threads_are_as_many_as_asked_for(digits, tmp_path):
     digits("--threads", 2, "--out", tmp_path)
     assert json.loads((tmp_path / "run.json").read_text())["configuration"]["threads"] == 2
@@ -281,6 +316,10 @@ def test_options_in_a_damaged_record(unfinished, adamantine, value):
         (["--momentum", "0.9"], "adam has no --momentum"),
         (["--momentum", "0"], "adam has no --momentum"),
         (["--optimizer", "sgd", "--eps", "1e-8"], "sgd has no --eps"),
+        (["--state-dtype", "int9"], "Invalid state_dtype: 'int9' (expected 'float32', 'bfl"),
+        (["--max-grad-norm", "0"], "Invalid max_grad_norm: 0.0"),
+        (["--max-grad-norm", "nan"], "Invalid max_grad_norm: nan"),
+        (["--stats"], "--stats needs --out DIR or --json"),
         (["--resume"], "--resume needs --out"),
         (["--overwrite"], "--overwrite needs --out"),
         (["--resume", "--overwrite", "--out", "x"], "exclude each other"),

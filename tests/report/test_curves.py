@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from adamantine.errors import UsageError
 from adamantine.records import EpochRecord, RunRecord
 from adamantine.report import comparison_png, curves_png, format_metric
-from adamantine.report.curves import LABEL_GAP, spread
+from adamantine.report.panels import LABEL_GAP, lowered, spread
 
 
 def run(accuracies, losses=None, metric="accuracy"):
@@ -136,6 +136,19 @@ def test_labels_keep_their_distance_and_their_order(heights):
     assert all(after >= before for before, after in zip(heights, moved, strict=True))
     if len(heights) == 1:
         assert moved == heights
+
+
+@given(st.lists(st.floats(0, 1), max_size=12))
+def test_labels_are_lowered_into_the_panel(heights):
+    gap = 0.05
+    spread_out = spread(heights, gap)
+    moved = lowered(spread_out, gap)
+    placed = sorted(moved)
+    assert all(height <= 1 for height in moved)
+    assert all(b - a >= gap - 1e-9 for a, b in pairwise(placed))
+    assert all(after <= before for before, after in zip(spread_out, moved, strict=True))
+    if max(spread_out, default=0) <= 1:
+        assert moved == spread_out
 
 
 def test_importing_the_report_loads_no_matplotlib():

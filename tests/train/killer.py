@@ -1,8 +1,8 @@
 """Train `digits`, kill -9 the process at random moments, resume, and compare the bits.
 
-``python tests/train/killer.py 20`` tries 20 moments. Every attempt is a fork of this process, so
-that torch and the compiled kernels are loaded once; what is killed is a real process in the middle
-of its work.
+``python tests/train/killer.py 20 int8`` tries 20 moments, with states in int8. Every attempt is a
+fork of this process, so that torch and the compiled kernels are loaded once; what is killed is a
+real process in the middle of its work.
 """
 
 import os
@@ -20,6 +20,7 @@ from adamantine.records import parse_lines
 from adamantine.train import Callbacks, RunFolder, TrainConfig, seed_everything, train
 
 CONFIG = TrainConfig(epochs=6, batch_size=16, schedule="cosine", seed=7)
+STATE_DTYPE = sys.argv[2]
 DIGITS = workloads.load("digits")
 
 
@@ -38,7 +39,7 @@ class Tell(Callbacks):
 def run(out, pipe):
     seed_everything(CONFIG.seed)
     model = DIGITS.model()
-    optimizer = Adam(model.parameters())
+    optimizer = Adam(model.parameters(), state_dtype=STATE_DTYPE)
     train(DIGITS, model, optimizer, CONFIG, out=out, if_exists="resume", callbacks=Tell(pipe))
 
 
@@ -88,7 +89,7 @@ def final(out):
 def load_kernels():
     parameter = torch.nn.Parameter(torch.zeros(3))
     parameter.grad = torch.ones(3)
-    Adam([parameter]).step()
+    Adam([parameter], state_dtype=STATE_DTYPE).step()
 
 
 def main(moments):

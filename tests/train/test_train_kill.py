@@ -7,11 +7,15 @@ import pytest
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
-def test_a_run_killed_at_any_moment_resumes_to_the_same_bits():
-    """A few moments here; ``python tests/train/killer.py 20`` tries more."""
+@pytest.mark.parametrize(("state_dtype", "moments"), [("float32", 9), ("int8", 3)])
+def test_a_run_killed_at_any_moment_resumes_to_the_same_bits(state_dtype, moments):
+    """A few moments here; ``python tests/train/killer.py 20 int8`` tries more."""
     script = Path(__file__).with_name("killer.py")
     result = subprocess.run(
-        [sys.executable, script, "9"], capture_output=True, text=True, timeout=120
+        [sys.executable, script, str(moments), state_dtype],
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     assert result.returncode == 0, result.stderr
     assert "all bits are the same" in result.stdout

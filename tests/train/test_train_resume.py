@@ -25,7 +25,10 @@ OPTIMIZERS = {
     "RMSprop": partial(adamantine.RMSprop, centered=True, momentum=0.5),
     "NAdam": adamantine.NAdam,
     "Adagrad": partial(adamantine.Adagrad, initial_accumulator_value=0.1),
-    "Adam in 8 bits": partial(adamantine.Adam, state_dtype="int8"),
+    "Adam in int8": partial(adamantine.Adam, state_dtype="int8", max_grad_norm=1.0),
+    "AdamW in a bit of all": partial(
+        adamantine.AdamW, state_dtype={"exp_avg": "bfloat16", "exp_avg_sq": "int8"}
+    ),
     "torch's Adam": torch.optim.Adam,
 }
 ADAM = adamantine.Adam
@@ -77,6 +80,18 @@ def test_a_resumed_run_gives_the_same_bits(tmp_path, optimizer, schedule):
 
 
 RESUME = {"if_exists": "resume"}
+
+
+def test_what_is_measured_is_the_same_in_a_resumed_run(tmp_path):
+    """Five steps an epoch, of which the first and the fourth are measured, in each."""
+    make = partial(adamantine.Adam, collect_stats=3)
+    whole, _ = tiny.run(make, config())
+    stopped(tmp_path, 3, make)
+    record, _ = tiny.run(make, config(), out=tmp_path, **RESUME)
+    assert [epoch.parameters for epoch in record.epochs] == [
+        epoch.parameters for epoch in whole.epochs
+    ]
+    assert RunFolder(tmp_path).read().epochs == record.epochs
 
 
 def test_a_loader_with_a_generator_of_its_own_goes_on_too(tmp_path):
@@ -164,6 +179,9 @@ def test_a_run_stopped_before_its_first_checkpoint_begins_again(tmp_path):
         (partial(ADAM, betas=(0.8, 0.99)), {}, "optimizer.betas was [0.9, 0.999] and is now [0.8,"),
         (adamantine.SGD, {}, "optimizer.name was adamantine.Adam and is now adamantine.SGD"),
         (torch.optim.Adam, {}, "optimizer.name was adamantine.Adam and is now torch.Adam"),
+        (partial(ADAM, max_grad_norm=2.0), {}, "optimizer.max_grad_norm was None and is now 2.0"),
+        (partial(ADAM, state_dtype="int8"), {}, "optimizer.state_dtype was None and is now int8"),
+        (partial(ADAM, state_dtype={"exp_avg": "int8"}), {}, "was None and is now {'exp_avg': 'in"),
         (partial(ADAM, backend="reference"), {}, "optimizer.backend was auto and is now reference"),
         (ADAM, {"epochs": 9}, "epochs was 4 and is now 9"),
         (ADAM, {"batch_size": 8, "seed": 4}, "batch_size was 16 and is now 8; seed was 3 and is"),

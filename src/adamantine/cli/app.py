@@ -1,7 +1,7 @@
 """The commands and their options. What they do is imported when they run."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 from typer import Abort, Option
@@ -44,6 +44,12 @@ def _schedules() -> list[str]:
     from adamantine.train.schedules import NAMES
 
     return list(NAMES)
+
+
+def _state_dtypes() -> list[str]:
+    from adamantine.optim.options import StateDtype
+
+    return list(get_args(StateDtype))
 
 
 def _print_version(wanted: bool) -> None:
@@ -92,6 +98,18 @@ def train(
     momentum: Annotated[
         float | None, Option(help="Momentum.", show_default="the optimizer's")
     ] = None,
+    state_dtype: Annotated[
+        str | None,
+        Option(
+            help="What the optimizer's states are kept in: float32, bfloat16 or int8.",
+            show_default="the parameters' own",
+            autocompletion=_state_dtypes,
+        ),
+    ] = None,
+    max_grad_norm: Annotated[
+        float | None,
+        Option(help="Scale gradients down to this global norm.", show_default="they are not"),
+    ] = None,
     epochs: Annotated[int, Option(help="Passes over the training data.")] = 5,
     batch_size: Annotated[int, Option(help="Examples a step.")] = 64,
     schedule: Annotated[
@@ -108,8 +126,17 @@ def train(
     ] = None,
     device: Annotated[str, Option(help="cpu, cuda, cuda:1 …; auto prefers cuda.")] = "auto",
     data_dir: DataDir = None,
+    stats: Annotated[
+        bool,
+        Option(
+            "--stats",
+            help="Measure every 10th step: norms of each parameter, its gradient and its update "
+            "go into metrics.jsonl and stats.png.",
+        ),
+    ] = False,
     out: Annotated[
-        Path | None, Option(help="Folder for run.json, metrics.jsonl, curves.png, checkpoint.pt.")
+        Path | None,
+        Option(help="Folder for run.json, metrics.jsonl, checkpoint.pt and the pictures."),
     ] = None,
     resume: Annotated[
         bool, Option("--resume", help="Go on with the run in --out, with its options.")
@@ -125,6 +152,8 @@ def train(
         raise UsageError("--resume and --overwrite exclude each other; give one of them")
     if out is None and (resume or overwrite):
         raise UsageError(f"{'--resume' if resume else '--overwrite'} needs --out DIR")
+    if stats and out is None and not as_json:
+        raise UsageError("--stats needs --out DIR or --json, or nobody would see them")
     options: dict[str, Any] = {
         "workload": workload,
         "optimizer": optimizer,
@@ -133,6 +162,8 @@ def train(
         "eps": eps,
         "weight_decay": weight_decay,
         "momentum": momentum,
+        "state_dtype": state_dtype,
+        "max_grad_norm": max_grad_norm,
         "epochs": epochs,
         "batch_size": batch_size,
         "schedule": schedule,
@@ -140,6 +171,7 @@ def train(
         "threads": threads,
         "device": device,
         "data_dir": data_dir,
+        "stats": stats,
     }
     if resume and out is not None:
         given = {name: value for name, value in options.items() if _is_given(context, name)}

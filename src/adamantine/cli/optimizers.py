@@ -10,6 +10,7 @@ from torch import nn
 from adamantine import optim
 from adamantine.errors import UsageError
 from adamantine.optim import RuleOptimizer
+from adamantine.optim.options import NAMES
 
 OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
     name.lower(): getattr(optim, name)
@@ -18,6 +19,8 @@ OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
 }
 FLAGS = ("lr", "betas", "eps", "weight_decay", "momentum")
 """The settings that can be given on the command line."""
+COMMON = ("state_dtype", "max_grad_norm")
+"""Options that can be given for every optimizer."""
 # Hints to torch's implementations and switches that a person at a terminal has no use for.
 HIDDEN = ("params", "foreach", "fused", "capturable", "differentiable", "maximize", "backend")
 
@@ -42,7 +45,7 @@ def settings_of(name: str) -> dict[str, Any]:
 
 def check_settings(name: str, given: Mapping[str, Any]) -> None:
     """Raise :class:`UsageError` unless `name` is an optimizer that takes the settings `given`."""
-    known = settings_of(name)
+    known = {*settings_of(name), *NAMES}
     for setting in given:
         if setting not in known:
             flags = ", ".join(flag(other) for other in FLAGS if other in known)
@@ -52,7 +55,9 @@ def check_settings(name: str, given: Mapping[str, Any]) -> None:
 
 
 def build(
-    name: str, parameters: Iterable[nn.Parameter], given: Mapping[str, Any]
+    name: str,
+    parameters: Iterable[nn.Parameter] | Iterable[tuple[str, nn.Parameter]],
+    given: Mapping[str, Any],
 ) -> torch.optim.Optimizer:
     """The optimizer called `name`; what is not `given` is at its default."""
     return OPTIMIZERS[name](parameters, **given)

@@ -9,17 +9,21 @@ from typing import Any
 
 import torch
 
-from adamantine.cli.optimizers import FLAGS
+from adamantine.cli.optimizers import COMMON, FLAGS
 from adamantine.errors import CheckpointError, UsageError
 from adamantine.train import TrainConfig
 
 Number = int | float
 TYPES: dict[str, Any] = {
     "workload": str, "optimizer": str, "lr": Number | None, "betas": list | None,
-    "eps": Number | None, "weight_decay": Number | None, "momentum": Number | None, "epochs": int,
-    "batch_size": int, "schedule": str, "seed": int, "threads": int | None, "device": str,
-    "data_dir": str | None,
+    "eps": Number | None, "weight_decay": Number | None, "momentum": Number | None,
+    "state_dtype": str | None, "max_grad_norm": Number | None, "epochs": int, "batch_size": int,
+    "schedule": str, "seed": int, "threads": int | None, "device": str, "data_dir": str | None,
+    "stats": bool,
 }  # fmt: skip
+
+STATS_EVERY = 10
+"""Steps of which ``--stats`` measures one."""
 
 # A second thread gains these a seventh on an idle machine. On a busy one every operation waits
 # for a thread that has no core, and the run takes fifty times as long.
@@ -37,6 +41,8 @@ class TrainOptions:
     eps: float | None
     weight_decay: float | None
     momentum: float | None
+    state_dtype: str | None
+    max_grad_norm: float | None
     epochs: int
     batch_size: int
     schedule: str
@@ -44,11 +50,13 @@ class TrainOptions:
     threads: int | None
     device: str
     data_dir: Path | None
+    stats: bool
 
     @property
     def settings(self) -> dict[str, Any]:
         """The optimizer's settings that were given."""
-        values = {name: getattr(self, name) for name in FLAGS}
+        values = {name: getattr(self, name) for name in (*FLAGS, *COMMON)}
+        values["collect_stats"] = STATS_EVERY if self.stats else None
         return {name: value for name, value in values.items() if value is not None}
 
     @property
@@ -76,7 +84,8 @@ def from_json(saved: Mapping[str, Any], source: str) -> dict[str, Any]:
     """
     known = {name: value for name, value in saved.items() if name in TYPES}
     for name, value in known.items():
-        if not isinstance(value, TYPES[name]) or isinstance(value, bool):
+        # To Python, a bool is an int.
+        if not isinstance(value, TYPES[name]) or isinstance(value, bool) != (TYPES[name] is bool):
             raise CheckpointError(f"{source}: option {name} is {value!r}, which cannot be")
     if known.get("betas") is not None:
         known["betas"] = tuple(float(beta) for beta in known["betas"])

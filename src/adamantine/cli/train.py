@@ -11,7 +11,7 @@ from adamantine.cli.optimizers import build, check_settings
 from adamantine.cli.options import TrainOptions, find_device, from_json, use_threads
 from adamantine.cli.output import TrainOutput, note, train_output
 from adamantine.errors import DivergedError, UsageError
-from adamantine.report import curves_png
+from adamantine.report import curves_png, stats_png
 from adamantine.train import RunFolder, seed_everything, train
 from adamantine.train.files import write_atomically
 from adamantine.train.folder import IfExists
@@ -50,7 +50,7 @@ def run_train(
             record = train(
                 workload,
                 model,
-                build(options.optimizer, model.parameters(), options.settings),
+                build(options.optimizer, model.named_parameters(), options.settings),
                 config,
                 out=out,
                 if_exists=if_exists,
@@ -83,11 +83,16 @@ def options_to_resume(out: Path) -> dict[str, Any]:
 
 
 def draw(folder: RunFolder) -> None:
-    """Draw the run's curves, if it has any epochs yet."""
+    """Draw the run's curves, if it has any epochs yet, and what was measured of its steps."""
     record = folder.read()
     if record and record.epochs:
-        picture = curves_png(record)
-        write_atomically(folder.curves, lambda file: file.write(picture))
+        _write(folder.curves, curves_png(record))
+        if any(epoch.parameters for epoch in record.epochs):
+            _write(folder.stats, stats_png(record))
+
+
+def _write(path: Path, picture: bytes) -> None:
+    write_atomically(path, lambda file: file.write(picture))
 
 
 def _how_to_go_on(folder: RunFolder | None, output: TrainOutput) -> str:

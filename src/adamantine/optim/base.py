@@ -26,7 +26,7 @@ from adamantine.optim.precision import treatment
 from adamantine.optim.rows import Mode, Windows
 from adamantine.optim.spelling import tell_of_misspelt_keys, with_suggestions
 from adamantine.optim.state import prepare_state
-from adamantine.optim.stats import ParameterStats, stats_of
+from adamantine.optim.stats import Meter, ParameterStats, stats_of
 from adamantine.rules import Family
 from adamantine.rules.hyperparameters import check_all
 
@@ -76,8 +76,7 @@ class RuleOptimizer(torch.optim.Optimizer):
                 raise RuntimeError("`fused` and `foreach` cannot be `True` together.")
         self.backend: BackendName = backend
         self._plan: Plan | None = None
-        self._steps = 0  # of this object, for `collect_stats`
-        self._stats: list[ParameterStats] = []
+        self._meter = Meter(self._around.collect_stats)
         self._in_backward: InBackward | None = None
         self._told: set[Callable[[str], None]] = set()
         self._windows: Windows = {}
@@ -227,7 +226,7 @@ class RuleOptimizer(torch.optim.Optimizer):
             self._in_backward.step_the_rest()
             return loss
         decide, zero_grad = self._decide(), self._around.zero_grad
-        collects = self._collects()
+        collects = self._meter.is_due()
         clears = zero_grad == "zeros" and not collects  # who collects looks at gradients afterwards
         if self._plan is None or not self._plan.run(decide, clears, collects):
             self._plan = self._new_plan()
@@ -250,17 +249,11 @@ class RuleOptimizer(torch.optim.Optimizer):
             self.zero_grad()
         return loss
 
-    def _collects(self) -> bool:
-        """Whether the coming step is one of those that are to be measured."""
-        every = self._around.collect_stats
-        self._steps += 1
-        return every > 0 and (self._steps - 1) % every == 0
-
     def _note_stats(self) -> None:
         if self._plan is not None and self._plan.measured:
             before = self._prelude
             factors = (1.0, 1.0) if self._decide() is None else (before.unscale, before.coefficient)
-            self._stats = stats_of(self.param_groups, self._plan.measured, *factors)
+            self._meter.take(stats_of(self.param_groups, self._plan.measured, *factors))
             self._plan.measured = []
 
     def stats(self) -> list[ParameterStats]:
@@ -279,12 +272,35 @@ class RuleOptimizer(torch.optim.Optimizer):
         UsageError
             A ``ValueError``: the optimizer was built without ``collect_stats``.
         """
+        return list(self._working_meter().stats)
+
+    @property
+    def measured_steps(self) -> int:
+        """How many steps :meth:`stats` has spoken of; those of this object and its copies."""
+        return self._meter.taken
+
+    def restart_stats(self) -> None:
+        """Measure the next step, and every k-th from there on; :meth:`stats` is empty until then.
+
+        Raises
+        ------
+        UsageError
+            As :meth:`stats` does.
+        """
+        self._working_meter().restart()
+
+    def _working_meter(self) -> Meter:
         if not self._around.collect_stats:
             raise UsageError(
                 "nothing was measured: build the optimizer with collect_stats=True, or with a "
                 "number k for every k-th step"
             )
-        return list(self._stats)
+        return self._meter
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The optimizer's own options (see :class:`.Options`) that differ from their defaults."""
+        return self._around.given()
 
     def _decide(self) -> Decide | None:
         """What decides over the coming step: nothing, where nobody has asked for anything."""
@@ -431,8 +447,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         self.__dict__.setdefault("_prelude", Prelude(around))
         self.__dict__.setdefault("_told", set())
         self.__dict__.setdefault("_windows", {})
-        self.__dict__.setdefault("_steps", 0)
-        self.__dict__.setdefault("_stats", [])
+        self.__dict__.setdefault("_meter", Meter(around.collect_stats))
         self.__dict__.setdefault("_in_backward", None)
         self._plan = None  # it holds the tensors of before
         for group in self.param_groups:
@@ -441,7 +456,7 @@ class RuleOptimizer(torch.optim.Optimizer):
                 group.setdefault(name, default)
 
 
-_OWN = "backend", "_around", "_prelude"
+_OWN = "backend", "_around", "_prelude", "_meter"
 """What copies of an optimizer have beside what torch copies."""
 
 

@@ -38,7 +38,7 @@ class Gradients:
 
         One read of main memory by compiled code; of every other device, one number comes back.
         """
-        return sum(table.sum_of_squares() for table in self.tables) + _by_torch(self.others)
+        return sum(table.sum_of_squares() for table in self.tables) + sum_of_squares(self.others)
 
     def are_apart(self) -> bool:
         """Whether no two share memory, so that each may be zeroed as soon as it has been read."""
@@ -54,7 +54,8 @@ class Gradients:
         return {id(grad): grad for table in self.tables for grad in table.gradients()}
 
 
-def _by_torch(grads: Iterable[Tensor]) -> float:
+def sum_of_squares(grads: Iterable[Tensor]) -> float:
+    """Of all elements, in float64, by torch; infinite or NaN where one is."""
     norms: dict[torch.device, list[Tensor]] = defaultdict(list)
     for values in map(_values, grads):
         norm = torch.linalg.vector_norm(values, dtype=_wide(values))

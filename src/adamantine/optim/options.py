@@ -86,6 +86,10 @@ class Around:
     zero_grad: bool | Literal["zeros"] = False
     collect_stats: int = 0
 
+    def given(self) -> dict[str, Any]:
+        """Those that are not at their defaults."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name)}
+
 
 def around_of(options: Mapping[str, Any]) -> Around:
     """Check the optimizer's own options.

@@ -12,10 +12,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from adamantine.optim.gradients import sum_of_squares
 from adamantine.optim.labels import label_at
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _SAMPLES = 1_024
+_TINY = 1e-30
+"""A mean of squares below this may be one of float32 squares that are lost."""
+
+PARAM = 2
 
 Measured = tuple[Tensor, NDArray[np.float64], NDArray[np.float64]]
 """A parameter, its sums of squares (gradient, update, parameter), and samples of its elements."""
@@ -23,21 +28,24 @@ Measured = tuple[Tensor, NDArray[np.float64], NDArray[np.float64]]
 
 @dataclass(frozen=True)
 class ParameterStats:
-    """One parameter in one step.
+    """One parameter in one step; norms to four digits.
 
     Parameters
     ----------
     name
         The parameter's, or its place in the groups.
+    elements
+        How many it has.
     grad_norm
         Of its gradient, unscaled and before clipping.
     update_norm
-        Of what the step added to it, after all rounding in float32.
+        Of how it differs from what it was, rounding included. Of float32 and 16-bit parameters,
+        updates of less than 1e-19 are lost in it, and from 1e19 on it is infinite.
     param_norm
         Its own, after the step.
     update_ratio
         `update_norm` over `param_norm`: about 0.001 is common, and where it is far from that of
-        the others, so is the learning rate. NaN for a parameter of zeros.
+        the others, so is the learning rate. NaN for a parameter that is zero.
     nonfinite
         The share of its gradient's elements that are infinite or NaN.
     clipped
@@ -49,6 +57,7 @@ class ParameterStats:
     """
 
     name: str
+    elements: int
     grad_norm: float
     update_norm: float
     param_norm: float
@@ -78,30 +87,86 @@ def stats_of(
         What they were multiplied by besides.
     """
     by_param = {param: (sums, samples) for param, sums, samples in measured}
-    found = []
-    for index, group in enumerate(groups):
-        for position, param in enumerate(group["params"]):
-            if param in by_param:
-                sums, samples = by_param[param]
-                share = 0.0
-                if not math.isfinite(sums[0]) and param.grad is not None:
-                    share = _nonfinite_share(param.grad)
-                    sums[0] = _square(param.grad)  # float32 may have overflowed
-                name = label_at(group, index, position).removeprefix("parameter ").strip("'")
-                norms = [float(s) ** 0.5 for s in sums]
-                found.append(
-                    ParameterStats(
-                        name=name,
-                        grad_norm=norms[0] * unscale,
-                        update_norm=norms[1],
-                        param_norm=norms[2],
-                        update_ratio=norms[1] / norms[2] if norms[2] else math.nan,
-                        nonfinite=share,
-                        clipped=clipped,
-                        learning_rates=_quantiles(samples, unscale * clipped),
-                    )
-                )
-    return found
+    return [
+        _stats_of(param, _name(group, index, position), *by_param[param], unscale, clipped)
+        for index, group in enumerate(groups)
+        for position, param in enumerate(group["params"])
+        if param in by_param
+    ]
+
+
+def _stats_of(
+    param: Tensor,
+    name: str,
+    sums: NDArray[np.float64],
+    samples: NDArray[np.float64],
+    unscale: float,
+    clipped: float,
+) -> ParameterStats:
+    share, grad, found = 0.0, param.grad, float(sums[0])
+    if grad is not None and not _is_safe(found, param):
+        sums[0] = sum_of_squares([grad])
+        share = 0.0 if math.isfinite(found) else _nonfinite_share(grad)
+    if not _is_safe(float(sums[PARAM]), param):
+        sums[PARAM] = sum_of_squares([param])
+    grad_norm, update_norm, param_norm = map(math.sqrt, sums.tolist())
+    rates = _quantiles(samples, unscale * clipped)
+    return ParameterStats(
+        name=name,
+        elements=param.numel(),
+        grad_norm=grad_norm * unscale,
+        update_norm=update_norm,
+        param_norm=param_norm,
+        update_ratio=update_norm / param_norm if param_norm else math.nan,
+        nonfinite=share,
+        clipped=clipped,
+        learning_rates=rates,
+    )
+
+
+def _name(group: dict[str, Any], index: int, position: int) -> str:
+    names = group.get("param_names")
+    return str(names[position]) if names else label_at(group, index, position)
+
+
+def _is_safe(total: float, param: Tensor) -> bool:
+    """Whether a sum of squares is what it is in float64: none has over- or underflowed float32."""
+    return math.isfinite(total) and total >= _TINY * param.numel()
+
+
+class Meter:
+    """Which steps are measured, and what the last one of them told.
+
+    Parameters
+    ----------
+    every
+        The first step, and then each so many; 0 for none.
+
+    Attributes
+    ----------
+    stats
+        Of the last step that was measured.
+    taken
+        How many were.
+    """
+
+    def __init__(self, every: int) -> None:
+        self._every, self._steps, self.taken = every, 0, 0
+        self.stats: list[ParameterStats] = []
+
+    def is_due(self) -> bool:
+        """Whether the coming step is to be measured; ask once a step."""
+        self._steps += 1
+        return self._every > 0 and (self._steps - 1) % self._every == 0
+
+    def take(self, stats: list[ParameterStats]) -> None:
+        """Note what a step told."""
+        self.stats = stats
+        self.taken += 1
+
+    def restart(self) -> None:
+        """Begin to count anew, with the next step."""
+        self._steps, self.stats = 0, []
 
 
 def _quantiles(samples: NDArray[np.float64], factor: float) -> tuple[float, ...]:
@@ -121,17 +186,18 @@ class Watched:
 
     def measured(self) -> Measured:
         """What the step in between did."""
-        update = self._param.detach() - self._before
-        sums = [_square(t) for t in (self._grad, update, self._param.detach())]
+        after = self._param.detach()
+        update = after - self._before
+        sums = [sum_of_squares([t]) for t in (self._grad, update, after)]
         stride = max(1, update.numel() // _SAMPLES)
-        pairs = [t.abs().double().reshape(-1)[::stride].cpu() for t in (update, self._grad)]
-        return self._param, np.array(sums), (pairs[0] / pairs[1]).numpy()
+        moved, grad = (
+            t.reshape(-1)[::stride].cpu().to(_widest(t)).abs() for t in (update, self._grad)
+        )
+        return self._param, np.array(sums), (moved / grad).numpy()
 
 
-def _square(values: Tensor) -> float:
-    values = values.coalesce().values() if values.is_sparse else values
-    kind = torch.complex128 if values.is_complex() else torch.float64
-    return float(torch.linalg.vector_norm(values, dtype=kind)) ** 2
+def _widest(values: Tensor) -> torch.dtype:
+    return torch.complex128 if values.is_complex() else torch.float64
 
 
 def _nonfinite_share(grad: Tensor) -> float:

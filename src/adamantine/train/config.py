@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from adamantine.errors import UsageError
+from adamantine.optim import RuleOptimizer
 from adamantine.records import finite
 from adamantine.train.schedules import check_schedule
 from adamantine.train.seeds import check_seed
@@ -102,6 +103,7 @@ def _describe_optimizer(optimizer: Optimizer) -> dict[str, Any]:
         "name": f"{cls.__module__.partition('.')[0]}.{cls.__name__}",
         # Ours: another backend rounds differently.
         "backend": getattr(optimizer, "backend", None),
+        **(optimizer.options if isinstance(optimizer, RuleOptimizer) else {}),
         **settings,
     }
 
@@ -114,7 +116,7 @@ def _settings(group: Mapping[str, Any]) -> dict[str, Any]:
         # A scheduler writes initial_lr when it is built; it says nothing that lr does not.
         if key not in ("params", "param_names", "initial_lr")
     }
-    plain = (bool, int, float, str, list, tuple, type(None))
+    plain = (bool, int, float, str, list, tuple, dict, type(None))
     return {key: value for key, value in values.items() if isinstance(value, plain)}
 
 

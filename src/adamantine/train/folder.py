@@ -9,6 +9,8 @@
     The state after the last finished epoch.
 ``curves.png``
     What :mod:`adamantine.report` draws from the first two.
+``stats.png``
+    Likewise, of a run whose steps were measured.
 """
 
 import json
@@ -41,6 +43,7 @@ class RunFolder:
         self.metrics = self.path / "metrics.jsonl"
         self.checkpoint = self.path / "checkpoint.pt"
         self.curves = self.path / "curves.png"
+        self.stats = self.path / "stats.png"
 
     def read(self) -> RunRecord | None:
         """The run that is in the folder, None where there is none.
@@ -79,7 +82,7 @@ class RunFolder:
 
     def files(self) -> list[Path]:
         """The run's files that are there."""
-        names = (self.run, self.metrics, self.checkpoint, self.curves)
+        names = (self.run, self.metrics, self.checkpoint, self.curves, self.stats)
         return [path for path in names if path.exists()]
 
     def begin(self, record: RunRecord, state: State, if_exists: IfExists) -> RunRecord:
@@ -106,7 +109,7 @@ class RunFolder:
         remove_leftovers(self.path, (self.run.name, self.metrics.name, self.checkpoint.name))
         if not record.epochs:
             # The name first: without a checkpoint a run starts anew, which is always right.
-            for stale in (self.checkpoint, self.curves):
+            for stale in (self.checkpoint, self.curves, self.stats):
                 stale.unlink(missing_ok=True)
         write_text(self.metrics, metrics_text(record.epochs))
         self.write_header(record)

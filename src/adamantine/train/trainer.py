@@ -22,6 +22,7 @@ from adamantine.train.diagnosis import diverged, weights_are_finite
 from adamantine.train.folder import IfExists, RunFolder
 from adamantine.train.loop import evaluate, train_epoch
 from adamantine.train.machine import machine, versions
+from adamantine.train.measured import Measured
 from adamantine.train.schedules import build_schedule
 from adamantine.train.seeds import data_order, seed_everything
 from adamantine.workloads.batches import batch_count, batches, in_memory
@@ -53,7 +54,8 @@ def train(
     model
         On the device it shall train on. Trained in place.
     optimizer
-        Any ``torch.optim.Optimizer`` over the model's parameters.
+        Any ``torch.optim.Optimizer`` over the model's parameters. What one of this package's tells
+        with ``collect_stats`` goes into the record, as each epoch's mean.
     config
         The loop's settings; the defaults of :class:`TrainConfig` if None.
     out
@@ -144,6 +146,7 @@ class _EpochRunner:
     ) -> None:
         self.workload, self.state, self.config = workload, state, config
         self.callbacks, self.order, self.steps = callbacks, order, steps
+        self.measured = Measured(state.optimizer)
         self.device = device_of(state.model)
         self.train_data = _placed(workload.train, self.device)
         self.test_data = _placed(workload.test, self.device)
@@ -165,10 +168,16 @@ class _EpochRunner:
             test_seconds=perf_counter() - trained,
             lr=lr,
             metric=self.workload.metric.name,
+            parameters=self.measured.record(),
         )
+
+    def _on_step(self, step: int) -> None:
+        self.measured.look()
+        self.callbacks.on_step(step)
 
     def _train(self, epoch: int) -> tuple[float, float]:
         schedule = self.state.schedule
+        self.measured.begin()
         result = train_epoch(
             self.state.model,
             self.workload.loss,
@@ -176,7 +185,7 @@ class _EpochRunner:
             self._batches(self.train_data, self.config.batch_size, self.order),
             epoch=epoch,
             device=self.device,
-            on_step=self.callbacks.on_step,
+            on_step=self._on_step,
             scheduler=schedule.scheduler if schedule and schedule.per == "batch" else None,
         )
         if schedule and schedule.per == "epoch":

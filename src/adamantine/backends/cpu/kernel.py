@@ -55,7 +55,7 @@ from adamantine.backends.cpu.job import (
     VALUES,
     WORDS,
 )
-from adamantine.backends.cpu.measures import added, leave, look_after, look_before, nothing
+from adamantine.backends.cpu.measures import added, after, leave, look_after, look_before, nothing
 from adamantine.backends.cpu.memory import (
     addresses_at,
     arrays_at,
@@ -134,7 +134,7 @@ def _update(words, tensor, chunk, offset, length, pointers, own):
         results = FORMULA(*(given + own))
         store(written, i, results)
         if COLLECTS:
-            sums = added(sums, given, results)
+            sums = added(sums, given, after(arrays[0], i, results[0]))
     if COLLECTS:
         leave(words, chunk, sums)
 
@@ -159,7 +159,7 @@ def _update_coded(words, tensor, chunk, offset, length, pointers, own):
             store_rounded(written, i, results, WORKING, CONSUMERS, streams)
             streams = streams_after(streams)
             if COLLECTS:
-                sums = added(sums, given, results)
+                sums = added(sums, given, after(arrays[0], i, results[0]))
         kept, samples = (addresses[0],) + addresses[2:], (SAMPLES[0],) + SAMPLES[2:]
         close(kept, samples, exponents, scratch, stretch, key, start, CONSUMERS)
     if COLLECTS:

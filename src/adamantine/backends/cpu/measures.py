@@ -8,7 +8,7 @@ processor that waits for roots and divisions has time for them.
 from __future__ import annotations
 
 import numpy as np
-from numba import carray, njit
+from numba import carray, njit, types
 from numba.extending import intrinsic, overload
 
 from adamantine.backends.cpu.elements import read
@@ -19,8 +19,6 @@ SAMPLES = 64
 """Elements of a chunk that are looked at one by one; of a large one fewer, for each is a wait."""
 
 LARGE, SAMPLES_OF_LARGE = 4_096, 16
-
-GRAD, UPDATE, PARAM = range(3)
 
 
 @intrinsic
@@ -43,19 +41,31 @@ def _nothing(zero):
     return lambda zero: (zero, zero, zero)
 
 
-def added(sums, given, results):
-    """`sums` with one element's, from the rule's arguments and what it made of them."""
+def after(params, i, result):
+    """What element `i` is now that `result` has been written to it."""
+    raise NotImplementedError("only inside compiled code")
+
+
+@overload(after)
+def _after(params, i, result):
+    if params.dtype == types.float32 or params.dtype == types.float64:
+        return lambda params, i, result: result  # as it is: no need to read it again
+    return lambda params, i, result: read(params, i)
+
+
+def added(sums, given, param):
+    """`sums` with one element's, from the rule's arguments and what the parameter is now."""
     raise NotImplementedError("only inside compiled code")
 
 
 @overload(added, fastmath={"contract"})
-def _added(sums, given, results):
-    def implementation(sums, given, results):
-        update = results[0] - given[0]
+def _added(sums, given, param):
+    def implementation(sums, given, param):
+        update = param - given[0]
         return (
             _plus(sums[0], given[1] * given[1]),
             _plus(sums[1], update * update),
-            _plus(sums[2], results[0] * results[0]),
+            _plus(sums[2], param * param),
         )
 
     return implementation

@@ -1,0 +1,159 @@
+"""What every picture of runs is made of: its colours and letters, panels, and labels at line ends.
+
+Colours are Okabe and Ito's, which people with any colour vision can tell apart; lines carry
+their own labels, so nothing depends on a legend. Equal records give equal bytes.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from adamantine.records import RunRecord
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = (
+    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9",
+)  # fmt: skip
+COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
+INK, FAINT, GRID = "#222222", "#6B6B6B", "#E8E8E8"
+STYLE = {
+    "font.family": "DejaVu Sans",  # comes with Matplotlib: the same picture everywhere
+    "font.size": 10,
+    "text.color": INK,
+    "axes.edgecolor": "#BBBBBB",
+    "axes.labelcolor": FAINT,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.spines.left": False,
+    "grid.color": GRID,
+    "grid.linewidth": 0.8,
+    "xtick.color": "#BBBBBB",
+    "ytick.color": "#BBBBBB",
+    "xtick.labelcolor": FAINT,
+    "ytick.labelcolor": FAINT,
+    "ytick.major.size": 0,
+}
+LABEL_GAP = 0.075  # of a panel's height: two lines' labels are at least so far apart
+
+
+@dataclass(frozen=True)
+class Line:
+    """One curve: its label, colour and a value for each epoch."""
+
+    label: str
+    colour: str
+    epochs: Sequence[int]
+    values: Sequence[float]
+    dashes: str = "solid"
+
+
+def picture(
+    title: str, size: tuple[float, float], panels: tuple[int, int], paint: Callable[..., None]
+) -> bytes:
+    """A PNG of `size` inches with a grid of (rows, columns) `panels`, which `paint` is given."""
+    # Matplotlib is imported here because it takes a second; no pyplot: it keeps global state.
+    from matplotlib import style
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    with style.context(["default", STYLE]):
+        layout = ConstrainedLayoutEngine(w_pad=0.15, h_pad=0.12, wspace=0.02)
+        figure = Figure(figsize=size, dpi=200, layout=layout)
+        FigureCanvasAgg(figure)
+        figure.suptitle(title, x=0.018, ha="left", fontsize=10.5, color=FAINT)
+        paint(*figure.subplots(*panels))
+        return _png(figure)
+
+
+def panel(axes: Axes, title: str, lines: list[Line]) -> None:
+    """Draw the lines over epochs."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes.set_title(title, loc="left", fontsize=12, fontweight="bold", pad=10)
+    axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
+    for line in lines:
+        # Markers while there are few epochs: a run of one would be invisible without.
+        marker = "o" if len(line.epochs) <= 12 else ""
+        axes.plot(
+            line.epochs, line.values, color=line.colour, linewidth=2, linestyle=line.dashes,
+            marker=marker, markersize=4.5, solid_capstyle="round", clip_on=False, zorder=3,
+        )  # fmt: skip
+    last = max(max(line.epochs) for line in lines)
+    axes.set_xlim(0.7, last + (0.3 if last == 1 else 0))
+
+
+def label_ends(axes: Axes, lines: list[Line], gap: float = LABEL_GAP) -> None:
+    """Write each line's label at its right end, moved apart where they would overlap."""
+    heights = [_height(axes, _last_finite(line.values)) for line in lines]
+    for height, line in zip(lowered(spread(heights, gap), gap), lines, strict=True):
+        axes.annotate(
+            line.label, (1, height), xycoords="axes fraction", xytext=(8, 0),
+            textcoords="offset points", va="center", color=line.colour, fontweight="bold",
+            annotation_clip=False,
+        )  # fmt: skip
+
+
+def _height(axes: Axes, value: float | None) -> float:
+    """Of `value` in the panel, from 0 to 1."""
+    if value is None:
+        return 0.5
+    along = axes.yaxis.get_transform().transform  # logarithmic or not
+    bottom, end, top = along([axes.get_ylim()[0], value, axes.get_ylim()[1]])
+    return float((end - bottom) / (top - bottom))
+
+
+def spread(heights: Sequence[float], gap: float) -> list[float]:
+    """`heights` moved up as little as leaves `gap` between any two, in the same order."""
+    moved = list(heights)
+    order = sorted(range(len(heights)), key=heights.__getitem__)
+    for below, above in pairwise(order):
+        moved[above] = max(moved[above], moved[below] + gap)
+    return moved
+
+
+def lowered(heights: Sequence[float], gap: float) -> list[float]:
+    """`heights` moved down as little as leaves none above the panel, `gap` kept."""
+    moved = list(heights)
+    ceiling = 1.0
+    for index in sorted(range(len(heights)), key=heights.__getitem__, reverse=True):
+        moved[index] = min(moved[index], ceiling)
+        ceiling = moved[index] - gap
+    return moved
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    # Without the version of Matplotlib in it, equal pictures are equal files.
+    figure.savefig(buffer, format="png", facecolor="white", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def title_of(record: RunRecord) -> str:
+    """What was run, in a line."""
+    configuration = record.configuration
+    optimizer: Any = configuration.get("optimizer", {})
+    parts = [
+        str(configuration.get("workload", "")),
+        str(optimizer.get("name", "")).rpartition(".")[2],
+        f"lr {optimizer['lr']:g}" if isinstance(optimizer.get("lr"), float) else "",
+        f"batch size {configuration['batch_size']}" if "batch_size" in configuration else "",
+        f"seed {configuration['seed']}" if "seed" in configuration else "",
+    ]
+    return "  ·  ".join(part for part in parts if part)
+
+
+def _last_finite(values: Sequence[float]) -> float | None:
+    return next((value for value in reversed(values) if math.isfinite(value)), None)
