@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
 from typing import Any, ClassVar, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch._compile import _disable_dynamo
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
@@ -17,23 +16,23 @@ from adamantine.errors import BackendError, StateError, UsageError
 from adamantine.optim import misuse
 from adamantine.optim.around import Prelude
 from adamantine.optim.gradients import fill_with_zeros, held
-from adamantine.optim.in_backward import InBackward, check_usable
 from adamantine.optim.labels import label_at
 from adamantine.optim.loading import fitted, to_torchs_format
-from adamantine.optim.options import OF_GROUPS, Around, around_of, check_of_group
-from adamantine.optim.plan import Decide, Only, Plan
+from adamantine.optim.options import OF_GROUPS, Around, check_of_group
+from adamantine.optim.plan import Only, Plan
 from adamantine.optim.precision import treatment
 from adamantine.optim.rows import Mode, Windows
 from adamantine.optim.spelling import tell_of_misspelt_keys, with_suggestions
 from adamantine.optim.state import prepare_state
-from adamantine.optim.stats import Meter, ParameterStats, stats_of
+from adamantine.optim.stats import Meter
+from adamantine.optim.surroundings import Surrounded
 from adamantine.rules import Family
 from adamantine.rules.hyperparameters import check_all
 
 Params = Iterable[Tensor] | Iterable[dict[str, Any]] | Iterable[tuple[str, Tensor]]
 
 
-class RuleOptimizer(torch.optim.Optimizer):
+class RuleOptimizer(Surrounded):
     """A ``torch.optim.Optimizer`` that runs one family of rules.
 
     Subclasses give :attr:`family` and a constructor with torch's signature. Settings live in
@@ -42,9 +41,6 @@ class RuleOptimizer(torch.optim.Optimizer):
     """
 
     family: ClassVar[Family]
-
-    # GradScaler then leaves gradients scaled and says in two attributes what `step` needs to know.
-    _step_supports_amp_scaling = True
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -64,8 +60,7 @@ class RuleOptimizer(torch.optim.Optimizer):
             )
         if isinstance(defaults["lr"], Tensor) and defaults["lr"].numel() != 1:
             raise UsageError("Tensor lr must be 1-element")
-        self._around = around_of(options)
-        self._prelude = Prelude(self._around)
+        self._surround(options)
         # Where they are not asked for, groups have torch's settings alone.
         defaults |= {name: options[name] for name in OF_GROUPS if name in options}
         check_all(self.family.hyperparameters, defaults)
@@ -76,8 +71,6 @@ class RuleOptimizer(torch.optim.Optimizer):
                 raise RuntimeError("`fused` and `foreach` cannot be `True` together.")
         self.backend: BackendName = backend
         self._plan: Plan | None = None
-        self._meter = Meter(self._around.collect_stats)
-        self._in_backward: InBackward | None = None
         self._told: set[Callable[[str], None]] = set()
         self._windows: Windows = {}
         super().__init__(cast(Any, params), defaults)
@@ -249,135 +242,7 @@ class RuleOptimizer(torch.optim.Optimizer):
             self.zero_grad()
         return loss
 
-    def _note_stats(self) -> None:
-        if self._plan is not None and self._plan.measured:
-            before = self._prelude
-            factors = (1.0, 1.0) if self._decide() is None else (before.unscale, before.coefficient)
-            self._meter.take(stats_of(self.param_groups, self._plan.measured, *factors))
-            self._plan.measured = []
-
-    def stats(self) -> list[ParameterStats]:
-        """What the last step that was measured did to each parameter that took part.
-
-        Every step is measured with ``collect_stats=True``, with a number k the first and then every
-        k-th, unless it is left out.
-
-        Returns
-        -------
-        list of ParameterStats
-            In the order of the groups; empty before the first step.
-
-        Raises
-        ------
-        UsageError
-            A ``ValueError``: the optimizer was built without ``collect_stats``.
-        """
-        return list(self._working_meter().stats)
-
-    @property
-    def measured_steps(self) -> int:
-        """How many steps :meth:`stats` has spoken of; those of this object and its copies."""
-        return self._meter.taken
-
-    def restart_stats(self) -> None:
-        """Measure the next step, and every k-th from there on; :meth:`stats` is empty until then.
-
-        Raises
-        ------
-        UsageError
-            As :meth:`stats` does.
-        """
-        self._working_meter().restart()
-
-    def _working_meter(self) -> Meter:
-        if not self._around.collect_stats:
-            raise UsageError(
-                "nothing was measured: build the optimizer with collect_stats=True, or with a "
-                "number k for every k-th step"
-            )
-        return self._meter
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """The optimizer's own options (see :class:`.Options`) that differ from their defaults."""
-        return self._around.given()
-
-    def _decide(self) -> Decide | None:
-        """What decides over the coming step: nothing, where nobody has asked for anything."""
-        scale, found_inf = self.__dict__.get("grad_scale"), self.__dict__.get("found_inf")
-        if scale is None and found_inf is None and not self._prelude.reads:
-            return None
-        return partial(self._prelude.factor, scale, found_inf)
-
     _watched_step = torch.optim.Optimizer.profile_hook_step(_step)
-
-    @property
-    def grad_norm(self) -> float | None:
-        """The global norm of the last step's gradients: unscaled, and before clipping.
-
-        None before the first step, and where neither `max_grad_norm` nor `skip_nonfinite` asks for
-        it. Not finite where the gradients were not.
-        """
-        return self._prelude.norm
-
-    @property
-    def skipped_steps(self) -> int:
-        """Steps that were left out because gradients were not finite.
-
-        They are those of this object and its copies: a ``state_dict`` has torch's format, which
-        holds no such number.
-        """
-        return self._prelude.skipped
-
-    def step_in_backward(
-        self, module: nn.Module, *, clip_by_previous_norm: bool = False
-    ) -> InBackward:
-        """Update each parameter in ``backward()``, as soon as its gradient is ready, and free it.
-
-        From now on ``backward()`` does what ``backward()``, :meth:`step` and :meth:`zero_grad`
-        did, with the same numbers and never more than one gradient in memory. :meth:`step` may be
-        called after it as before: it updates what still has a gradient, normally nothing.
-
-        Parameters
-        ----------
-        module
-            Has all the parameters of this optimizer, and perhaps others, which are left alone.
-        clip_by_previous_norm
-            Multiply gradients by ``min(1, max_grad_norm / (n + 1e-6))``, where n is the global norm
-            that the gradients of the step before had (unclipped), since their own is known too
-            late. The first step is not clipped.
-
-        Returns
-        -------
-        InBackward
-            Its ``accumulate()`` is for all micro-batches but the last; its ``remove()`` ends it.
-
-        Raises
-        ------
-        UsageError
-            A ``ValueError``: the module is wrapped for DistributedDataParallel or FSDP, or lacks a
-            parameter; the optimizer has ``max_grad_norm`` and `clip_by_previous_norm` was not
-            chosen, or the other way round; or it has ``skip_nonfinite``, ``collect_stats``,
-            ``zero_grad="zeros"`` or ``differentiable``.
-
-        Notes
-        -----
-        See ``docs/in_backward.md``: accumulation, clipping, and what does not go with it. Hooks of
-        :meth:`step` are called when it is, not for each parameter.
-
-        Examples
-        --------
-        >>> import torch, adamantine
-        >>> model = torch.nn.Linear(4, 2)
-        >>> optimizer = adamantine.AdamW(model.parameters())
-        >>> stepping = optimizer.step_in_backward(model)
-        >>> model(torch.ones(3, 4)).sum().backward()
-        >>> model.weight.grad is None
-        True
-        """
-        check_usable(self, module, clip_by_previous_norm)
-        self._in_backward = InBackward(self, clip_by_previous_norm)
-        return self._in_backward
 
     def share_memory(self) -> None:
         """Move the states into shared memory, for processes that train one model (Hogwild).
