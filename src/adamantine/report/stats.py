@@ -27,6 +27,7 @@ BEGIN, END = 11, 18
 GAP = 0.06
 """Between labels: there are many."""
 COMMON_RATIO = 1e-3
+DRAWN = 1e-100, 1e100
 
 
 def stats_png(record: RunRecord) -> bytes:
@@ -76,8 +77,8 @@ def _lines(epochs: list[EpochRecord], names: list[str], field: str) -> list[Line
                 label=("╌ " if is_second else "") + _shortened(name),
                 colour=COLOURS[index % len(COLOURS)],
                 epochs=[epoch.epoch for epoch in epochs],
-                # A logarithmic axis has no place for zero.
-                values=[value if 0 < value < math.inf else math.nan for value in values],
+                # A logarithmic axis has no place for zero, and Matplotlib's powers of ten overflow.
+                values=[value if DRAWN[0] < value < DRAWN[1] else math.nan for value in values],
                 dashes="dashed" if is_second else "solid",
             )
         )
