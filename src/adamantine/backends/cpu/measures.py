@@ -73,7 +73,12 @@ def _added(sums, given, param):
 
 @njit
 def _stride(length):
-    return max(1, length // (SAMPLES_OF_LARGE if length > LARGE else SAMPLES))
+    # Odd, or every sample of a matrix with an even number of columns might be of the same one.
+    return (
+        (length // (SAMPLES_OF_LARGE if length > LARGE else SAMPLES) - 1) | 1
+        if length > SAMPLES
+        else 1
+    )
 
 
 @njit
