@@ -127,6 +127,8 @@ def spread(heights: Sequence[float], gap: float) -> list[float]:
 def lowered(heights: Sequence[float], gap: float) -> list[float]:
     """`heights` moved down as little as leaves none above the panel, `gap` kept."""
     moved = list(heights)
+    if max(moved, default=0) <= 1:
+        return moved
     ceiling = 1.0
     for index in sorted(range(len(heights)), key=heights.__getitem__, reverse=True):
         moved[index] = min(moved[index], ceiling)
