@@ -5,6 +5,7 @@ from adamantine.workloads.download import fetch_mnist
 from adamantine.workloads.mnist_files import FileCheck, verify_mnist
 from adamantine.workloads.protocol import ACCURACY, Batch, Data, Metric, Workload, accuracy
 from adamantine.workloads.registry import Listing, load, names
+from adamantine.workloads.split import for_tuning, hold_out
 
 __all__ = [
     "ACCURACY",
@@ -18,6 +19,8 @@ __all__ = [
     "batch_count",
     "batches",
     "fetch_mnist",
+    "for_tuning",
+    "hold_out",
     "in_memory",
     "load",
     "names",

@@ -18,8 +18,8 @@ DIRECTIONS = ("max", "min")
 def as_workload(candidate: object, source: str) -> Workload:
     """The :class:`Workload` that an object with its attributes describes.
 
-    Of the attributes only ``description`` may be left out: one that were left out by
-    misspelling it would otherwise change what is measured, unseen.
+    Of the attributes only ``description`` and ``validation`` may be left out: one that were left
+    out by misspelling it would otherwise change what is measured, unseen.
 
     Parameters
     ----------
@@ -47,6 +47,9 @@ def as_workload(candidate: object, source: str) -> Workload:
     _check_callable(fields["loss"], 2, f"{source}: loss", "(outputs, targets) -> mean loss")
     for field in ("train", "test"):
         _check_data(fields[field], f"{source}: {field}")
+    fields["validation"] = getattr(candidate, "validation", None)
+    if fields["validation"] is not None:
+        _check_data(fields["validation"], f"{source}: validation")
     fields["metric"] = _as_metric(fields["metric"], f"{source}: metric")
     return Workload(**fields)
 

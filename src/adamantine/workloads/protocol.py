@@ -62,6 +62,9 @@ class Workload:
         What the test set is judged by.
     description
         One line for ``adamantine list``.
+    validation
+        What settings may be chosen by, as `train` and `test` in form, and with no example of
+        theirs; see :func:`~adamantine.workloads.split.for_tuning`. Training alone does not read it.
     """
 
     name: str
@@ -71,3 +74,4 @@ class Workload:
     loss: Callable[[Tensor, Tensor], Tensor]
     metric: Metric = ACCURACY
     description: str = ""
+    validation: Data | None = None
