@@ -44,6 +44,28 @@ broken = make(data, float("nan"))
 """
 
 
+TABLE = """
+import torch
+from torch import nn
+from adamantine.workloads import Workload
+
+
+class Model(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.table = nn.Embedding(30, 4, sparse=True)
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, words):
+        return self.head(self.table(words))
+
+
+words = torch.arange(90) % 30
+data = words, (words > 12).long()
+rows = Workload("rows", Model, data, data, nn.functional.cross_entropy)
+"""
+
+
 @pytest.fixture
 def own(tmp_path, monkeypatch):
     """A module of the user's in the folder that the command is started from."""
@@ -188,6 +210,68 @@ def test_a_loss_that_is_not_finite(adamantine, own, tmp_path):
     result = adamantine("train", "--workload", f"{own}:broken", "--out", out)
     assert result.failed(1, saying="the loss became nan in epoch 1, step 1: ")
     assert json.loads((out / "run.json").read_text())["status"] == "diverged"
+
+
+@pytest.fixture
+def table(adamantine, tmp_path, monkeypatch):
+    """Train a model with sparse gradients for two epochs, with the options given."""
+    (tmp_path / "my_tables.py").write_text(TABLE)
+    monkeypatch.chdir(tmp_path)
+    line = ["train", "--workload", "my_tables:rows", "--epochs", 2, "--batch-size", 8]
+    return lambda *options: adamantine(*line, *options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--optimizer", "adam", "--sparse", "lazy"],
+        ["--optimizer", "adamw", "--sparse", "exact", "--weight-decay", 0.1],
+        ["--optimizer", "sgd"],
+        ["--optimizer", "sgd", "--weight-decay", 0.1, "--sparse", "lazy"],
+        ["--optimizer", "adagrad"],
+    ],
+)
+def test_sparse_gradients_are_taken(table, tmp_path, options):
+    result = table(*options, "--out", tmp_path / "run")
+    assert result.code == 0
+    assert re.fullmatch(f"(?:{TWO_LINES}){{2}}", result.out)
+    run = json.loads((tmp_path / "run" / "run.json").read_text())
+    mode = options[options.index("--sparse") + 1] if "--sparse" in options else None
+    assert run["options"]["sparse"] == run["configuration"]["optimizer"].get("sparse") == mode
+
+
+@pytest.mark.parametrize(
+    ("options", "saying"),
+    [
+        (["--optimizer", "adam"], "give adam --sparse lazy or --sparse exact"),
+        (["--optimizer", "sgd", "--weight-decay", 0.1], "give sgd --sparse lazy or --sparse exact"),
+        (["--optimizer", "rmsprop"], "rmsprop takes none; choose adagrad, adam, adamw, sgd with"),
+        (["--optimizer", "rmsprop", "--sparse", "lazy"], "rmsprop has no --sparse"),
+        (["--sparse", "lasy"], "unknown sparse='lasy'; choose 'lazy' or 'exact'"),
+    ],
+)
+def test_sparse_gradients_are_refused_with_advice(table, options, saying):
+    result = table(*options)
+    assert result.failed(2, saying=saying), result.err
+    assert result.out == ""
+
+
+def test_an_exact_run_is_resumed_bit_for_bit(table, tmp_path, monkeypatch):
+    from adamantine.cli.output import TrainOutput
+
+    options = ["--optimizer", "adam", "--sparse", "exact", "--lr", 0.1]
+    table(*options, "--out", tmp_path / "whole")
+
+    def interrupt(self, step):
+        if self.epochs == 1 and step == 7:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainOutput, "on_step", interrupt)
+        assert table(*options, "--out", tmp_path / "run").code == 130
+    assert table("--resume", "--out", tmp_path / "run").code == 0
+    expected, now = weights(tmp_path / "whole"), weights(tmp_path / "run")
+    assert all(torch.equal(now[name], expected[name]) for name in expected)
 
 
 # Resuming

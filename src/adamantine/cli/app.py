@@ -37,7 +37,13 @@ def _optimizers() -> list[str]:
 def _workloads() -> list[str]:
     from adamantine import workloads
 
-    return [name for name, _, _ in workloads.names()]
+    return [listing.name for listing in workloads.names()]
+
+
+def _sparse_modes() -> list[str]:
+    from adamantine.optim.sparse import MODES
+
+    return list(MODES)
 
 
 def _schedules() -> list[str]:
@@ -95,6 +101,14 @@ def train(
     weight_decay: Annotated[
         float | None, Option(help="Weight decay.", show_default="the optimizer's")
     ] = None,
+    sparse: Annotated[
+        str | None,
+        Option(
+            help="What sparse gradients do: lazy or exact.",
+            show_default="as torch's of that name",
+            autocompletion=_sparse_modes,
+        ),
+    ] = None,
     momentum: Annotated[
         float | None, Option(help="Momentum.", show_default="the optimizer's")
     ] = None,
@@ -122,7 +136,10 @@ def train(
     seed: Annotated[int, Option(help="Where all random numbers come from.")] = 0,
     threads: Annotated[
         int | None,
-        Option(help="CPU threads.", show_default="1 for mnist and digits, else torch's choice"),
+        Option(
+            help="CPU threads.",
+            show_default="1 for mnist, digits and quadratic, else torch's choice",
+        ),
     ] = None,
     device: Annotated[str, Option(help="cpu, cuda, cuda:1 …; auto prefers cuda.")] = "auto",
     data_dir: DataDir = None,
@@ -161,6 +178,7 @@ def train(
         "betas": betas,
         "eps": eps,
         "weight_decay": weight_decay,
+        "sparse": sparse,
         "momentum": momentum,
         "state_dtype": state_dtype,
         "max_grad_norm": max_grad_norm,

@@ -8,16 +8,17 @@ import torch
 from torch import nn
 
 from adamantine import optim
-from adamantine.errors import UsageError
+from adamantine.errors import BackendError, UsageError
 from adamantine.optim import RuleOptimizer
 from adamantine.optim.options import NAMES
+from adamantine.train.tables import is_sparse_table
 
 OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
     name.lower(): getattr(optim, name)
     for name in sorted(optim.__all__, key=str.lower)
     if name != RuleOptimizer.__name__
 }
-FLAGS = ("lr", "betas", "eps", "weight_decay", "momentum")
+FLAGS = ("lr", "betas", "eps", "weight_decay", "sparse", "momentum")
 """The settings that can be given on the command line."""
 COMMON = ("state_dtype", "max_grad_norm")
 """Options that can be given for every optimizer."""
@@ -52,6 +53,28 @@ def check_settings(name: str, given: Mapping[str, Any]) -> None:
             raise UsageError(f"{name} has no {flag(setting)}; its settings are {flags}")
     # Ranges are the optimizer's own to check: better now than after the data is loaded.
     build(name, [nn.Parameter(torch.zeros(1))], given)
+
+
+def check_sparse(name: str, given: Mapping[str, Any], model: nn.Module) -> None:
+    """Raise :class:`UsageError` where `model` has sparse gradients and the optimizer refuses them.
+
+    Better than its own error in the first step, since it names what to type.
+    """
+    if not any(is_sparse_table(module) for module in model.modules()):
+        return
+    table = nn.Embedding(1, 1, sparse=True, _weight=torch.zeros(1, 1))
+    table(torch.tensor([0])).sum().backward()
+    try:
+        build(name, table.parameters(), {**given, "backend": "reference"}).step()
+    except BackendError as error:
+        taking = [other for other in OPTIMIZERS if "sparse" in settings_of(other)]
+        if name not in taking:
+            advice = f"{name} takes none; choose {', '.join(taking)} with --sparse lazy or exact"
+        elif "sparse" not in given:
+            advice = f"give {name} --sparse lazy or --sparse exact (docs/sparse.md says which)"
+        else:
+            advice = str(error)
+        raise UsageError(f"this workload's model gives sparse gradients: {advice}") from error
 
 
 def build(

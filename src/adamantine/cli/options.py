@@ -17,9 +17,9 @@ Number = int | float
 TYPES: dict[str, Any] = {
     "workload": str, "optimizer": str, "lr": Number | None, "betas": list | None,
     "eps": Number | None, "weight_decay": Number | None, "momentum": Number | None,
-    "state_dtype": str | None, "max_grad_norm": Number | None, "epochs": int, "batch_size": int,
-    "schedule": str, "seed": int, "threads": int | None, "device": str, "data_dir": str | None,
-    "stats": bool,
+    "sparse": str | None, "state_dtype": str | None, "max_grad_norm": Number | None, "epochs": int,
+    "batch_size": int, "schedule": str, "seed": int, "threads": int | None, "device": str,
+    "data_dir": str | None, "stats": bool,
 }  # fmt: skip
 
 STATS_EVERY = 10
@@ -27,7 +27,7 @@ STATS_EVERY = 10
 
 # A second thread gains these a seventh on an idle machine. On a busy one every operation waits
 # for a thread that has no core, and the run takes fifty times as long.
-SMALL = ("mnist", "digits")
+SMALL = ("mnist", "digits", "quadratic")
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ class TrainOptions:
     betas: tuple[float, float] | None
     eps: float | None
     weight_decay: float | None
+    sparse: str | None
     momentum: float | None
     state_dtype: str | None
     max_grad_norm: float | None

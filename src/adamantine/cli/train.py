@@ -7,7 +7,7 @@ from typing import Any
 
 from adamantine import workloads
 from adamantine.cli import Interrupted
-from adamantine.cli.optimizers import build, check_settings
+from adamantine.cli.optimizers import build, check_settings, check_sparse
 from adamantine.cli.options import TrainOptions, find_device, from_json, use_threads
 from adamantine.cli.output import TrainOutput, note, train_output
 from adamantine.errors import DivergedError, UsageError
@@ -46,6 +46,7 @@ def run_train(
             )
         seed_everything(options.seed)
         model = workload.model().to(device)
+        check_sparse(options.optimizer, options.settings, model)
         with output.interrupt:
             record = train(
                 workload,

@@ -25,6 +25,7 @@ from adamantine.train.machine import machine, versions
 from adamantine.train.measured import Measured
 from adamantine.train.schedules import build_schedule
 from adamantine.train.seeds import data_order, seed_everything
+from adamantine.train.tables import up_to_date
 from adamantine.workloads.batches import batch_count, batches, in_memory
 from adamantine.workloads.protocol import Batch, Data, Workload
 
@@ -116,11 +117,12 @@ def train(
         return record
     epoch_runner = _EpochRunner(workload, state, config, callbacks, order, steps)
     try:
-        for epoch in range(len(record.epochs) + 1, config.epochs + 1):
-            record = replace(record, epochs=(*record.epochs, epoch_runner.run(epoch)))
-            if folder:
-                folder.save(record, state)
-            callbacks.on_epoch_end(record.epochs[-1])
+        with up_to_date(model, optimizer):
+            for epoch in range(len(record.epochs) + 1, config.epochs + 1):
+                record = replace(record, epochs=(*record.epochs, epoch_runner.run(epoch)))
+                if folder:
+                    folder.save(record, state)
+                callbacks.on_epoch_end(record.epochs[-1])
     except BaseException as error:
         if folder:
             with suppress(CheckpointError):  # a full disk must not hide the first error
