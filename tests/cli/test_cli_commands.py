@@ -31,6 +31,10 @@ def test_list(adamantine):
     assert adam["settings"]["lr"] == 0.001
     assert adam["settings"]["betas"] == [0.9, 0.999]
     assert adam["description"].startswith("Adam")
+    assert all(
+        set(one) == {"name", "description", "size", "metric", "time", "data"}
+        for one in listed["workloads"]
+    )
     text = adamantine("list").out
     assert all(one["name"] in text for group in listed.values() for one in group)
 

@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from adamantine import workloads
 from adamantine.cli.optimizers import OPTIMIZERS, settings_of
@@ -14,7 +14,8 @@ from adamantine.cli.optimizers import OPTIMIZERS, settings_of
 def run_list(*, as_json: bool) -> None:
     """Print every optimizer with its settings and every workload with its data."""
     if as_json:
-        print(json.dumps({"optimizers": _optimizers(), "workloads": _workloads()}))
+        listed = [listing._asdict() for listing in workloads.names()]
+        print(json.dumps({"optimizers": _optimizers(), "workloads": listed}))
         return
     console = Console()
     optimizers = Table("Optimizer", "What it does", "Settings and defaults", box=None)
@@ -23,9 +24,11 @@ def run_list(*, as_json: bool) -> None:
         optimizers.add_row(row["name"], row["description"], settings)
     console.print(optimizers)
     console.print()
-    table = Table("Workload", "What it is", "Data", box=None)
-    for row in _workloads():
-        table.add_row(row["name"], row["description"], row["data"])
+    table = Table(
+        Column("Workload", no_wrap=True), "What it is", "Size", "Metric", "Time", "Data", box=None
+    )
+    for listing in workloads.names():
+        table.add_row(*listing)
     console.print(table)
 
 
@@ -37,11 +40,4 @@ def _optimizers() -> list[dict[str, Any]]:
             "settings": settings_of(name),
         }
         for name, cls in OPTIMIZERS.items()
-    ]
-
-
-def _workloads() -> list[dict[str, str]]:
-    return [
-        {"name": name, "description": description, "data": data}
-        for name, description, data in workloads.names()
     ]

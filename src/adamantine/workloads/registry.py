@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from adamantine.errors import UsageError
-from adamantine.workloads import digits, mnist
+from adamantine.workloads import chars, digits, mnist, quadratic, sources, words
 from adamantine.workloads.download import Progress
 from adamantine.workloads.protocol import Workload
 from adamantine.workloads.user import load_user
@@ -17,34 +17,119 @@ class Listing(NamedTuple):
 
     name: str
     description: str
+    size: str
+    """Parameters and training examples."""
+    metric: str
+    """What it is judged by, and which way is better."""
+    time: str
+    """What five epochs of Adam take of one core's time; ``docs/workloads.md`` says how measured."""
     data: str
     """Where its data come from."""
 
 
-class _Builtin(NamedTuple):
-    description: str
-    data: str
-    load: Callable[[Path | None, Progress], Workload]
+_Loader = Callable[[Path | None, Progress], Workload]
+
+
+def _without_files(name: str, build: Callable[[], Workload]) -> _Loader:
+    def load_it(data_dir: Path | None, progress: Progress) -> Workload:  # noqa: ARG001
+        _refuse_data_dir(name, data_dir)
+        return build()
+
+    return load_it
 
 
 _MNIST_DATA = "--data-dir, $ADAMANTINE_DATA, or an 11 MB download"
+_ACCURACY = "accuracy, higher is better"
+_PER_CHARACTER = "accuracy per character, higher is better"
+_CHARACTERS = "18,750 × 64 characters"
 
-
-def _digits(data_dir: Path | None, progress: Progress) -> Workload:  # noqa: ARG001
-    _refuse_data_dir("digits", data_dir)
-    return digits.digits()
-
-
-_BUILTINS = {
-    "mnist": _Builtin(mnist.PERCEPTRON, _MNIST_DATA, mnist.mnist),
-    "mnist-cnn": _Builtin(mnist.CONVOLUTIONAL, _MNIST_DATA, mnist.mnist_cnn),
-    "digits": _Builtin(digits.DESCRIPTION, "comes with scikit-learn", _digits),
+_BUILTINS: dict[str, tuple[Listing, _Loader]] = {
+    listing.name: (listing, loader)
+    for listing, loader in (
+        (
+            Listing(
+                "mnist",
+                mnist.PERCEPTRON,
+                size="101,770 parameters, 60,000 images",
+                metric=_ACCURACY,
+                time="about 6 s",
+                data=_MNIST_DATA,
+            ),
+            mnist.mnist,
+        ),
+        (
+            Listing(
+                "mnist-cnn",
+                mnist.CONVOLUTIONAL,
+                size="20,522 parameters, 60,000 images",
+                metric=_ACCURACY,
+                time="about 25 s",
+                data=_MNIST_DATA,
+            ),
+            mnist.mnist_cnn,
+        ),
+        (
+            Listing(
+                "digits",
+                digits.DESCRIPTION,
+                size="9,610 parameters, 1,437 images",
+                metric=_ACCURACY,
+                time="about 1 s",
+                data="comes with scikit-learn",
+            ),
+            _without_files("digits", digits.digits),
+        ),
+        (
+            Listing(
+                "chars-rnn",
+                chars.RECURRENT,
+                size=f"118,049 parameters, {_CHARACTERS}",
+                metric=_PER_CHARACTER,
+                time="about 1 min",
+                data=sources.DATA,
+            ),
+            _without_files("chars-rnn", chars.chars_rnn),
+        ),
+        (
+            Listing(
+                "chars-transformer",
+                chars.ATTENTIVE,
+                size=f"116,608 parameters, {_CHARACTERS}",
+                metric=_PER_CHARACTER,
+                time="about 1.5 min",
+                data=sources.DATA,
+            ),
+            _without_files("chars-transformer", chars.chars_transformer),
+        ),
+        (
+            Listing(
+                "words-embedding",
+                words.DESCRIPTION,
+                size="544,832 parameters, 200,000 words",
+                metric="cross-entropy in nats a word, lower is better",
+                time="about 1 min",
+                data=sources.DATA,
+            ),
+            _without_files("words-embedding", words.words_embedding),
+        ),
+        (
+            Listing(
+                "quadratic",
+                quadratic.describe(),
+                size="100 parameters, 20,000 samples",
+                metric="excess loss over the known minimum, lower is better",
+                time="about 0.5 s",
+                data="made from a seed",
+            ),
+            _without_files("quadratic", quadratic.quadratic),
+        ),
+    )
 }
 
 
 def names() -> list[Listing]:
     """The built-in workloads; reads no data."""
-    return [Listing(name, builtin.description, builtin.data) for name, builtin in _BUILTINS.items()]
+    return [listing for listing, _ in _BUILTINS.values()]
 
 
 def load(
@@ -79,7 +164,7 @@ def load(
     """
     folder = None if data_dir is None else Path(data_dir)
     if name_or_spec in _BUILTINS:
-        return _BUILTINS[name_or_spec].load(folder, progress)
+        return _BUILTINS[name_or_spec][1](folder, progress)
     if ":" not in name_or_spec:
         near = difflib.get_close_matches(name_or_spec, _BUILTINS, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""

@@ -1,0 +1,219 @@
+"""The workloads that read Python's own sources."""
+
+import math
+import os
+import re
+import subprocess
+import sys
+import sysconfig
+import zipfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from adamantine.errors import WorkloadError
+from adamantine.workloads import chars, load, sources, words
+from adamantine.workloads.transformer import Transformer
+
+PARTS = ("train", "validation", "test")
+
+
+@pytest.fixture
+def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder in the place of Python's own library."""
+    folder = tmp_path / "lib" / "python"
+    folder.mkdir(parents=True)
+    monkeypatch.setattr(sysconfig, "get_paths", lambda: {"stdlib": str(folder)})
+    return folder
+
+
+def archive_beside(library: Path) -> Path:
+    return library.parent / f"python{sys.version_info.major}{sys.version_info.minor}.zip"
+
+
+def test_files_are_split_by_their_place_among_the_names(library: Path) -> None:
+    names = sorted(sys.stdlib_module_names)[:30]
+    for name in names:
+        (library / f"{name}.py").write_bytes(f"<{name}>".encode())
+    # What is not Python's own, no module or no source shifts nothing.
+    for other in ("aaa_of_a_distribution.py", f"{names[0]}.pyc", "abc.txt"):
+        (library / other).write_bytes(b"other")
+    expected = {
+        "train": [name for index, name in enumerate(names) if index % 10 not in (8, 9)],
+        "validation": [names[8], names[18], names[28]],
+        "test": [names[9], names[19], names[29]],
+    }
+    found = sources.texts()
+    for part in PARTS:
+        assert re.findall("<(.*?)>", getattr(found, part).decode()) == expected[part]
+
+
+def test_no_file_is_in_two_parts_and_none_is_left_out() -> None:
+    """On this machine's library: long pieces of every file lie in the part of that file only."""
+    folder = Path(sysconfig.get_paths()["stdlib"])
+    files = [p for p in sorted(folder.glob("*.py")) if p.stem in sys.stdlib_module_names]
+    found = sources.texts()
+    assert sum(map(len, found)) == sum(path.stat().st_size for path in files)
+    for index, path in enumerate(files):
+        home = {8: "validation", 9: "test"}.get(index % 10, "train")
+        content = path.read_bytes()
+        if len(content) > 500:
+            assert [part for part in PARTS if content in getattr(found, part)] == [home]
+
+
+def test_lines_end_alike_on_every_system(library: Path) -> None:
+    (library / "abc.py").write_bytes(b"one\r\ntwo\n")
+    assert sources.read_library() == [b"one\ntwo\n"]
+
+
+def test_an_archive_is_read_where_the_library_lies_in_one(library: Path) -> None:
+    whole = sources.texts()
+    assert whole == sources.Texts(b"", b"", b"")
+    with zipfile.ZipFile(archive_beside(library), "w") as archive:
+        archive.writestr("abc.py", "from the archive")
+        archive.writestr("os.py", "from the archive")
+        archive.writestr("json/__init__.py", "a package")
+    (library / "os.py").write_bytes(b"from the folder")
+    assert sources.read_library() == [b"from the archive", b"from the folder"]
+    library.joinpath("os.py").unlink()
+    library.rmdir()
+    assert sources.read_library() == [b"from the archive", b"from the archive"]
+
+
+@pytest.mark.parametrize("name", ["chars-rnn", "chars-transformer", "words-embedding"])
+def test_a_library_without_sources_is_told(library: Path, name: str) -> None:
+    (library / "abc.py").write_bytes(b"import sys\n" * 5)
+    with pytest.raises(WorkloadError) as caught:
+        load(name)
+    message = str(caught.value)
+    count = "10 words" if name == "words-embedding" else "55 characters"
+    assert f"standard library in {library} and {archive_beside(library)} gives {count}" in message
+    assert "expected at least 1,200,001" in message or "expected at least 200,004" in message
+    assert "install Python with its .py files" in message
+
+
+def test_a_library_that_cannot_be_read_is_told(library: Path) -> None:
+    archive_beside(library).write_bytes(b"no archive")
+    with pytest.raises(WorkloadError, match=r"cannot be read: .*check the installation"):
+        load("chars-rnn")
+
+
+def test_characters_are_those_of_the_text_and_targets_one_on() -> None:
+    symbols = [*(chr(byte) for byte in chars.KNOWN), "?"]
+    assert len(symbols) == chars.SYMBOLS == 97
+    workload, found = load("chars-rnn"), sources.texts()
+    for part, count in zip(PARTS, (18_750, 2_000, 2_000), strict=True):
+        inputs, targets = getattr(workload, part)
+        assert inputs.shape == targets.shape == (count, 64)
+        plain = re.sub(rb"[^\n -~]", b"?", getattr(found, part)).decode()
+        assert "".join(symbols[i] for i in inputs.flatten()) == plain[: count * 64]
+        assert "".join(symbols[i] for i in targets.flatten()) == plain[1 : count * 64 + 1]
+
+
+def test_both_character_workloads_have_the_same_data() -> None:
+    one, other = load("chars-rnn"), load("chars-transformer")
+    for part in PARTS:
+        for ours, theirs in zip(getattr(one, part), getattr(other, part), strict=True):
+            assert ours.equal(theirs)
+
+
+def test_words_are_numbered_by_how_often_the_training_text_has_them() -> None:
+    assert words.numbers([b"b", b"a", b"c", b"c", b"b", b"c"]) == {b"c": 1, b"b": 2, b"a": 3}
+    workload, found = load("words-embedding"), sources.texts()
+    train = re.findall(r"[A-Za-z_]\w*", found.train.decode("latin1"), re.ASCII)[:200_004]
+    numbers = {
+        word: number
+        for number, (word, _) in enumerate(
+            sorted(Counter(train).items(), key=lambda item: (-item[1], item[0]))[:4_095], 1
+        )
+    }
+    for part, count in zip(PARTS, (200_000, 20_000, 20_000), strict=True):
+        inputs, targets = getattr(workload, part)
+        assert (inputs.shape, targets.shape) == ((count, 4), (count,))
+        text = re.findall(r"[A-Za-z_]\w*", getattr(found, part).decode("latin1"), re.ASCII)
+        ids = [numbers.get(word, 0) for word in text[: count + 4]]
+        assert targets.tolist() == ids[4:]
+        for place in range(4):
+            assert inputs[:, place].tolist() == ids[place : place + count]
+
+
+def test_words_have_sparse_gradients_of_the_rows_read() -> None:
+    workload = load("words-embedding")
+    model, (inputs, targets) = workload.model(), workload.train
+    workload.loss(model(inputs[:64]), targets[:64]).backward()
+    gradients = {name: param.grad for name, param in model.named_parameters()}
+    assert [name for name, grad in gradients.items() if grad.is_sparse] == ["table.weight"]
+    rows = gradients["table.weight"].coalesce().indices()[0]
+    assert rows.equal(inputs[:64].unique())
+
+
+@pytest.mark.parametrize("name", ["chars-rnn", "chars-transformer", "words-embedding"])
+def test_untrained_networks_know_nothing(name: str) -> None:
+    """The loss of a fresh network is about that of a uniform guess, and the metric agrees."""
+    torch.manual_seed(0)
+    workload = load(name)
+    inputs, targets = (part[:200] for part in workload.validation)
+    with torch.no_grad():
+        outputs = workload.model()(inputs)
+        loss, scores = (
+            workload.loss(outputs, targets),
+            workload.metric.per_example(outputs, targets),
+        )
+    assert loss == pytest.approx(math.log(outputs.shape[-1]), abs=0.1)
+    assert scores.shape == (200,)
+    if workload.metric.direction == "min":
+        torch.testing.assert_close(scores.mean(), loss)
+    else:
+        hits = outputs.argmax(-1) == targets
+        assert scores.mean().item() == pytest.approx(hits.sum().item() / hits.numel())
+
+
+@pytest.mark.parametrize(
+    "build",
+    [lambda: chars.Recurrent(), lambda: Transformer(97, 64, 2, context=64, head_width=32)],
+    ids=["rnn", "transformer"],
+)
+def test_networks_see_only_what_came_before(build) -> None:
+    torch.manual_seed(0)
+    model = build()
+    before = torch.randint(97, (2, 64))
+    after = before.clone()
+    after[:, 40:] = (after[:, 40:] + 1) % 97
+    with torch.no_grad():
+        one, other = model(before), model(after)
+    torch.testing.assert_close(one[:, :40], other[:, :40])
+    assert not one[:, 40].allclose(other[:, 40])
+    # And they do look back.
+    before[:, 0] = (before[:, 0] + 1) % 97
+    assert not model(before)[:, 1].allclose(one[:, 1])
+
+
+DIGEST = """
+import hashlib
+from adamantine.workloads import load
+
+def digest():
+    found = hashlib.sha256()
+    for name in ("chars-rnn", "words-embedding", "quadratic"):
+        workload = load(name)
+        for part in (workload.train, workload.validation, workload.test):
+            for tensor in part:
+                found.update(tensor.numpy().tobytes())
+    return found.hexdigest()
+"""
+
+
+def test_another_process_reads_the_same() -> None:
+    namespace: dict[str, Any] = {}
+    exec(DIGEST, namespace)
+    there = subprocess.run(
+        [sys.executable, "-c", f"{DIGEST}\nprint(digest())"],
+        env={**os.environ, "PYTHONHASHSEED": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
+    assert there == namespace["digest"]()
