@@ -232,7 +232,7 @@ class RuleOptimizer(Surrounded):
         if self._plan.idle:
             self._tell_once(misuse.tell_of_no_gradients)
         if collects:
-            self._note_stats()
+            self._note_stats(scaled=decide is not None)
         if decide is not None:
             self._prelude.check(self.param_groups)
         if zero_grad == "zeros":

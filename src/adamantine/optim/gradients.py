@@ -42,7 +42,7 @@ class Gradients:
 
     def are_apart(self) -> bool:
         """Whether no two share memory, so that each may be zeroed as soon as it has been read."""
-        extents = [extent(values) for values in map(_values, self.others)]
+        extents = [extent(values) for values in map(values_of, self.others)]
         known = [e for e in extents if e is not None]
         if len(known) < len(extents):
             return False
@@ -57,7 +57,7 @@ class Gradients:
 def sum_of_squares(grads: Iterable[Tensor]) -> float:
     """Of all elements, in float64, by torch; infinite or NaN where one is."""
     norms: dict[torch.device, list[Tensor]] = defaultdict(list)
-    for values in map(_values, grads):
+    for values in map(values_of, grads):
         norm = torch.linalg.vector_norm(values, dtype=_wide(values))
         # Of a tensor that is spread over processes, every one gets the norm of the whole.
         norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
@@ -72,7 +72,7 @@ def _wide(values: Tensor) -> torch.dtype:
     return torch.complex128 if values.is_complex() else torch.float64
 
 
-def _values(grad: Tensor) -> Tensor:
+def values_of(grad: Tensor) -> Tensor:
     """The numbers that a gradient adds up to; a sparse one may have some of them in parts."""
     return grad.detach().coalesce().values() if grad.is_sparse else grad.detach()
 
@@ -83,7 +83,7 @@ def nonfinite(groups: Sequence[dict[str, Any]]) -> list[str]:
         label_at(group, index, position)
         for index, group in enumerate(groups)
         for position, param in enumerate(group["params"])
-        if param.grad is not None and not bool(torch.isfinite(_values(param.grad)).all())
+        if param.grad is not None and not bool(torch.isfinite(values_of(param.grad)).all())
     ]
 
 

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from adamantine.optim.gradients import sum_of_squares
+from adamantine.optim.gradients import sum_of_squares, values_of
 from adamantine.optim.labels import label_at
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -202,5 +202,4 @@ def _widest(values: Tensor) -> torch.dtype:
 
 def _nonfinite_share(grad: Tensor) -> float:
     """The share of elements that are infinite or NaN."""
-    values = grad.detach().coalesce().values() if grad.is_sparse else grad.detach()
-    return 1 - float(torch.isfinite(values).double().mean()) if grad.numel() else 0.0
+    return 1 - float(torch.isfinite(values_of(grad)).double().mean()) if grad.numel() else 0.0

@@ -32,10 +32,11 @@ class Surrounded(torch.optim.Optimizer):
         self._meter = Meter(self._around.collect_stats)
         self._in_backward: InBackward | None = None
 
-    def _note_stats(self) -> None:
+    def _note_stats(self, scaled: bool) -> None:
+        """Keep what the step has measured; `scaled`, where :meth:`_decide` had a say in it."""
         if self._plan is not None and self._plan.measured:
             before = self._prelude
-            factors = (1.0, 1.0) if self._decide() is None else (before.unscale, before.coefficient)
+            factors = (before.unscale, before.coefficient) if scaled else (1.0, 1.0)
             self._meter.take(stats_of(self.param_groups, self._plan.measured, *factors))
             self._plan.measured = []
 

@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import carray, njit, types
+from numba import carray, njit, typeof, types
 from numba.core import cgutils
 from numba.extending import intrinsic, overload
 
+from adamantine.backends.cpu.compiling import OPTIONS, called
 from adamantine.backends.cpu.elements import ELEMENTS, write
 from adamantine.backends.cpu.memory import (
     float32_pointer,
@@ -30,8 +31,6 @@ from adamantine.rules import bind
 
 SEGMENT = 2 * BLOCK
 """Elements of codes that are open at a time: 2 KiB a tensor."""
-
-OPTIONS: dict[str, Any] = {"fastmath": {"contract"}, "error_model": "numpy"}
 
 _I32, _FLOAT = ir.IntType(32), ir.FloatType()
 
@@ -64,23 +63,19 @@ def _choose(condition, x, y):
     return x if condition else y
 
 
-def _called(function: Any) -> Any:
-    return njit(**OPTIONS)(function)
-
-
 _OPERATIONS = {
     "bits": _bits,
-    "number": _called(_number_of),
-    "low": _called(_low),
-    "choose": _called(_choose),
+    "number": called(_number_of),
+    "low": called(_low),
+    "choose": called(_choose),
 }
 
 
 def _bound(function: Any) -> Any:
-    return bind(function, _OPERATIONS, _called)
+    return bind(function, _OPERATIONS, called)
 
 
-_scale_of, _inverse_of, _exponent_of, _key_of, _bits_at, _following, _first, _second = map(
+_scale_of, _inverse_of, _exponent_of, key_of, _bits_at, _following, _first, _second = map(
     _bound,
     (
         *(blocks.scale_of, blocks.inverse_of, blocks.exponent_of),
@@ -90,8 +85,6 @@ _scale_of, _inverse_of, _exponent_of, _key_of, _bits_at, _following, _first, _se
 _encode_bfloat16 = _bound(bfloat16.encode_bfloat16)
 _decode_signed, _encode_signed = map(_bound, (int8.decode_signed, int8.encode_signed))
 _decode_unsigned, _encode_unsigned = map(_bound, (int8.decode_unsigned, int8.encode_unsigned))
-
-key_of = _key_of
 
 
 def sample_of(format: Format) -> Any:  # noqa: A002 - what it is
@@ -148,7 +141,7 @@ def _top(values, length):
 def _loop(*parts: object) -> Any:
     def compiled(function: Any) -> Any:
         function.__qualname__ = "_".join([function.__name__, *map(str, parts)])
-        return njit(**OPTIONS)(function)
+        return called(function)
 
     return compiled
 
@@ -202,6 +195,7 @@ def _codec_of(sample: Any) -> tuple[Any, Any, int]:
 
 
 _CONSUMERS = (np.uint8, np.uint16, np.uint32, np.uint64, np.int8, np.int16)
+_TYPES = [typeof(consumer(0)) for consumer in _CONSUMERS]
 
 
 def consumer_of(number: int) -> Any:
@@ -211,9 +205,7 @@ def consumer_of(number: int) -> Any:
 
 def _bits_of(consumer: Any) -> tuple[Any, int]:
     """What takes a consumer's part of the bits, and in which of the sequences they are."""
-    number = [types.uint8, types.uint16, types.uint32, types.uint64, types.int8, types.int16].index(
-        consumer
-    )
+    number = _TYPES.index(consumer)
     return (_second if number % 2 else _first), number // 2
 
 

@@ -1,9 +1,4 @@
-"""A rule, compiled: one pass over memory, vectorised by LLVM, for all tensors of a table.
-
-Fast-math is ``contract`` (fused multiply-add) alone. ``nnan`` and ``ninf`` would let LLVM drop
-the NaN that has to reach the user; ``arcp``, ``afn`` and ``reassoc`` let the vector loop and its
-scalar remainder round differently, and bring nothing where memory is the limit.
-"""
+"""A rule, compiled: one pass over memory, vectorised by LLVM, for all tensors of a table."""
 
 from __future__ import annotations
 
@@ -35,6 +30,7 @@ from adamantine.backends.cpu.codes import (
     streams_after,
     streams_at,
 )
+from adamantine.backends.cpu.compiling import OPTIONS, called
 from adamantine.backends.cpu.elements import (
     ELEMENTS,
     from_bfloat16,
@@ -75,7 +71,6 @@ class Kernel(Protocol):
     address: int
 
 
-OPTIONS: dict[str, Any] = {"fastmath": {"contract"}, "error_model": "numpy"}
 SIGNATURE = types.void(types.int64, types.int64)
 """Address of a :mod:`job <.job>`, number of the piece."""
 
@@ -205,11 +200,6 @@ def _as_bfloat16(x):
 
 def _as_float16(x):
     return from_float16(to_float16(np.float32(x)))
-
-
-def called(function: Callable[..., Any]) -> Any:
-    """Compile a function that others call."""
-    return njit(**OPTIONS)(function)
 
 
 @cache

@@ -18,10 +18,10 @@ import torch
 from numba import carray
 from numpy.typing import NDArray
 
+from adamantine.backends.cpu.compiling import OPTIONS
 from adamantine.backends.cpu.elements import read
 from adamantine.backends.cpu.job import FOUND
 from adamantine.backends.cpu.kernel import (
-    OPTIONS,
     Kernel,
     compile_kernel,
     digest,

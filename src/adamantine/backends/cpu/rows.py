@@ -27,8 +27,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from adamantine.backends.cpu import pool
+from adamantine.backends.cpu.compiling import OPTIONS, called
 from adamantine.backends.cpu.elements import ELEMENTS
-from adamantine.backends.cpu.kernel import OPTIONS, SIGNATURE, called, digest, operations
+from adamantine.backends.cpu.kernel import SIGNATURE, digest, operations
 from adamantine.backends.cpu.memory import (
     arrays_at,
     float64_pointer,
