@@ -1,16 +1,20 @@
-"""What a run produced, and its JSON; standard library only, so that any tool can read it.
-
-A number that is not finite is written as ``null`` and read back as NaN: JSON has no other
-word for it, and a file that only Python can parse is of no use to ``jq`` or a browser.
-"""
+"""What a training run was asked to do, and what each of its epochs gave."""
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from adamantine.errors import CheckpointError, UsageError
+from adamantine.records.reading import (
+    as_object,
+    finite,
+    integer,
+    number,
+    parse,
+    required,
+    wrong_type,
+)
 
 Status = Literal["running", "finished", "interrupted", "diverged", "failed"]
 STATUSES: tuple[str, ...] = get_args(Status)
@@ -48,15 +52,15 @@ class ParameterRecord:
         CheckpointError
             Naming `source` and the key that is missing or has the wrong type.
         """
-        data = _object(data, source)
-        rates = _get(data, "learning_rates", source)
+        data = as_object(data, source)
+        rates = required(data, "learning_rates", source)
         if not isinstance(rates, list):
-            raise _wrong_type(source, "learning_rates", "a list", rates)
-        numbers = {key: _number(data, key, source) for key in MEASURED}
+            raise wrong_type(source, "learning_rates", "a list", rates)
+        numbers = {key: number(data, key, source) for key in MEASURED}
         places = {f"learning_rates[{index}]": rate for index, rate in enumerate(rates)}
         return cls(
-            elements=_integer(data, "elements", source),
-            learning_rates=tuple(_number(places, key, source) for key in places),
+            elements=integer(data, "elements", source),
+            learning_rates=tuple(number(places, key, source) for key in places),
             **numbers,
         )
 
@@ -127,24 +131,24 @@ class EpochRecord:
         CheckpointError
             Naming `source` and the key that is missing or has the wrong type.
         """
-        data = _object(data, source)
+        data = as_object(data, source)
         metric = _metric_name(data, source)
         measured = data.get("parameters")
         where = f"{source}: parameters"
         return cls(
-            epoch=_integer(data, "epoch", source),
-            average_loss=_number(data, "average_loss", source),
-            test_loss=_number(data, "test_loss", source),
-            test_metric=_number(data, f"test_{metric}", source),
-            train_seconds=_number(data, "train_seconds", source),
-            test_seconds=_number(data, "test_seconds", source),
-            lr=_number(data, "lr", source),
+            epoch=integer(data, "epoch", source),
+            average_loss=number(data, "average_loss", source),
+            test_loss=number(data, "test_loss", source),
+            test_metric=number(data, f"test_{metric}", source),
+            train_seconds=number(data, "train_seconds", source),
+            test_seconds=number(data, "test_seconds", source),
+            lr=number(data, "lr", source),
             metric=metric,
             parameters=None
             if measured is None
             else {
                 name: ParameterRecord.from_json(parameter, f"{where}: {name}")
-                for name, parameter in _object(measured, where).items()
+                for name, parameter in as_object(measured, where).items()
             },
         )
 
@@ -212,22 +216,24 @@ class RunRecord:
         CheckpointError
             Naming `source` and the key that is missing or has the wrong type.
         """
-        data = _object(data, source)
-        status = _get(data, "status", source)
+        data = as_object(data, source)
+        status = required(data, "status", source)
         if status not in STATUSES:
             raise CheckpointError(
                 f"{source}: status is {status!r}, expected one of {', '.join(STATUSES)}"
             )
         epochs = data.get("epochs", [])
         if not isinstance(epochs, list):
-            raise _wrong_type(source, "epochs", "a list", epochs)
+            raise wrong_type(source, "epochs", "a list", epochs)
         return cls(
-            configuration=_object(_get(data, "configuration", source), f"{source}: configuration"),
-            versions=_object(_get(data, "versions", source), f"{source}: versions"),
-            machine=_object(_get(data, "machine", source), f"{source}: machine"),
+            configuration=as_object(
+                required(data, "configuration", source), f"{source}: configuration"
+            ),
+            versions=as_object(required(data, "versions", source), f"{source}: versions"),
+            machine=as_object(required(data, "machine", source), f"{source}: machine"),
             status=status,
             started=str(data.get("started", "")),
-            options=_object(data.get("options", {}), f"{source}: options"),
+            options=as_object(data.get("options", {}), f"{source}: options"),
             epochs=tuple(
                 EpochRecord.from_json(epoch, f"{source}: epochs[{index}]")
                 for index, epoch in enumerate(epochs)
@@ -244,28 +250,9 @@ def check_metric_name(name: str) -> None:
         )
 
 
-def finite(value: Any) -> Any:
-    """`value` with every number that JSON cannot hold replaced by None, at any depth."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): finite(element) for key, element in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(element) for element in value]
-    return value
-
-
 def to_line(record: EpochRecord) -> str:
     """One line of ``metrics.jsonl``, without the line's end."""
     return json.dumps(record.to_json(), allow_nan=False)
-
-
-def parse(text: str, source: str) -> Any:
-    """``json.loads`` with an error that names `source`."""
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{source} is not valid JSON: {error}") from None
 
 
 def parse_lines(text: str, source: str) -> tuple[EpochRecord, ...]:
@@ -288,40 +275,3 @@ def _metric_name(data: Mapping[str, Any], source: str) -> str:
             f"{source}: expected exactly one metric (a key test_<name>), found {found}"
         )
     return names[0]
-
-
-def _object(value: Any, source: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise CheckpointError(f"{source}: expected a JSON object, got {type(value).__name__}")
-    return value
-
-
-def _get(data: Mapping[str, Any], key: str, source: str) -> Any:
-    if key not in data:
-        raise CheckpointError(f"{source}: the key {key!r} is missing")
-    return data[key]
-
-
-def _integer(data: Mapping[str, Any], key: str, source: str) -> int:
-    value = _get(data, key, source)
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise _wrong_type(source, key, "an integer", value)
-    return value
-
-
-def _number(data: Mapping[str, Any], key: str, source: str) -> float:
-    value = _get(data, key, source)
-    if value is None:
-        return math.nan
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        raise _wrong_type(source, key, "a number or null", value)
-    try:
-        return float(value)
-    except OverflowError:
-        raise _wrong_type(source, key, "a number that float64 can hold", value) from None
-
-
-def _wrong_type(source: str, key: str, expected: str, value: Any) -> CheckpointError:
-    shown = repr(value)
-    shown = shown if len(shown) <= 40 else f"{shown[:37]}..."
-    return CheckpointError(f"{source}: {key} is {shown}, expected {expected}")
