@@ -44,6 +44,8 @@ STYLE = {
     "ytick.labelcolor": FAINT,
     "ytick.major.size": 0,
 }
+BEGIN, END = 11, 18
+"""Letters of a long name that are shown: which part or class it is of, and what it is there."""
 LABEL_GAP = 0.075  # of a panel's height: two lines' labels are at least so far apart
 
 
@@ -61,7 +63,7 @@ class Line:
 def picture(
     title: str, size: tuple[float, float], panels: tuple[int, int], paint: Callable[..., None]
 ) -> bytes:
-    """A PNG of `size` inches with a grid of (rows, columns) `panels`, which `paint` is given."""
+    """A PNG of `size` inches with (rows, columns) `panels`, which `paint` is given row by row."""
     # Matplotlib is imported here because it takes a second; no pyplot: it keeps global state.
     from matplotlib import style
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -73,7 +75,7 @@ def picture(
         figure = Figure(figsize=size, dpi=200, layout=layout)
         FigureCanvasAgg(figure)
         figure.suptitle(title, x=0.018, ha="left", fontsize=10.5, color=FAINT)
-        paint(*figure.subplots(*panels))
+        paint(*figure.subplots(*panels, squeeze=False).flat)
         return _png(figure)
 
 
@@ -134,6 +136,11 @@ def lowered(heights: Sequence[float], gap: float) -> list[float]:
         moved[index] = min(moved[index], ceiling)
         ceiling = moved[index] - gap
     return moved
+
+
+def shortened(name: str) -> str:
+    """`name`, without its middle if it is long."""
+    return name if len(name) <= BEGIN + END else f"{name[:BEGIN]}…{name[-END:]}"
 
 
 def _png(figure: Figure) -> bytes:

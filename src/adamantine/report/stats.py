@@ -14,6 +14,7 @@ from adamantine.report.panels import (
     label_ends,
     panel,
     picture,
+    shortened,
     title_of,
 )
 
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 
 LINES = 12
 """At most; each colour comes twice, the second time dashed."""
-BEGIN, END = 11, 18
-"""Letters of a long parameter's name that are shown: which layer it is of, and what it is there."""
 GAP = 0.06
 """Between labels: there are many."""
 COMMON_RATIO = 1e-3
@@ -74,7 +73,7 @@ def _lines(epochs: list[EpochRecord], names: list[str], field: str) -> list[Line
         values = [math.nan if p is None else float(getattr(p, field)) for p in found]
         lines.append(
             Line(
-                label=("╌ " if is_second else "") + _shortened(name),
+                label=("╌ " if is_second else "") + shortened(name),
                 colour=COLOURS[index % len(COLOURS)],
                 epochs=[epoch.epoch for epoch in epochs],
                 # A logarithmic axis has no place for zero, and Matplotlib's powers of ten overflow.
@@ -83,10 +82,6 @@ def _lines(epochs: list[EpochRecord], names: list[str], field: str) -> list[Line
             )
         )
     return lines
-
-
-def _shortened(name: str) -> str:
-    return name if len(name) <= BEGIN + END else f"{name[:BEGIN]}…{name[-END:]}"
 
 
 def _log_panel(axes: Axes, title: str, lines: list[Line]) -> None:

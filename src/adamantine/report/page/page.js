@@ -1,0 +1,150 @@
+"use strict";
+
+// Draws the page's charts and lets its controls change them. All of a chart follows from its
+// figure and from `state`, so every change is one new drawing.
+(function () {
+  const WIDE = 480; // pixels of a chart that has room for names at the ends of its lines
+  const PRINTED = 680; // pixels between A4's margins
+  const LINE = 17; // pixels between two names
+
+  const charts = JSON.parse(document.getElementById("charts").textContent);
+  const form = document.querySelector(".controls");
+  const state = { hidden: new Set(), unit: null, log: false, width: null };
+  const config = {
+    displaylogo: false,
+    modeBarButtons: [["toImage", "zoomIn2d", "zoomOut2d", "resetScale2d"]],
+  };
+
+  const pen = document.createElement("canvas").getContext("2d");
+  pen.font = `13px ${getComputedStyle(document.body).fontFamily}`;
+
+  const place = (chart) => document.getElementById(`${chart.name}-chart`);
+  const meta = (thing) => thing.meta || {};
+
+  function read() {
+    if (!form) return;
+    const boxes = form.querySelectorAll("[data-contestant]:not(:checked)");
+    state.hidden = new Set([...boxes].map((box) => Number(box.dataset.contestant)));
+    const unit = form.querySelector("[name=unit]:checked");
+    state.unit = unit && unit.value;
+    const log = form.querySelector("#log");
+    state.log = Boolean(log && log.checked);
+  }
+
+  function traceNow(trace) {
+    const its = meta(trace);
+    return {
+      ...trace,
+      visible: !state.hidden.has(its.contestant),
+      ...(its.x && state.unit ? { x: its.x[state.unit] } : {}),
+    };
+  }
+
+  // Names at the ends of lines, where there is room for them; elsewhere the checkboxes tell.
+  const names = (chart) => chart.data.map((trace) => meta(trace).label).filter(Boolean);
+
+  function layoutNow(chart, width) {
+    const layout = structuredClone(chart.layout);
+    const its = meta(layout);
+    layout.width = width;
+    if (its.units && state.unit) layout.xaxis.title = { ...layout.xaxis.title, text: state.unit };
+    if (its.log) layout.yaxis.type = state.log ? "log" : "linear";
+    if (window.matchMedia("(pointer: coarse)").matches) layout.dragmode = false; // let it scroll
+    if (names(chart).length && width >= WIDE) {
+      const lines = names(chart).flatMap((name) => name.split("<br>"));
+      layout.margin.r = 34 + Math.max(...lines.map((line) => pen.measureText(line).width));
+    }
+    return layout;
+  }
+
+  function ends(box) {
+    const { range, type } = box.layout.yaxis;
+    const scaled = type === "log" ? Math.log10 : (value) => value;
+    const visible = box.data.filter((trace) => trace.visible && meta(trace).label);
+    return visible
+      .map((trace) => {
+        const last = trace.y.findLast((value) => value !== null);
+        const height = (scaled(last) - range[0]) / (range[1] - range[0]);
+        return { trace, height: Math.min(Math.max(height, 0), 1) };
+      })
+      .filter((end) => Number.isFinite(end.height))
+      .sort((a, b) => a.height - b.height);
+  }
+
+  // Moves labels apart, up first, and down again where that goes over the top.
+  function spread(found, gap) {
+    const tall = (end) => gap * end.trace.meta.label.split("<br>").length;
+    for (let i = 1; i < found.length; i++) {
+      const least = found[i - 1].height + (tall(found[i - 1]) + tall(found[i])) / 2;
+      found[i].height = Math.max(found[i].height, least);
+    }
+    let ceiling = 1;
+    for (let i = found.length - 1; i >= 0; i--) {
+      found[i].height = Math.min(found[i].height, ceiling);
+      if (i > 0) ceiling = found[i].height - (tall(found[i - 1]) + tall(found[i])) / 2;
+    }
+    return found;
+  }
+
+  function write(box) {
+    const { margin, height, width } = box.layout;
+    if (width < WIDE || !names(box).length) return Promise.resolve();
+    const gap = LINE / (height - margin.t - margin.b);
+    const annotations = spread(ends(box), gap).map(({ trace, height }) => ({
+      xref: "paper", x: 1, xanchor: "left", xshift: 6,
+      yref: "paper", y: height, yanchor: "middle",
+      text: `<span style="color:${trace.line.color}">${trace.meta.glyph}</span> ${trace.meta.label}`,
+      showarrow: false, align: "left", captureevents: false,
+    }));
+    return window.Plotly.relayout(box, { annotations });
+  }
+
+  function draw(chart) {
+    const box = place(chart);
+    const width = state.width || box.clientWidth;
+    const data = chart.data.map(traceNow);
+    return window.Plotly.react(box, data, layoutNow(chart, width), config).then(() => write(box));
+  }
+
+  function drawAll() {
+    read();
+    return Promise.all(charts.map(draw));
+  }
+
+  let waiting = 0;
+  function resized() {
+    clearTimeout(waiting);
+    waiting = setTimeout(drawAll, 120);
+  }
+
+  // Paper has a width of its own, and nothing on it unfolds.
+  let folded = [];
+  function toPaper() {
+    folded = [...document.querySelectorAll("details:not([open])")];
+    folded.forEach((fold) => fold.setAttribute("open", ""));
+    state.width = PRINTED;
+    drawAll();
+  }
+  function toScreen() {
+    folded.forEach((fold) => fold.removeAttribute("open"));
+    state.width = null;
+    drawAll();
+  }
+
+  if (form) {
+    form.addEventListener("change", drawAll);
+    form.addEventListener("submit", (event) => event.preventDefault());
+  }
+  window.addEventListener("beforeprint", toPaper);
+  window.addEventListener("afterprint", toScreen);
+  drawAll().then(() => {
+    for (const chart of charts) {
+      // Zooming moves the ends of the lines.
+      place(chart).on("plotly_relayout", (change) => {
+        if (Object.keys(change).some((key) => key.startsWith("yaxis"))) write(place(chart));
+      });
+    }
+    window.addEventListener("resize", resized);
+    document.documentElement.dataset.drawn = "yes";
+  });
+})();
