@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from itertools import pairwise
 
@@ -173,6 +174,18 @@ def test_time_can_be_read_in_seconds(page, name):
     end, title = end_and_title()
     assert title == "seconds"
     assert 0.4 < end < 0.8
+
+
+def test_what_is_hovered_over_is_told_in_the_unit(page):
+    page.check("[value=steps]")
+    settle(page)
+    page.locator("#loss-chart").scroll_into_view_if_needed()
+    point = page.locator("#loss-chart .scatterlayer .trace path.point").last.bounding_box()
+    page.mouse.move(point["x"] + point["width"] / 2, point["y"] + point["height"] / 2)
+    said = page.locator("#loss-chart .hovertext").first
+    said.wait_for()
+    assert re.search(r"after \d+ steps$", said.text_content())
+    page.mouse.move(0, 0)
 
 
 def test_names_stand_at_the_ends_of_lines_and_are_not_read_as_html(page):

@@ -142,7 +142,8 @@ def test_curves_are_the_mean_and_the_range_over_seeds_in_each_unit():
         looks = [run.looks[place] for run in runs]
         losses = [look.train_loss for look in looks]
         assert line["y"][place] == pytest.approx(sum(losses) / 3)
-        assert line["customdata"][place] == [min(losses), max(losses)]
+        said = [f"{value:.4g}" for value in (line["y"][place], min(losses), max(losses))]
+        assert line["customdata"][place] == said
         assert max(losses) in band["y"]
         assert min(losses) in band["y"]
         assert line["meta"]["x"]["steps"][place] == looks[0].step

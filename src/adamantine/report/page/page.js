@@ -16,7 +16,8 @@
   };
 
   const pen = document.createElement("canvas").getContext("2d");
-  pen.font = `13px ${getComputedStyle(document.body).fontFamily}`;
+  const family = getComputedStyle(document.body).fontFamily;
+  pen.font = `13px ${family}`;
 
   const place = (chart) => document.getElementById(`${chart.name}-chart`);
   const meta = (thing) => thing.meta || {};
@@ -31,12 +32,17 @@
     state.log = Boolean(log && log.checked);
   }
 
+  function inUnit(trace) {
+    const said = trace.hovertemplate && trace.hovertemplate.replace("{unit}", state.unit);
+    return { x: trace.meta.x[state.unit], hovertemplate: said };
+  }
+
   function traceNow(trace) {
     const its = meta(trace);
     return {
       ...trace,
       visible: !state.hidden.has(its.contestant),
-      ...(its.x && state.unit ? { x: its.x[state.unit] } : {}),
+      ...(its.x && state.unit ? inUnit(trace) : {}),
     };
   }
 
@@ -47,6 +53,8 @@
     const layout = structuredClone(chart.layout);
     const its = meta(layout);
     layout.width = width;
+    layout.font = { ...layout.font, family }; // what Plotly measures is what is shown
+    layout.hoverlabel = { ...layout.hoverlabel, font: { family } };
     if (its.units && state.unit) layout.xaxis.title = { ...layout.xaxis.title, text: state.unit };
     if (its.log) layout.yaxis.type = state.log ? "log" : "linear";
     if (window.matchMedia("(pointer: coarse)").matches) layout.dragmode = false; // let it scroll

@@ -9,13 +9,13 @@ from typing import Any
 from adamantine.records import Contestant, StudyRecord
 from adamantine.report import words
 from adamantine.report.frame import Chart, label
+from adamantine.report.layout import axis, layout, rows
 from adamantine.report.marks import Mark, mark
 from adamantine.report.study import captions, data
 
 Trace = dict[str, Any]
-CLEAR = "rgba(0,0,0,0)"
-ROW = 44
-"""Pixels of a contestant's row."""
+ROW, LOW_ROW, TEXT = 44, 30, 17
+"""Pixels of a contestant's row, with and without numbers in it, and of a line of its name."""
 SIZE = 9
 NO_BOX = "<extra></extra>"
 
@@ -77,10 +77,10 @@ def final(record: StudyRecord) -> Chart:
         f"Test {record.metric}",
         captions.final(record),
         traces,
-        _layout(
-            height=80 + ROW * max(1, len(record.contestants)),
-            xaxis=_axis(**_metric_ticks(record)),
-            yaxis=_rows(),
+        layout(
+            height=80 + _height_of_rows(record, ROW),
+            xaxis=axis(**_metric_ticks(record)),
+            yaxis=rows(),
         ),
     )
 
@@ -88,6 +88,7 @@ def final(record: StudyRecord) -> Chart:
 def curves(record: StudyRecord, field: str, name: str) -> Chart:
     """A field of the looks against time: the mean over seeds in a band from least to most."""
     is_loss = field == "train_loss"
+    write = words.metric_format("loss" if is_loss else record.metric)
     found = [
         (index, one.name, its, data.final_runs(record, one.name))
         for index, one, its in _marked(record)
@@ -97,21 +98,21 @@ def curves(record: StudyRecord, field: str, name: str) -> Chart:
     for index, contestant, its, runs in found:
         curve = data.curve(runs, field)
         if curve is not None:
-            traces += _curve(curve, index, its, contestant)
+            traces += _curve(curve, index, its, contestant, write)
         for run in data.broken(runs, field, least, most):
             traces.append(_broken(run, index, its, contestant))
-    values = [value for trace in traces for value in trace["y"] if value is not None]
-    can_log = (is_loss or record.direction == "min") and all(value > 0 for value in values)
+    values = [value for trace in traces for value in trace["y"] if math.isfinite(value)]
+    can_log = (is_loss or record.direction == "min") and min(values, default=0) > 0
     ticks = {} if is_loss else _metric_ticks(record)
     return Chart(
         name,
         "Training loss" if is_loss else f"Validation {record.metric}",
         captions.LOSS if is_loss else captions.validation(record),
         traces,
-        _layout(
+        layout(
             height=340,
-            xaxis=_axis(title="epochs", rangemode="tozero", showgrid=False),
-            yaxis=_axis(rangemode="tozero" if is_loss and can_log else "normal", **ticks),
+            xaxis=axis(title="epochs", rangemode="tozero", showgrid=False),
+            yaxis=axis(rangemode="tozero" if is_loss and can_log else "normal", **ticks),
             meta={"units": True, "log": can_log},
         ),
     )
@@ -125,22 +126,23 @@ def rates(record: StudyRecord) -> Chart:
     for index, contestant, its in _marked(record):
         traces += _scores(contestant, index, its, write, bottom)
         traces += _width(contestant, index, its)
-    rows = max(1, len(record.contestants))
-    split = 30 * rows / (320 + 30 * rows)
+    below = _height_of_rows(record, LOW_ROW)
+    split = below / (320 + below)
     ticks = _metric_ticks(record) if data.judged_by_metric(record) else {}
     return Chart(
         "rates",
         f"{data.score_name(record).capitalize()} against learning rate",
         captions.rates(record),
         traces,
-        _layout(
-            height=380 + 30 * rows,
-            xaxis=_axis(
+        layout(
+            height=380 + below,
+            xaxis=axis(
                 type="log", title="learning rate", anchor="y2", showgrid=False,
                 dtick=_every_so_many_decades(record), tickangle=0, exponentformat="power",
+ tickfont={"size": 11},
             ),
-            yaxis=_axis(domain=[split + 0.04, 1], **ticks),
-            yaxis2=_rows(domain=[0, split]),
+            yaxis=axis(domain=[split + 0.04, 1], **ticks),
+            yaxis2=rows(domain=[0, split]),
         ),
     )  # fmt: skip
 
@@ -170,7 +172,7 @@ def times(record: StudyRecord) -> Chart:
                 "line": {"color": its.colour, "dash": its.dash, "width": 2.5, "shape": "hv"},
                 "marker": {"symbol": its.symbol, "size": SIZE - 2},
                 "cliponaxis": False,
-                "hovertemplate": f"{row}<br>%{{y:.0%}} of runs by %{{x:.4~g}}" + NO_BOX,
+                "hovertemplate": f"{row}<br>%{{y:.0%}} of runs by %{{x:.4~g}} {{unit}}" + NO_BOX,
                 "meta": {
                     "contestant": index,
                     "x": {unit: steps.times for unit, steps in curves.items()},
@@ -184,16 +186,16 @@ def times(record: StudyRecord) -> Chart:
         "Runs that have reached the target",
         captions.times(record),
         traces,
-        _layout(
+        layout(
             height=340,
-            xaxis=_axis(title="epochs", rangemode="tozero", showgrid=False),
-            yaxis=_axis(range=[-0.03, 1.06], tickformat=".0%", dtick=0.25),
+            xaxis=axis(title="epochs", rangemode="tozero", showgrid=False),
+            yaxis=axis(range=[-0.03, 1.06], tickformat=".0%", dtick=0.25),
             meta={"units": True},
         ),
     )
 
 
-def _curve(curve: data.Curve, index: int, its: Mark, name: str) -> list[Trace]:
+def _curve(curve: data.Curve, index: int, its: Mark, name: str, write: words.Format) -> list[Trace]:
     row = label(name)
     kept = [i for i, (a, b) in enumerate(zip(curve.low, curve.high, strict=True))
             if math.isfinite(a) and math.isfinite(b)]  # fmt: skip
@@ -213,9 +215,12 @@ def _curve(curve: data.Curve, index: int, its: Mark, name: str) -> list[Trace]:
             "mode": "lines+markers",
             "line": {"color": its.colour, "dash": its.dash, "width": 2.5},
             "marker": {"symbol": its.symbol, "size": SIZE - 2, "maxdisplayed": 8},
-            "customdata": list(zip(curve.low, curve.high, strict=True)),
-            "hovertemplate": f"{row}<br>%{{y}} (seeds %{{customdata[0]:.4~g}} to "
-            "%{customdata[1]:.4~g})<br>at %{x:.4~g}" + NO_BOX,
+            "customdata": [
+                [words.number(value, write) for value in at]
+                for at in zip(curve.mean, curve.low, curve.high, strict=True)
+            ],
+            "hovertemplate": f"{row}<br>%{{customdata[0]}} (%{{customdata[1]}} to "
+            "%{customdata[2]})<br>after %{x:.4~g} {unit}" + NO_BOX,
             "meta": {
                 "contestant": index,
                 "x": curve.times,
@@ -267,10 +272,9 @@ def _scores(
             "mode": "lines+markers" if data.is_line(contestant) else "markers",
             "line": {"color": its.colour, "dash": its.dash, "width": 2.5},
             "marker": {"symbol": its.symbol, "size": SIZE},
-            "customdata": [
-                [label(words.settings(t.settings)), number(t.score, write)] for t in means
-            ],
-            "hovertemplate": f"{row}<br>%{{customdata[1]}}<br>%{{customdata[0]}}" + NO_BOX,
+            "customdata": [[words.number(t.score, write)] for t in means],
+            "text": [label(words.settings(trial.settings)) for trial in means],
+            "hovertemplate": f"{row}<br>%{{customdata[0]}}<br>%{{text}}" + NO_BOX,
             "meta": meta,
         },
         {
@@ -373,9 +377,10 @@ def _arms(contestant: Contestant) -> tuple[float | None, float | None]:
     return estimate.value - estimate.low, estimate.high - estimate.value
 
 
-def number(value: float | None, write: words.Format) -> str:
-    """As :func:`words.number`, for a chart."""
-    return label(words.number(value, write))
+def _height_of_rows(record: StudyRecord, row: int) -> int:
+    """Of one for each contestant, all as high as the name of most lines needs."""
+    lines = [label(contestant.name).count("<br>") + 1 for contestant in record.contestants]
+    return len(lines) * max(row, TEXT * max(lines) + 6)
 
 
 def _every_so_many_decades(record: StudyRecord) -> int:
@@ -387,32 +392,3 @@ def _every_so_many_decades(record: StudyRecord) -> int:
 
 def _metric_ticks(record: StudyRecord) -> dict[str, Any]:
     return {"tickformat": ".3~%"} if record.metric == "accuracy" else {}
-
-
-def _axis(title: str = "", **more: Any) -> dict[str, Any]:
-    return {
-        **({"title": {"text": title, "font": {"size": 13}, "standoff": 10}} if title else {}),
-        "zeroline": False, "automargin": True, "gridcolor": "#eaecee", "linecolor": "#d9dde1",
-        "nticks": 7, **more,
-    }  # fmt: skip
-
-
-def _rows(**more: Any) -> dict[str, Any]:
-    """An axis with a contestant in each row, the first one on top."""
-    return _axis(
-        type="category", autorange="reversed", showgrid=False, ticklabelstandoff=8, dtick=1, **more
-    )
-
-
-def _layout(height: int, **more: Any) -> dict[str, Any]:
-    return {
-        "height": height,
-        "margin": {"l": 52, "r": 20, "t": 12, "b": 44},
-        "paper_bgcolor": CLEAR,
-        "plot_bgcolor": CLEAR,
-        "font": {"size": 13},
-        "showlegend": False,
-        "hovermode": "closest",
-        "hoverlabel": {"align": "left"},
-        **more,
-    }

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from adamantine.records import StudyRecord
+from adamantine.records import Contestant, StudyRecord
 from adamantine.report import words
-from adamantine.report.marks import mark
+from adamantine.report.marks import Mark, mark
 from adamantine.report.panels import FAINT, INK, Line, label_ends, picture, shortened
 from adamantine.report.study import captions, data
 from adamantine.report.study.page import study_title
@@ -119,8 +119,11 @@ def _curves(axes: Axes, record: StudyRecord, field: str, unit: data.Unit) -> Non
         if curve is not None:
             times = curve.times[unit]
             axes.fill_between(times, curve.low, curve.high, color=its.colour, alpha=0.14, lw=0)
-            axes.plot(times, curve.mean, color=its.colour, linestyle=its.line_style, linewidth=2)
-            lines.append(Line(_plain(shortened(one.name)), its.colour, [], curve.mean))
+            axes.plot(
+                times, curve.mean, its.marker, color=its.colour, linestyle=its.line_style,
+                linewidth=2, markersize=5, markevery=max(1, len(times) // 6),
+            )  # fmt: skip
+            lines.append(_end(one, its, curve.mean))
         for run in data.broken(runs, field, least, most):
             axes.plot(
                 run.times[unit], run.values, color=its.colour, alpha=0.8,
@@ -154,7 +157,7 @@ def _times(axes: Axes, record: StudyRecord, unit: data.Unit) -> None:
             found.times, found.share, where="post", color=its.colour, linestyle=its.line_style,
             linewidth=2,
         )  # fmt: skip
-        lines.append(Line(_plain(shortened(one.name)), its.colour, [], found.share))
+        lines.append(_end(one, its, found.share))
     axes.set_xlim(left=0)
     axes.set_ylim(-0.03, 1.03)
     _per_cent(axes.yaxis, True)
@@ -194,6 +197,7 @@ def _widths(axes: Axes, record: StudyRecord) -> None:
     least, most = axes.get_ylim()
     kept = [tick for tick in axes.get_yticks() if least <= tick <= most]
     share = 0.06 + BAR * count
+    most += 0.04 * (most - least)  # for the ring around the chosen one
     axes.set_ylim(most - (most - least) / (1 - share), most)
     axes.set_yticks(kept)
     for index, one in enumerate(record.contestants):
@@ -218,6 +222,11 @@ def _widths(axes: Axes, record: StudyRecord) -> None:
             xytext=(7, 0), textcoords="offset points", va="center", fontsize=8.5,
             color=its.colour, fontweight="bold",
         )  # fmt: skip
+
+
+def _end(contestant: Contestant, its: Mark, values: list[float]) -> Line:
+    """What :func:`label_ends` needs to know of a line: its name, and where it ends."""
+    return Line(f"{its.glyph} {_plain(shortened(contestant.name))}", its.colour, [], values)
 
 
 def _title(axes: Axes, title: str, along: str = "") -> None:

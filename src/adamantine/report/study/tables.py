@@ -156,7 +156,7 @@ def final_runs(record: StudyRecord) -> Table:
 def claims(record: StudyRecord) -> Table:
     """What people say, and what this study says to it."""
     return Table(
-        "Claims and whether this study bears them out",
+        "What people say, and whether this study bears it out.",
         ["Claim", "Holds", "Evidence"],
         [[claim.claim, claim.holds, claim.evidence] for claim in record.claims],
         frozenset({1, 2}),
