@@ -44,7 +44,7 @@ def study(
     Parameters
     ----------
     diverged
-        Indices of contestants one of whose final runs diverged.
+        Indices of contestants whose last final run diverged.
     hopeless
         Indices of contestants all of whose trials diverged.
     """
@@ -57,7 +57,15 @@ def study(
             found.append(_hopeless(name))
             continue
         own = [
-            _run(dice, index, name, number, epochs, direction, index in diverged and number == 1)
+            _run(
+                dice,
+                index,
+                name,
+                number,
+                epochs,
+                direction,
+                index in diverged and number == seeds - 1,
+            )
             for number in range(seeds)
         ]
         runs += own
@@ -212,7 +220,7 @@ def _survival(runs, field, end, direction, target):
     times = []
     for run in runs:
         hits = [
-            getattr(look, field)
+            float(getattr(look, field))
             for look in run.looks
             if (look.validation_metric >= target) == (direction == "max")
         ]

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from adamantine.records import Difference, Interval, Survival
+from adamantine.records import Difference, Interval, StudyRecord, Survival
 from adamantine.report.study import study_html, study_rows
 from study_fixture import study
 
@@ -87,6 +87,14 @@ def test_nothing_is_loaded():
 def test_equal_records_give_equal_pages():
     assert study_html(study()) == study_html(study())
     assert study_html(study(seed=1)) != study_html(study())
+
+
+@pytest.mark.parametrize("record", [study(4, hopeless=(2,)), study(2, 1, metric="error")])
+def test_a_saved_study_gives_the_same_page_and_rows(record):
+    saved = json.loads(json.dumps(record.to_json(), allow_nan=False))
+    read = StudyRecord.from_json(saved)
+    assert study_html(read) == study_html(record)
+    assert study_rows(read) == study_rows(record)
 
 
 def test_what_a_record_says_does_no_harm():
@@ -241,7 +249,7 @@ EDGES = {
     "one": study(1, differences=False),
     "eight": study(8),
     "one seed": study(3, seeds=1, diverged=()),
-    "one seed, and it diverged": study(2, seeds=2, diverged=(0, 1)),
+    "one seed, and it diverged": study(2, seeds=1, diverged=(0, 1)),
     "no final runs of one": study(3, hopeless=(1,)),
     "no final runs": study(2, hopeless=(0, 1), differences=False),
     "smaller is better": study(3, metric="error", direction="min"),

@@ -37,12 +37,13 @@ def test_equal_records_give_equal_bytes(pictures):
 
 # Drawing takes a second each, so that each of these has several things that are unusual.
 UNUSUAL = {
-    "eight, one without runs, no bounds": without_bounds(study(8, hopeless=(3,))),
+    "seven, one without runs, no bounds, never reached": without_bounds(
+        never(study(7, hopeless=(3,)))
+    ),
     "one seed, names that look like formulas, smaller is better, judged by the loss": replace(
         study(2, 1, diverged=(), metric="$x_", direction="min", names=(NASTY, "$a$")),
         plan={"tune_for": "loss"},
     ),
-    "never reached, and one of them only diverged": never(study(2, seeds=2, diverged=(0, 1))),
 }
 
 
@@ -52,6 +53,11 @@ def test_whatever_the_record_there_are_pictures(record):
     assert sorted(found) == ALL
     for png in found.values():
         assert min(pixels(png)) > 300
+
+
+def test_runs_that_all_diverged_have_curves_and_no_final_metric():
+    found = study_pngs(study(1, seeds=1, diverged=(0,)))
+    assert sorted(found) == [name for name in ALL if name != "final.png"]
 
 
 def test_without_final_runs_there_is_the_tuning():
