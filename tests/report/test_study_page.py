@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 import pytest
 
 from adamantine.records import Difference, Interval, StudyRecord, Survival
-from adamantine.report.study import study_html, study_rows
+from adamantine.report.study import data, study_html, study_rows
 from study_fixture import study
 
 VOID = {"meta", "input", "br", "link", "img"}
@@ -170,6 +170,22 @@ def test_a_diverged_run_ends_with_a_mark_and_is_in_no_mean():
     (line,) = (t for t in traces if "customdata" in t)
     losses = [run.looks[0].train_loss for run in others]
     assert line["y"][0] == pytest.approx(sum(losses) / len(losses))
+
+
+@pytest.mark.parametrize("direction", ["max", "min"])
+def test_in_each_unit_there_are_as_many_times_as_values(direction):
+    """In epochs several runs reach the target at the same look, in seconds hardly ever."""
+    record = study(3, direction=direction)
+    lengths = set()
+    for name in ("loss", "validation", "times"):
+        for trace in chart(record, name)["data"]:
+            for unit in data.UNITS:
+                x, y = trace["meta"]["x"][unit], trace["meta"].get("y", {}).get(unit, trace["y"])
+                assert len(x) == len(y)
+                lengths.add((name, unit, len(x)))
+    assert {n for name, unit, n in lengths if (name, unit) == ("times", "epochs")} != {
+        n for name, unit, n in lengths if (name, unit) == ("times", "seconds")
+    }
 
 
 def test_an_exploding_run_does_not_flatten_the_others():

@@ -28,9 +28,10 @@ class Chart:
 
     What the page's controls do to it is told by ``meta``, which Plotly leaves alone. A trace's
     may have ``contestant``, the index of the checkbox that shows it; ``x``, its values by unit of
-    time (``{unit}`` in its hover text is replaced by the unit); and ``label`` and ``glyph``, to be
-    written at its right end. The layout's has the unit of the x axis changed if ``units`` is true,
-    and the y axis made logarithmic on demand if ``log`` is.
+    time, and ``y`` where they depend on it, too (``{unit}`` in its hover text is replaced by the
+    unit); and ``label`` and ``glyph``, to be written at its right end. The layout's has the unit
+    of the x axis changed if ``units`` is true, and the y axis made logarithmic on demand if ``log``
+    is.
 
     Parameters
     ----------

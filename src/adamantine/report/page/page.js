@@ -34,7 +34,8 @@
 
   function inUnit(trace) {
     const said = trace.hovertemplate && trace.hovertemplate.replace("{unit}", state.unit);
-    return { x: trace.meta.x[state.unit], hovertemplate: said };
+    const { x, y } = trace.meta;
+    return { x: x[state.unit], y: y ? y[state.unit] : trace.y, hovertemplate: said };
   }
 
   function traceNow(trace) {
@@ -49,6 +50,13 @@
   // Names at the ends of lines, where there is room for them; elsewhere the checkboxes tell.
   const names = (chart) => chart.data.map((trace) => meta(trace).label).filter(Boolean);
 
+  // A tick at each 1, 2 and 5 for as long as there is room for them.
+  function logTick(chart) {
+    const values = chart.data.flatMap((trace) => trace.y).filter((value) => value > 0);
+    const decades = Math.log10(Math.max(...values) / Math.min(...values));
+    return decades < 3 ? "D2" : Math.ceil(decades / 8);
+  }
+
   function layoutNow(chart, width) {
     const layout = structuredClone(chart.layout);
     const its = meta(layout);
@@ -56,7 +64,7 @@
     layout.font = { ...layout.font, family }; // what Plotly measures is what is shown
     layout.hoverlabel = { ...layout.hoverlabel, font: { family } };
     if (its.units && state.unit) layout.xaxis.title = { ...layout.xaxis.title, text: state.unit };
-    if (its.log) layout.yaxis.type = state.log ? "log" : "linear";
+    if (its.log && state.log) Object.assign(layout.yaxis, { type: "log", dtick: logTick(chart) });
     if (window.matchMedia("(pointer: coarse)").matches) layout.dragmode = false; // let it scroll
     if (names(chart).length && width >= WIDE) {
       const lines = names(chart).flatMap((name) => name.split("<br>"));

@@ -163,7 +163,11 @@ def times(record: StudyRecord) -> Chart:
                 **_filled(its, index),
                 "x": bands["epochs"][0],
                 "y": bands["epochs"][1],
-                "meta": {"contestant": index, "x": {u: band[0] for u, band in bands.items()}},
+                "meta": {
+                    "contestant": index,
+                    "x": {unit: band[0] for unit, band in bands.items()},
+                    "y": {unit: band[1] for unit, band in bands.items()},
+                },
             },
             {
                 "x": first.times,
@@ -176,6 +180,7 @@ def times(record: StudyRecord) -> Chart:
                 "meta": {
                     "contestant": index,
                     "x": {unit: steps.times for unit, steps in curves.items()},
+                    "y": {unit: steps.share for unit, steps in curves.items()},
                     "label": row,
                     "glyph": its.glyph,
                 },
