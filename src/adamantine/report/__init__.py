@@ -1,6 +1,15 @@
-"""Pictures of runs, from their records alone."""
+"""Pictures of runs, and the page, pictures and rows of a study, from their records alone."""
 
 from adamantine.report.curves import comparison_png, curves_png, format_metric
 from adamantine.report.stats import stats_png
+from adamantine.report.study import study_html, study_pngs, study_rows
 
-__all__ = ["comparison_png", "curves_png", "format_metric", "stats_png"]
+__all__ = [
+    "comparison_png",
+    "curves_png",
+    "format_metric",
+    "stats_png",
+    "study_html",
+    "study_pngs",
+    "study_rows",
+]
