@@ -39,6 +39,22 @@ def test_list(adamantine):
     assert all(one["name"] in text for group in listed.values() for one in group)
 
 
+@pytest.mark.parametrize("columns", [80, 120])
+def test_every_fact_of_a_workload_has_a_line(adamantine, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    result = adamantine("list").out
+    assert "…" not in result
+    lines = [line.strip() for line in result.splitlines()]
+    assert max(map(len, result.splitlines())) <= columns
+    for one in json.loads(adamantine("list", "--json").out)["workloads"]:
+        begin = next(i for i, line in enumerate(lines) if line.split()[:1] == [one["name"]])
+        facts = [f"{fact:<8}{one[fact]}" for fact in ("size", "metric", "time", "data")]
+        size = lines.index(facts[0], begin)
+        assert lines[size : size + 4] == facts
+        words = " ".join(lines[begin:size]).split()
+        assert words == [one["name"], *one["description"].split()]
+
+
 def test_demo(adamantine, tmp_path, monkeypatch):
     result = adamantine("demo", "--out", tmp_path / "demo")
     assert result.code == 0

@@ -7,7 +7,7 @@ import torch
 
 from adamantine.errors import DataError
 from adamantine.workloads import ACCURACY, load
-from adamantine.workloads.mnist import convolutional, load_mnist, perceptron
+from adamantine.workloads.mnist import convolutional, load_mnist, logistic, perceptron, wide
 from workloads.fake_mnist import NAMES, TEST, TRAIN, FakeMnist, idx_bytes
 
 
@@ -90,7 +90,12 @@ def test_the_real_data_are_the_published_ones(mnist_folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "parameters", "model"),
-    [("mnist", 784 * 128 + 128 + 128 * 10 + 10, perceptron), ("mnist-cnn", 20_522, convolutional)],
+    [
+        ("mnist", 784 * 128 + 128 + 128 * 10 + 10, perceptron),
+        ("mnist-cnn", 20_522, convolutional),
+        ("mnist-logistic", 784 * 10 + 10, logistic),
+        ("mnist-mlp", 785 * 1_000 + 1_001 * 1_000 + 1_001 * 10, wide),
+    ],
 )
 def test_the_workloads_fit_their_networks(
     mnist_folder: Path, name: str, parameters: int, model: object
@@ -110,10 +115,24 @@ def test_the_workloads_fit_their_networks(
 
 
 def test_models_are_fresh_and_follow_the_seed() -> None:
-    for model in (perceptron, convolutional):
+    for model in (perceptron, convolutional, logistic, wide):
         torch.manual_seed(3)
         first, second = model(), model()
         torch.manual_seed(3)
         again = model()
         assert torch.equal(first[-1].weight, again[-1].weight)
         assert not torch.equal(first[-1].weight, second[-1].weight)
+
+
+def test_networks_of_adams_paper_are_these_formulas() -> None:
+    """Section 6.1: a softmax of one affine map of the pixels; 6.2: two layers of ReLU before it."""
+    torch.manual_seed(0)
+    images = torch.rand(3, 1, 28, 28).double()
+    regression, network = logistic().double(), wide().double()
+    expected = images.view(3, 784) @ regression[-1].weight.T + regression[-1].bias
+    torch.testing.assert_close(regression(images), expected)
+    expected, parameters = images.view(3, 784), list(network.parameters())
+    for weight, bias in zip(parameters[:4:2], parameters[1:4:2], strict=True):
+        expected = (expected @ weight.T + bias).clamp(min=0)
+        assert expected.shape == (3, 1_000)
+    torch.testing.assert_close(network(images), expected @ parameters[4].T + parameters[5])

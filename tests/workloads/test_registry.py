@@ -10,6 +10,8 @@ from adamantine.workloads import Listing, load, names
 NAMES = [
     "mnist",
     "mnist-cnn",
+    "mnist-logistic",
+    "mnist-mlp",
     "digits",
     "chars-rnn",
     "chars-transformer",
@@ -72,7 +74,7 @@ def test_an_unknown_name_brings_the_nearest(name: str, hint: str) -> None:
 
 
 def test_a_name_like_no_other_brings_the_list() -> None:
-    with pytest.raises(UsageError, match="no workload 'zzz'; there are mnist, mnist-cnn, digits"):
+    with pytest.raises(UsageError, match="no workload 'zzz'; there are mnist, mnist-cnn, mnist-l"):
         load("zzz")
 
 
@@ -81,7 +83,7 @@ def test_a_data_dir_may_be_text(tmp_path: Path) -> None:
         load("mnist", data_dir=str(tmp_path / "nowhere"))
 
 
-@pytest.mark.parametrize("name", NAMES[2:])
+@pytest.mark.parametrize("name", NAMES[4:])
 def test_a_data_dir_that_would_be_ignored_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(UsageError, match=f"{name} reads no data folder; leave out --data-dir"):
         load(name, tmp_path)

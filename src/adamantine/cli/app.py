@@ -129,7 +129,8 @@ def train(
     schedule: Annotated[
         str,
         Option(
-            help="Learning rate schedule: none, step, cosine, one-cycle or linear-warmup.",
+            help="Learning rate schedule: none, step, cosine, one-cycle, linear-warmup or"
+            " inverse-sqrt.",
             autocompletion=_schedules,
         ),
     ] = "none",
@@ -138,7 +139,7 @@ def train(
         int | None,
         Option(
             help="CPU threads.",
-            show_default="1 for mnist, digits and quadratic, else torch's choice",
+            show_default="1 for the smallest workloads, else torch's choice",
         ),
     ] = None,
     device: Annotated[str, Option(help="cpu, cuda, cuda:1 …; auto prefers cuda.")] = "auto",

@@ -27,7 +27,7 @@ STATS_EVERY = 10
 
 # A second thread gains these a seventh on an idle machine. On a busy one every operation waits
 # for a thread that has no core, and the run takes fifty times as long.
-SMALL = ("mnist", "digits", "quadratic")
+SMALL = ("mnist", "mnist-logistic", "digits", "quadratic")
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ name              learning rate                                                 
                   Topin 2018, as torch has it); momentum and betas stay as they are
 ``linear-warmup`` lr/w, 2 lr/w, …, lr over the first w batches, a tenth of the run;      batch
                   then lr
+``inverse-sqrt``  lr/√t in step t, from lr in step 1 (Kingma and Ba 2015, section 6.1)   batch
 ================= ====================================================================== =========
 """
 
@@ -23,6 +24,7 @@ from typing import Literal
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import (
     CosineAnnealingLR,
+    LambdaLR,
     LinearLR,
     LRScheduler,
     OneCycleLR,
@@ -64,6 +66,11 @@ def linear_warmup(optimizer: Optimizer, total: int) -> LRScheduler:
     return LinearLR(optimizer, 1 / warmup, total_iters=max(1, warmup - 1))
 
 
+def inverse_sqrt(optimizer: Optimizer) -> LRScheduler:
+    """The learning rate by the root of the step's number, from 1 on."""
+    return LambdaLR(optimizer, lambda moves: (moves + 1) ** -0.5)
+
+
 SCHEDULES: dict[str, tuple[Literal["batch", "epoch"], Callable[[Optimizer, int], LRScheduler]]] = {
     "step": ("epoch", step),
     "cosine": ("batch", cosine),
@@ -72,7 +79,10 @@ SCHEDULES: dict[str, tuple[Literal["batch", "epoch"], Callable[[Optimizer, int],
 }
 """What each moves after, and what builds it for that many moves."""
 
-NAMES = ("none", *SCHEDULES)
+ENDLESS: dict[str, Callable[[Optimizer], LRScheduler]] = {"inverse-sqrt": inverse_sqrt}
+"""Those that move after each batch, however many there will be."""
+
+NAMES = ("none", *SCHEDULES, *ENDLESS)
 
 
 def check_schedule(name: str) -> None:
@@ -95,6 +105,8 @@ def build_schedule(
     check_schedule(name)
     if name == "none":
         return None
+    if name in ENDLESS:
+        return Schedule(ENDLESS[name](optimizer), "batch")
     per, build = SCHEDULES[name]
     if per == "epoch":
         return Schedule(build(optimizer, epochs), per)

@@ -70,6 +70,28 @@ _BUILTINS: dict[str, tuple[Listing, _Loader]] = {
         ),
         (
             Listing(
+                "mnist-logistic",
+                mnist.LOGISTIC,
+                size="7,850 parameters, 60,000 images",
+                metric=_ACCURACY,
+                time="about 1.5 s",
+                data=_MNIST_DATA,
+            ),
+            mnist.mnist_logistic,
+        ),
+        (
+            Listing(
+                "mnist-mlp",
+                mnist.WIDE,
+                size="1,796,010 parameters, 60,000 images",
+                metric=_ACCURACY,
+                time="about 40 s",
+                data=_MNIST_DATA,
+            ),
+            mnist.mnist_mlp,
+        ),
+        (
+            Listing(
                 "digits",
                 digits.DESCRIPTION,
                 size="9,610 parameters, 1,437 images",
