@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from adamantine.errors import UsageError
-from adamantine.workloads import batches, load
+from adamantine.workloads import batches, for_tuning, load
 from adamantine.workloads.quadratic import quadratic
 
 CURVATURES = 10.0 ** torch.linspace(0, -3, 100, dtype=torch.float64)
@@ -65,6 +65,22 @@ def test_the_three_sets_are_different_samples() -> None:
     assert len(torch.cat(sets).unique(dim=0)) == 24_000
     for one in sets:
         torch.testing.assert_close(one.double().mean(0).float(), sets[0].mean(0), atol=1e-4, rtol=0)
+
+
+def test_validation_and_test_ask_the_same_question() -> None:
+    """The metric is the same number on both, and the loss that number and a constant."""
+    workload = load("quadratic")
+    tuning = for_tuning(workload)
+    sets = [part[1].double() for part in (tuning.train, tuning.test, workload.test)]
+    points = torch.randn(3, 100, generator=torch.Generator().manual_seed(2)).double()
+    noise = [[] for _ in sets]
+    for point in points.split(1):
+        scores = {workload.metric.per_example(point, targets).item() for targets in sets}
+        (excess,) = scores
+        for found, targets in zip(noise, sets, strict=True):
+            found.append(workload.loss(point, targets).item() - excess)
+    for found in noise:
+        assert found == pytest.approx([found[0]] * 3, abs=2e-5)
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -1,18 +1,23 @@
 """The workloads that read Python's own sources."""
 
+import itertools
 import math
 import os
+import random
 import re
 import subprocess
 import sys
 import sysconfig
 import zipfile
 from collections import Counter
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from adamantine.errors import WorkloadError
 from adamantine.workloads import chars, load, sources, words
@@ -89,9 +94,9 @@ def test_a_library_without_sources_is_told(library: Path, name: str) -> None:
     with pytest.raises(WorkloadError) as caught:
         load(name)
     message = str(caught.value)
-    count = "10 words" if name == "words-embedding" else "55 characters"
-    assert f"standard library in {library} and {archive_beside(library)} gives {count}" in message
-    assert "expected at least 1,200,001" in message or "expected at least 200,004" in message
+    few, many = (6, 300_000) if name == "words-embedding" else (0, 18_750)
+    assert f"standard library in {library} and {archive_beside(library)} gives {few} " in message
+    assert f"for one part of three, expected at least {many:,}: " in message
     assert "install Python with its .py files" in message
 
 
@@ -99,6 +104,21 @@ def test_a_library_that_cannot_be_read_is_told(library: Path) -> None:
     archive_beside(library).write_bytes(b"no archive")
     with pytest.raises(WorkloadError, match=r"cannot be read: .*check the installation"):
         load("chars-rnn")
+
+
+@given(there=st.integers(1, 3_000), count=st.integers(1, 3_000))
+def test_places_are_spread_evenly(there: int, count: int) -> None:
+    """Each is the first one of its share of the text."""
+    if count > there:
+        with pytest.raises(WorkloadError, match=f"gives {there:,} stars, expected .* {count:,}: "):
+            sources.spread(there, count, "stars")
+        return
+    places = sources.spread(there, count, "stars")
+    assert len(places) == count
+    for index, place in enumerate(places):
+        assert place == math.floor(Fraction(index * there, count))
+    gaps = {after - before for before, after in itertools.pairwise([*places, there])}
+    assert gaps <= {there // count, -(-there // count)}
 
 
 def test_characters_are_those_of_the_text_and_targets_one_on() -> None:
@@ -109,8 +129,22 @@ def test_characters_are_those_of_the_text_and_targets_one_on() -> None:
         inputs, targets = getattr(workload, part)
         assert inputs.shape == targets.shape == (count, 64)
         plain = re.sub(rb"[^\n -~]", b"?", getattr(found, part)).decode()
-        assert "".join(symbols[i] for i in inputs.flatten()) == plain[: count * 64]
-        assert "".join(symbols[i] for i in targets.flatten()) == plain[1 : count * 64 + 1]
+        windows = range(0, len(plain) - 64, 64)
+        begins = [windows[index * len(windows) // count] for index in range(count)]
+        for one, targeted, begin in zip(inputs.tolist(), targets.tolist(), begins, strict=True):
+            assert "".join(symbols[i] for i in one) == plain[begin : begin + 64]
+            assert "".join(symbols[i] for i in targeted) == plain[begin + 1 : begin + 65]
+
+
+@pytest.mark.parametrize("length", [64 * 3 + 1, 64 * 4, 64 * 4 + 1])
+def test_the_last_window_has_all_of_its_targets(length: int) -> None:
+    text = bytes(random.Random(length).choices(chars.KNOWN, k=length))
+    count = 3 if length <= 64 * 4 else 4
+    inputs, targets = chars.windows(text, count)
+    assert bytes(chars.KNOWN[i] for i in inputs.flatten()) == text[: count * 64]
+    assert bytes(chars.KNOWN[i] for i in targets.flatten()) == text[1 : count * 64 + 1]
+    with pytest.raises(WorkloadError, match=rf"gives {count} windows of 64"):
+        chars.windows(text, count + 1)
 
 
 def test_both_character_workloads_have_the_same_data() -> None:
@@ -123,21 +157,19 @@ def test_both_character_workloads_have_the_same_data() -> None:
 def test_words_are_numbered_by_how_often_the_training_text_has_them() -> None:
     assert words.numbers([b"b", b"a", b"c", b"c", b"b", b"c"]) == {b"c": 1, b"b": 2, b"a": 3}
     workload, found = load("words-embedding"), sources.texts()
-    train = re.findall(r"[A-Za-z_]\w*", found.train.decode("latin1"), re.ASCII)[:200_004]
+    texts = [re.findall(r"[A-Za-z_]\w*", text.decode("latin1"), re.ASCII) for text in found]
     numbers = {
         word: number
         for number, (word, _) in enumerate(
-            sorted(Counter(train).items(), key=lambda item: (-item[1], item[0]))[:4_095], 1
+            sorted(Counter(texts[0]).items(), key=lambda item: (-item[1], item[0]))[:1_023], 1
         )
     }
-    for part, count in zip(PARTS, (200_000, 20_000, 20_000), strict=True):
+    for part, text, count in zip(PARTS, texts, (300_000, 20_000, 20_000), strict=True):
         inputs, targets = getattr(workload, part)
-        assert (inputs.shape, targets.shape) == ((count, 4), (count,))
-        text = re.findall(r"[A-Za-z_]\w*", getattr(found, part).decode("latin1"), re.ASCII)
-        ids = [numbers.get(word, 0) for word in text[: count + 4]]
-        assert targets.tolist() == ids[4:]
-        for place in range(4):
-            assert inputs[:, place].tolist() == ids[place : place + count]
+        ids = [numbers.get(word, 0) for word in text]
+        places = [4 + index * (len(ids) - 4) // count for index in range(count)]
+        assert targets.tolist() == [ids[place] for place in places]
+        assert inputs.tolist() == [ids[place - 4 : place] for place in places]
 
 
 def test_words_have_sparse_gradients_of_the_rows_read() -> None:

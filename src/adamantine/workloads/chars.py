@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from adamantine.workloads.protocol import Batch, Metric, Workload
-from adamantine.workloads.sources import LIBRARY, take, texts
+from adamantine.workloads.sources import LIBRARY, spread, texts
 from adamantine.workloads.transformer import Transformer
 
 RECURRENT = f"Next character of {LIBRARY}, an LSTM of 128 units"
@@ -47,15 +47,18 @@ def _workload(name: str, description: str, model: Callable[[], nn.Module]) -> Wo
 
 
 def windows(text: bytes, count: int) -> Batch:
-    """`count` windows of 64 characters, one after the other, and the characters that follow.
+    """`count` windows of 64 characters from all over the text, and the characters that follow.
 
-    Two int64 tensors of shape ``(count, 64)``, the targets one character on.
+    Two int64 tensors of shape ``(count, 64)``, the targets one character on. No two windows
+    overlap.
     """
     table = torch.full((256,), SYMBOLS - 1)
     table[list(KNOWN)] = torch.arange(len(KNOWN))
-    used = bytearray(take(text, count * CONTEXT + 1, "characters of one part of three"))
-    symbols = table[torch.frombuffer(used, dtype=torch.uint8).long()]
-    return symbols[:-1].view(count, CONTEXT), symbols[1:].view(count, CONTEXT)
+    there = max(len(text) - 1, 0) // CONTEXT
+    chosen = spread(there, count, f"windows of {CONTEXT} characters for one part of three")
+    symbols = table[torch.frombuffer(bytearray(text), dtype=torch.uint8).long()]
+    inputs, targets = (symbols[start:][: there * CONTEXT].view(-1, CONTEXT) for start in (0, 1))
+    return inputs[chosen], targets[chosen]
 
 
 def loss(outputs: Tensor, targets: Tensor) -> Tensor:

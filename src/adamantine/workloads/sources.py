@@ -6,14 +6,12 @@ import zipfile
 from collections.abc import Container, Iterator
 from pathlib import Path
 from platform import python_version
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from adamantine.errors import WorkloadError
 
 LIBRARY = f"the sources of Python {python_version()}'s standard library"
 DATA = "comes with Python"
-
-Items = TypeVar("Items", bytes, list[bytes])
 
 
 class Texts(NamedTuple):
@@ -69,22 +67,25 @@ def read_library(modules: Container[str] | None = None) -> list[bytes]:
     return [contents[name] for name in sorted(contents)]
 
 
-def take(items: Items, count: int, what: str) -> Items:
-    """The first `count` of `items`.
+def spread(there: int, count: int, what: str) -> list[int]:
+    """`count` of the places 0 to `there` - 1, as far from each other as can be, in their order.
+
+    The files of a text are about different things, and some are long: the beginning of a text may
+    be a single file.
 
     Raises
     ------
     WorkloadError
-        If there are not so many: then the library is not there, or not all of it.
+        If there are not so many places: then the library is not there, or not all of it.
     """
-    if len(items) < count:
+    if there < count:
         places = " and ".join(str(place) for place in _candidates())
         raise WorkloadError(
-            f"Python's standard library in {places} gives {len(items):,} {what}, expected at least"
+            f"Python's standard library in {places} gives {there:,} {what}, expected at least"
             f" {count:,}: its sources are missing, or some of them; install Python with its .py"
             " files (some distributions have them in a package of their own)"
         )
-    return items[:count]
+    return [place * there // count for place in range(count)]
 
 
 def _places() -> Iterator[Path | zipfile.Path]:
