@@ -29,7 +29,7 @@ DataDir = Annotated[
 
 
 def _optimizers() -> list[str]:
-    from adamantine.cli.optimizers import OPTIMIZERS
+    from adamantine.optim.by_name import OPTIMIZERS
 
     return list(OPTIMIZERS)
 

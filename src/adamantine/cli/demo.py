@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.table import Table
 
 from adamantine import workloads
-from adamantine.cli.optimizers import build
 from adamantine.cli.options import use_threads
 from adamantine.errors import CheckpointError
+from adamantine.optim.by_name import build
 from adamantine.records import RunRecord
 from adamantine.report import comparison_png, format_metric
 from adamantine.train import TrainConfig, seed_everything, train

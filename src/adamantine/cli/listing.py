@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from adamantine import workloads
-from adamantine.cli.optimizers import OPTIMIZERS, settings_of
+from adamantine.optim.by_name import OPTIMIZERS, settings_of
 
 
 def run_list(*, as_json: bool) -> None:

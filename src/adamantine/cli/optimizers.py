@@ -1,47 +1,20 @@
-"""From the command line's settings to an optimizer."""
+"""Whether an optimizer can be what the command line asks for."""
 
-import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import nn
 
-from adamantine import optim
 from adamantine.errors import BackendError, UsageError
-from adamantine.optim import RuleOptimizer
+from adamantine.optim.by_name import OPTIMIZERS, build, settings_of
 from adamantine.optim.options import NAMES
 from adamantine.train.tables import is_sparse_table
 
-OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
-    name.lower(): getattr(optim, name)
-    for name in sorted(optim.__all__, key=str.lower)
-    if name != RuleOptimizer.__name__
-}
 FLAGS = ("lr", "betas", "eps", "weight_decay", "sparse", "momentum")
 """The settings that can be given on the command line."""
 COMMON = ("state_dtype", "max_grad_norm")
 """Options that can be given for every optimizer."""
-# Hints to torch's implementations and switches that a person at a terminal has no use for.
-HIDDEN = ("params", "foreach", "fused", "capturable", "differentiable", "maximize", "backend")
-
-
-def settings_of(name: str) -> dict[str, Any]:
-    """The settings of the optimizer called `name` and their defaults.
-
-    Raises
-    ------
-    UsageError
-        There is no such optimizer.
-    """
-    if name not in OPTIMIZERS:
-        raise UsageError(f"optimizer is {name!r}, expected one of {', '.join(OPTIMIZERS)}")
-    parameters = inspect.signature(OPTIMIZERS[name]).parameters.values()
-    return {
-        p.name: p.default
-        for p in parameters
-        if p.name not in HIDDEN and p.kind is not p.VAR_KEYWORD
-    }
 
 
 def check_settings(name: str, given: Mapping[str, Any]) -> None:
@@ -75,15 +48,6 @@ def check_sparse(name: str, given: Mapping[str, Any], model: nn.Module) -> None:
         else:
             advice = str(error)
         raise UsageError(f"this workload's model gives sparse gradients: {advice}") from error
-
-
-def build(
-    name: str,
-    parameters: Iterable[nn.Parameter] | Iterable[tuple[str, nn.Parameter]],
-    given: Mapping[str, Any],
-) -> torch.optim.Optimizer:
-    """The optimizer called `name`; what is not `given` is at its default."""
-    return OPTIMIZERS[name](parameters, **given)
 
 
 def flag(setting: str) -> str:

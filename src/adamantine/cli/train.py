@@ -7,10 +7,11 @@ from typing import Any
 
 from adamantine import workloads
 from adamantine.cli import Interrupted
-from adamantine.cli.optimizers import build, check_settings, check_sparse
+from adamantine.cli.optimizers import check_settings, check_sparse
 from adamantine.cli.options import TrainOptions, find_device, from_json, use_threads
 from adamantine.cli.output import TrainOutput, note, train_output
 from adamantine.errors import DivergedError, UsageError
+from adamantine.optim.by_name import build
 from adamantine.report import curves_png, stats_png
 from adamantine.train import RunFolder, seed_everything, train
 from adamantine.train.files import write_atomically

@@ -41,7 +41,7 @@ def with_suggestions(init: Callable[..., None]) -> Callable[..., None]:
     def checked(self: Any, *args: Any, **kwargs: Any) -> None:
         for name in kwargs:
             if name not in known:
-                meant = _nearest(name, known, cutoff=0.6)
+                meant = nearest(name, known, cutoff=0.6)
                 raise TypeError(
                     f"{type(self).__name__}.__init__() got an unexpected keyword argument {name!r}"
                     + (f". Did you mean {meant!r}?" if meant else f"; it takes {', '.join(known)}")
@@ -58,7 +58,7 @@ def tell_of_misspelt_keys(group: dict[str, Any], known: Collection[str]) -> None
     is very near counts. A setting's name with more words (``max_momentum``) is another name.
     """
     for key in group.keys() - known - {"params", "param_names"}:
-        meant = _nearest(key, known, cutoff=0.82) if isinstance(key, str) else None
+        meant = nearest(key, known, cutoff=0.82) if isinstance(key, str) else None
         if meant is not None and not re.search(rf"(^|_){meant}(_|$)", key):
             tell(
                 f"a parameter group has the key {key!r}, which no setting is called, so it has no "
@@ -66,7 +66,8 @@ def tell_of_misspelt_keys(group: dict[str, Any], known: Collection[str]) -> None
             )
 
 
-def _nearest(word: str, known: Collection[str], cutoff: float) -> str | None:
+def nearest(word: str, known: Collection[str], cutoff: float) -> str | None:
+    """The one of `known` that `word` was probably meant to be, if it is so near."""
     other = _OTHER_NAMES.get(word) if cutoff < 0.7 else None  # a guess, good enough for an error
     if other in known:
         return other
