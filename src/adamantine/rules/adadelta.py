@@ -12,7 +12,13 @@ The paper has no learning rate, that is α = 1, and uses ρ = 0.95; torch's defa
 
 from typing import Any
 
-from adamantine.rules.hyperparameters import EPS, LEARNING_RATE, WEIGHT_DECAY, Hyperparameter
+from adamantine.rules.hyperparameters import (
+    AVERAGE,
+    EPS,
+    LEARNING_RATE,
+    WEIGHT_DECAY,
+    Hyperparameter,
+)
 from adamantine.rules.ops import sqrt
 from adamantine.rules.rmsprop import second_moment
 from adamantine.rules.rule import Family, Rule, Settings
@@ -47,7 +53,7 @@ FAMILY = Family(
     paper="Zeiler 2012, Algorithm 1",
     hyperparameters=(
         LEARNING_RATE,
-        Hyperparameter("rho", "rho value", maximum=1.0),
+        Hyperparameter("rho", "rho value", maximum=1.0, search=AVERAGE),
         EPS,
         WEIGHT_DECAY,
     ),

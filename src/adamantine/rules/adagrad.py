@@ -11,7 +11,13 @@ The falling learning rate (η) is not the paper's: the sum alone lets the steps 
 
 from typing import Any
 
-from adamantine.rules.hyperparameters import EPS, LEARNING_RATE, WEIGHT_DECAY, Hyperparameter
+from adamantine.rules.hyperparameters import (
+    EPS,
+    LEARNING_RATE,
+    WEIGHT_DECAY,
+    Hyperparameter,
+    Search,
+)
 from adamantine.rules.ops import sqrt
 from adamantine.rules.rule import Family, Rule, Settings
 from adamantine.rules.sgd import regularised
@@ -41,7 +47,7 @@ FAMILY = Family(
     paper="Duchi et al. 2011, Figure 1",
     hyperparameters=(
         LEARNING_RATE,
-        Hyperparameter("lr_decay", "lr_decay value"),
+        Hyperparameter("lr_decay", "lr_decay value", search=Search(1e-6, 1e-2)),
         WEIGHT_DECAY,
         Hyperparameter("initial_accumulator_value", "initial_accumulator_value value"),
         EPS,

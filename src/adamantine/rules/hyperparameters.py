@@ -4,9 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from adamantine.errors import HyperparameterError
+
+
+@dataclass(frozen=True)
+class Search:
+    """Where a search looks for a good value; good ones may lie outside.
+
+    Parameters
+    ----------
+    low, high
+        The ends. On the scale ``"complement"`` they are those of 1 - value.
+    scale
+        ``"log"``, or ``"complement"`` where 1 - value is on the log scale.
+    of_default
+        Whether the ends are multiples of the default (of 1 - default), since what is usual differs
+        from one optimizer to the next.
+    """
+
+    low: float
+    high: float
+    scale: Literal["log", "complement"] = "log"
+    of_default: bool = False
 
 
 @dataclass(frozen=True)
@@ -28,6 +49,8 @@ class Hyperparameter:
         Largest value allowed; None for no bound.
     optional
         Whether the setting may be None.
+    search
+        Where a search looks for it; None leaves it at its default.
     """
 
     name: str
@@ -36,6 +59,7 @@ class Hyperparameter:
     below: float | None = None
     maximum: float | None = None
     optional: bool = False
+    search: Search | None = None
 
     def check(self, value: Any) -> None:
         """Raise :class:`HyperparameterError` unless `value` is inside the range."""
@@ -64,11 +88,14 @@ class Hyperparameter:
         return f">= {self.minimum:g}{below}{maximum}"
 
 
-LEARNING_RATE = Hyperparameter("lr", "learning rate")
-EPS = Hyperparameter("eps", "epsilon value")
-BETAS = Hyperparameter("betas", "beta parameter", below=1.0)
-WEIGHT_DECAY = Hyperparameter("weight_decay", "weight_decay value")
-MOMENTUM = Hyperparameter("momentum", "momentum value")
+AVERAGE = Search(0.1, 100, "complement", of_default=True)
+"""Of a decay rate β, which averages over 1/(1 - β) steps: ten times as many to a hundredth."""
+
+LEARNING_RATE = Hyperparameter("lr", "learning rate", search=Search(1e-2, 1e2, of_default=True))
+EPS = Hyperparameter("eps", "epsilon value", search=Search(1e-2, 1e4, of_default=True))
+BETAS = Hyperparameter("betas", "beta parameter", below=1.0, search=AVERAGE)
+WEIGHT_DECAY = Hyperparameter("weight_decay", "weight_decay value", search=Search(1e-6, 1.0))
+MOMENTUM = Hyperparameter("momentum", "momentum value", search=Search(0.01, 1.0, "complement"))
 
 
 def check_all(hyperparameters: Iterable[Hyperparameter], settings: dict[str, Any]) -> None:

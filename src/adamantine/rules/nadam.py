@@ -22,6 +22,7 @@ from adamantine.rules.hyperparameters import (
     LEARNING_RATE,
     WEIGHT_DECAY,
     Hyperparameter,
+    Search,
 )
 from adamantine.rules.rule import Family, Rule, Settings
 from adamantine.rules.sgd import regularised
@@ -81,7 +82,7 @@ FAMILY = Family(
         EPS,
         BETAS,
         WEIGHT_DECAY,
-        Hyperparameter("momentum_decay", "momentum_decay value"),
+        Hyperparameter("momentum_decay", "momentum_decay value", search=Search(1e-4, 1e-1)),
     ),
     select=with_cautious_form(NADAM, ahead_agrees),
     scalars=scalars,

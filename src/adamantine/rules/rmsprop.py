@@ -14,6 +14,7 @@ Graves adds ε inside the root; torch, and so we, outside of it.
 from typing import Any
 
 from adamantine.rules.hyperparameters import (
+    AVERAGE,
     EPS,
     LEARNING_RATE,
     MOMENTUM,
@@ -108,7 +109,7 @@ FAMILY = Family(
         EPS,
         MOMENTUM,
         WEIGHT_DECAY,
-        Hyperparameter("alpha", "alpha value"),
+        Hyperparameter("alpha", "alpha value", search=AVERAGE),
     ),
     select=lambda settings: RULES[settings["momentum"] > 0, bool(settings["centered"])],
     scalars=scalars,

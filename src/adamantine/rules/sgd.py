@@ -9,9 +9,10 @@ learning", ICML 2013, in torch's form, where the learning rate multiplies the wh
 The paper writes ``v_t = μ v_{t-1} - α g_t``: the two agree for a constant α only.
 """
 
+from dataclasses import replace
 from typing import Any
 
-from adamantine.rules.hyperparameters import LEARNING_RATE, MOMENTUM, WEIGHT_DECAY
+from adamantine.rules.hyperparameters import LEARNING_RATE, MOMENTUM, WEIGHT_DECAY, Search
 from adamantine.rules.ops import where
 from adamantine.rules.rule import Family, Rule, Settings
 
@@ -52,7 +53,12 @@ def scalars(settings: Settings, step: float) -> dict[str, Any]:
 FAMILY = Family(
     name="sgd",
     paper="Sutskever et al. 2013, section 2",
-    hyperparameters=(LEARNING_RATE, MOMENTUM, WEIGHT_DECAY),
+    # Good rates lie far above torch's default, and spread as widely as gradients do.
+    hyperparameters=(
+        replace(LEARNING_RATE, search=Search(1e-1, 1e4, of_default=True)),
+        MOMENTUM,
+        WEIGHT_DECAY,
+    ),
     select=lambda settings: MOMENTUM_SGD if settings["momentum"] != 0 else SGD,
     scalars=scalars,
     counters=(),

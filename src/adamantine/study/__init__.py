@@ -1,0 +1,1 @@
+"""Studies: which optimizer, with which settings, answered by runs and their statistics."""
