@@ -22,9 +22,12 @@ def split(text: str, separator: str) -> list[str]:
     UsageError
         A bracket or a quote is not closed.
     """
-    parts, start, waiting = [], 0, ""
+    parts, start, waiting, escaped = [], 0, "", False
     for index, character in enumerate(text):
-        if waiting[-1:] in ("'", '"'):
+        if escaped:
+            escaped = False
+        elif waiting[-1:] in ("'", '"'):
+            escaped = character == "\\"
             waiting = waiting[:-1] if character == waiting[-1] else waiting
         elif character in "'\"([{":
             waiting += character
@@ -83,18 +86,22 @@ def _plain(found: Any, text: str) -> Any:
 
 def typed(setting: Any) -> str:
     """A value as a person would type it; :func:`value` reads it back."""
-    if isinstance(setting, str) and value_or_none(setting) == setting:
-        return setting
-    if isinstance(setting, tuple):
-        return f"({','.join(typed(element) for element in setting)}{',' * (len(setting) == 1)})"
     if setting is None or isinstance(setting, bool):
         return str(setting).lower()
+    if isinstance(setting, str) and _is_word(setting):
+        return setting
+    return _python(setting)
+
+
+def _python(setting: Any) -> str:
+    """Without spaces; inside of brackets, words need their quotes."""
+    if isinstance(setting, tuple):
+        return f"({','.join(map(_python, setting))}{',' * (len(setting) == 1)})"
     return repr(setting)
 
 
-def value_or_none(text: str) -> Any:
-    """As :func:`value`, and None for what is no value."""
+def _is_word(text: str) -> bool:
     try:
-        return value(text)
+        return bool(value(text) == text and isinstance(value(text), str))
     except UsageError:
-        return None
+        return False

@@ -104,9 +104,9 @@ def parse_space(
     ----------
     texts
         Each has entries with commas between: ``lr=1e-5:1e-1:log``, ``nesterov=true|false``,
-        ``betas.1=0.9:0.999:complement``. Such an entry is for all contestants that have the setting; with a
-        contestant's name in front (``adamw:weight_decay=0:0.1``) it is for that one alone, where
-        it comes in place of one for all.
+        ``betas.1=0.9:0.999:complement``. Such an entry is for all contestants that have the
+        setting; with a contestant's name in front (``adamw:weight_decay=0:0.1``) it is for that
+        one alone, where it comes in place of one for all.
     contestants
         All of the study.
 
@@ -187,6 +187,8 @@ def _values(text: str, contestant: Contestant, setting: str) -> Range | Choice:
         values = tuple(literals.value(option) for option in options)
         if len(set(map(repr, values))) < len(values):
             raise UsageError("an option is given twice")
+        if setting == "lr" and not all(_is_number(lr) and lr > 0 for lr in values):
+            raise UsageError("learning rates have to be numbers above 0")
         return Choice(values)
     low_text, *rest = literals.split(text, ":")
     if not rest:
