@@ -1,11 +1,22 @@
 """The commands and their options. What they do is imported when they run."""
 
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 
 import typer
 from typer import Abort, Option
 
+from adamantine.cli import studies
+from adamantine.cli.arguments import (
+    AsJson,
+    DataDir,
+    Device,
+    complete_optimizers,
+    complete_schedules,
+    complete_sparse_modes,
+    complete_state_dtypes,
+    complete_workloads,
+)
 from adamantine.errors import UsageError
 from adamantine.version import __version__
 
@@ -18,44 +29,6 @@ app = typer.Typer(
     help="Adam for PyTorch without its three costs: memory, step time, and doubt.",
     pretty_exceptions_enable=False,
 )
-
-AsJson = Annotated[bool, Option("--json", help="Print JSON instead of text.")]
-DataDir = Annotated[
-    Path | None,
-    Option(
-        help="Folder of the data files.", show_default="$ADAMANTINE_DATA, else the user's cache"
-    ),
-]
-
-
-def _optimizers() -> list[str]:
-    from adamantine.optim.by_name import OPTIMIZERS
-
-    return list(OPTIMIZERS)
-
-
-def _workloads() -> list[str]:
-    from adamantine import workloads
-
-    return [listing.name for listing in workloads.names()]
-
-
-def _sparse_modes() -> list[str]:
-    from adamantine.optim.sparse import MODES
-
-    return list(MODES)
-
-
-def _schedules() -> list[str]:
-    from adamantine.train.schedules import NAMES
-
-    return list(NAMES)
-
-
-def _state_dtypes() -> list[str]:
-    from adamantine.optim.options import StateDtype
-
-    return list(get_args(StateDtype))
 
 
 def _print_version(wanted: bool) -> None:
@@ -83,10 +56,13 @@ def train(
     context: typer.Context,
     workload: Annotated[
         str,
-        Option(help="Name (see: adamantine list) or module:attribute.", autocompletion=_workloads),
+        Option(
+            help="Name (see: adamantine list) or module:attribute.",
+            autocompletion=complete_workloads,
+        ),
     ] = "mnist",
     optimizer: Annotated[
-        str, Option(help="Name; see: adamantine list.", autocompletion=_optimizers)
+        str, Option(help="Name; see: adamantine list.", autocompletion=complete_optimizers)
     ] = "adam",
     lr: Annotated[
         float | None, Option(help="Learning rate.", show_default="the optimizer's")
@@ -106,7 +82,7 @@ def train(
         Option(
             help="What sparse gradients do: lazy or exact.",
             show_default="as torch's of that name",
-            autocompletion=_sparse_modes,
+            autocompletion=complete_sparse_modes,
         ),
     ] = None,
     momentum: Annotated[
@@ -117,7 +93,7 @@ def train(
         Option(
             help="What the optimizer's states are kept in: float32, bfloat16 or int8.",
             show_default="the parameters' own",
-            autocompletion=_state_dtypes,
+            autocompletion=complete_state_dtypes,
         ),
     ] = None,
     max_grad_norm: Annotated[
@@ -131,7 +107,7 @@ def train(
         Option(
             help="Learning rate schedule: none, step, cosine, one-cycle, linear-warmup or"
             " inverse-sqrt.",
-            autocompletion=_schedules,
+            autocompletion=complete_schedules,
         ),
     ] = "none",
     seed: Annotated[int, Option(help="Where all random numbers come from.")] = 0,
@@ -142,7 +118,7 @@ def train(
             show_default="1 for the smallest workloads, else torch's choice",
         ),
     ] = None,
-    device: Annotated[str, Option(help="cpu, cuda, cuda:1 …; auto prefers cuda.")] = "auto",
+    device: Device = "auto",
     data_dir: DataDir = None,
     stats: Annotated[
         bool,
@@ -239,5 +215,8 @@ def _is_given(context: typer.Context, name: str) -> bool:
     source = context.get_parameter_source(name)
     return source is not None and source.name != "DEFAULT"
 
+
+app.command()(studies.compare)
+app.command()(studies.report)
 
 command = typer.main.get_command(app)

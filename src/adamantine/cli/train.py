@@ -14,7 +14,7 @@ from adamantine.errors import DivergedError, UsageError
 from adamantine.optim.by_name import build
 from adamantine.report import curves_png, stats_png
 from adamantine.train import RunFolder, seed_everything, train
-from adamantine.train.files import write_atomically
+from adamantine.train.files import write_bytes
 from adamantine.train.folder import IfExists
 
 
@@ -88,13 +88,9 @@ def draw(folder: RunFolder) -> None:
     """Draw the run's curves, if it has any epochs yet, and what was measured of its steps."""
     record = folder.read()
     if record and record.epochs:
-        _write(folder.curves, curves_png(record))
+        write_bytes(folder.curves, curves_png(record))
         if any(epoch.parameters for epoch in record.epochs):
-            _write(folder.stats, stats_png(record))
-
-
-def _write(path: Path, picture: bytes) -> None:
-    write_atomically(path, lambda file: file.write(picture))
+            write_bytes(folder.stats, stats_png(record))
 
 
 def _how_to_go_on(folder: RunFolder | None, output: TrainOutput) -> str:

@@ -1,1 +1,7 @@
-"""Studies: which optimizer, with which settings, answered by runs and their statistics."""
+"""Studies: many runs by plan, and what follows from them with honest statistics."""
+
+from adamantine.study.compare import Listener, compare
+from adamantine.study.plan import Plan, TuneFor
+from adamantine.study.result import Study
+
+__all__ = ["Listener", "Plan", "Study", "TuneFor", "compare"]

@@ -32,17 +32,22 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
-        raise _cannot_write(path, error) from error
+        raise cannot_write(path, error) from error
     except RuntimeError as error:
         # torch.save closes its archive on the way out and so hides the file's own error.
         if not isinstance(error.__context__, OSError):
             raise
-        raise _cannot_write(path, error.__context__) from error
+        raise cannot_write(path, error.__context__) from error
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """:func:`write_atomically` for what is there already."""
+    write_atomically(path, lambda file: file.write(data))
 
 
 def write_text(path: Path, text: str) -> None:
     """:func:`write_atomically` for text, in UTF-8."""
-    write_atomically(path, lambda file: file.write(text.encode()))
+    write_bytes(path, text.encode())
 
 
 def remove_leftovers(folder: Path, names: tuple[str, ...]) -> None:
@@ -62,8 +67,15 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _cannot_write(path: Path, error: OSError) -> CheckpointError:
-    kept = "the one written before is kept" if path.exists() else "nothing was written"
+def cannot_write(path: Path, error: OSError, kept: str = "") -> CheckpointError:
+    """The error for a file or folder that cannot be written.
+
+    Parameters
+    ----------
+    kept
+        What is still there; what stands at `path` if it is not said.
+    """
+    kept = kept or ("the one written before is kept" if path.exists() else "nothing was written")
     return CheckpointError(
         f"cannot write {path}: {error.strerror or error}; {kept}. "
         "Free space or choose another folder with --out"

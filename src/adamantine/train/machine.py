@@ -27,7 +27,7 @@ def machine() -> dict[str, str | int | None]:
     return {
         "system": f"{platform.system()} {platform.release()}",
         "processor": _processor(),
-        "cores": _cores(),
+        "cores": cores(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }
 
@@ -41,7 +41,8 @@ def _processor() -> str:
     return next(names, platform.processor() or platform.machine())
 
 
-def _cores() -> int | None:
+def cores() -> int | None:
+    """How many this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count()

@@ -1,7 +1,7 @@
 """Train a model on a workload with an optimizer, and keep a record of it."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -18,6 +18,7 @@ from adamantine.records import EpochRecord, RunRecord, Status, check_metric_name
 from adamantine.train.callbacks import Callbacks
 from adamantine.train.checkpoint import State
 from adamantine.train.config import TrainConfig, describe, device_of
+from adamantine.train.devices import moved, placed
 from adamantine.train.diagnosis import diverged, weights_are_finite
 from adamantine.train.folder import IfExists, RunFolder
 from adamantine.train.loop import evaluate, train_epoch
@@ -26,7 +27,7 @@ from adamantine.train.measured import Measured
 from adamantine.train.schedules import build_schedule
 from adamantine.train.seeds import data_order, seed_everything
 from adamantine.train.tables import up_to_date
-from adamantine.workloads.batches import batch_count, batches, in_memory
+from adamantine.workloads.batches import batch_count, batches
 from adamantine.workloads.protocol import Batch, Data, Workload
 
 
@@ -150,8 +151,8 @@ class _EpochRunner:
         self.callbacks, self.order, self.steps = callbacks, order, steps
         self.measured = Measured(state.optimizer)
         self.device = device_of(state.model)
-        self.train_data = _placed(workload.train, self.device)
-        self.test_data = _placed(workload.test, self.device)
+        self.train_data = placed(workload.train, self.device)
+        self.test_data = placed(workload.test, self.device)
 
     def run(self, epoch: int) -> EpochRecord:
         """Train and test once."""
@@ -206,17 +207,7 @@ class _EpochRunner:
     def _batches(
         self, data: Data, batch_size: int, order: torch.Generator | None
     ) -> Iterable[Batch]:
-        return _moved(batches(data, batch_size, order), self.device)
-
-
-def _placed(data: Data, device: torch.device) -> Data:
-    """Data in memory is moved to the device once, not batch by batch."""
-    return (data[0].to(device), data[1].to(device)) if in_memory(data) else data
-
-
-def _moved(stream: Iterable[Batch], device: torch.device) -> Iterator[Batch]:
-    for inputs, targets in stream:
-        yield inputs.to(device, non_blocking=True), targets.to(device, non_blocking=True)
+        return moved(batches(data, batch_size, order), self.device)
 
 
 def _own_generators(workload: Workload) -> list[torch.Generator]:

@@ -1,0 +1,62 @@
+"""``adamantine compare``."""
+
+import shlex
+from pathlib import Path
+
+import typer
+
+from adamantine.cli import Interrupted
+from adamantine.cli.output import note
+from adamantine.cli.study_output import print_study, study_output
+from adamantine.cli.study_report import write_report
+from adamantine.study import Plan, compare
+
+DEFAULT_CONTESTANTS = ("adam", "sgd", "momentum")
+
+
+def run_compare(
+    plan: Plan,
+    *,
+    workload: str,
+    out: Path,
+    jobs: int | None,
+    data_dir: Path | None,
+    command: str,
+    as_json: bool,
+) -> None:
+    """Compare, print a table and the verdict, and leave the report in `out`."""
+    output = study_output(out)
+    try:
+        with output.interrupt:
+            study = compare(
+                workload,
+                plan,
+                out=out,
+                jobs=jobs,
+                data_dir=data_dir,
+                listener=output,
+                command=command,
+            )
+    except KeyboardInterrupt:
+        raise Interrupted(output.how_to_go_on()) from None
+    finally:
+        output.close()
+    written = write_report(study, out)
+    print_study(study, as_json=as_json)
+    note(f"Saved in {out}: {', '.join(written)}")
+
+
+def repeat(context: typer.Context) -> str:
+    """The command line that repeats this one: what was given, but for how it is printed."""
+    words = ["adamantine", context.info_name or ""]
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        if source is None or source.name == "DEFAULT" or parameter.name == "as_json":
+            continue
+        given = context.params[parameter.name or ""]
+        values = [str(value) for value in (given if isinstance(given, list | tuple) else [given])]
+        if parameter.param_type_name == "argument":
+            words += values
+        else:
+            words += [word for value in values for word in (parameter.opts[0], value)]
+    return shlex.join(words)

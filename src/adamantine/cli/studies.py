@@ -1,0 +1,120 @@
+"""The commands that run studies, and their options; registered in :mod:`adamantine.cli.app`."""
+
+from pathlib import Path
+from typing import Annotated, cast
+
+import typer
+from typer import Option
+
+from adamantine.cli.arguments import (
+    AsJson,
+    DataDir,
+    Device,
+    Jobs,
+    complete_contestants,
+    complete_schedules,
+    complete_workloads,
+)
+
+
+def compare(
+    context: typer.Context,
+    contestants: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Optimizers: adam, momentum, adamw:weight_decay=0.1,state_dtype=int8, "
+            "torch:Adam, module:Class …",
+            show_default="adam sgd momentum",
+            autocompletion=complete_contestants,
+        ),
+    ] = None,
+    workload: Annotated[
+        str,
+        Option(
+            help="Name (see: adamantine list) or module:attribute.",
+            autocompletion=complete_workloads,
+        ),
+    ] = "digits",
+    seeds: Annotated[int, Option(help="Final runs of each contestant, on fresh seeds.")] = 5,
+    budget: Annotated[int, Option(help="Settings tried for each contestant.")] = 8,
+    tuning_seeds: Annotated[int, Option(help="Runs of each setting that is tried.")] = 3,
+    epochs: Annotated[int, Option(help="Passes over the training data.")] = 5,
+    batch_size: Annotated[int, Option(help="Examples a step.")] = 64,
+    schedule: Annotated[
+        str,
+        Option(help="Learning rate schedule, as for train.", autocompletion=complete_schedules),
+    ] = "none",
+    space: Annotated[
+        list[str] | None,
+        Option(
+            help="What else is tuned, such as lr=1e-4:1:log,betas.0=0.8:0.99 or "
+            "adamw:weight_decay=0:0.3; may be repeated.",
+            show_default="learning rates around the optimizer's default",
+        ),
+    ] = None,
+    tune_for: Annotated[
+        str,
+        Option(help="What settings are chosen by: metric, loss (validation) or train-loss."),
+    ] = "metric",
+    target: Annotated[
+        float | None,
+        Option(
+            help="Validation metric that times are measured to.",
+            show_default="the worst contestant's best",
+        ),
+    ] = None,
+    tolerance: Annotated[
+        float, Option(help="Learning rates within this share of the best score count as good.")
+    ] = 0.01,
+    looks: Annotated[int, Option(help="Looks at the validation data in an epoch.")] = 4,
+    seed: Annotated[int, Option(help="Where all random numbers come from.")] = 0,
+    jobs: Jobs = None,
+    device: Device = "auto",
+    data_dir: DataDir = None,
+    out: Annotated[
+        Path, Option(help="Folder for the runs, study.json, report.html and the pictures.")
+    ] = Path("runs/compare"),
+    as_json: AsJson = False,
+) -> None:
+    """Compare optimizers: tuned on equal budgets, several seeds, with intervals and a verdict.
+
+    The same command again goes on where it was stopped.
+    """
+    from adamantine.cli.compare import DEFAULT_CONTESTANTS, repeat, run_compare
+    from adamantine.cli.options import find_device
+    from adamantine.study import Plan, TuneFor
+
+    run_compare(
+        Plan(
+            contestants=tuple(contestants or DEFAULT_CONTESTANTS),
+            seeds=seeds,
+            budget=budget,
+            tuning_seeds=tuning_seeds,
+            epochs=epochs,
+            batch_size=batch_size,
+            schedule=schedule,
+            space=tuple(space or ()),
+            tune_for=cast(TuneFor, tune_for),  # Plan checks it
+            target=target,
+            tolerance=tolerance,
+            looks=looks,
+            seed=seed,
+            device=str(find_device(device)),
+        ),
+        workload=workload,
+        out=out,
+        jobs=jobs,
+        data_dir=data_dir,
+        command=repeat(context),
+        as_json=as_json,
+    )
+
+
+def report(
+    folder: Annotated[Path, typer.Argument(help="Folder of a finished comparison.")],
+    as_json: AsJson = False,
+) -> None:
+    """Write the report of a finished study again; runs nothing."""
+    from adamantine.cli.study_report import run_report
+
+    run_report(folder, as_json=as_json)

@@ -1,0 +1,192 @@
+"""What a person sees of a study: runs as they are done, then a table and the verdict."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from adamantine.cli.interrupt import Interrupt
+from adamantine.cli.output import SECONDS_BETWEEN_UPDATES, note
+from adamantine.records import StudyRecord, TrialRun
+from adamantine.report import format_metric, study_rows
+from adamantine.study import Listener
+from adamantine.workloads import ACCURACY, Metric
+
+if TYPE_CHECKING:
+    from rich.live import Live
+    from rich.progress import Progress
+
+PLURAL = {True: "", False: "s"}
+
+
+class StudyOutput(Listener):
+    """Says what is reused, and remembers what to say when it is interrupted."""
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self.interrupt = Interrupt()
+        self.total = self.done = 0
+
+    def on_plan(
+        self,
+        total: int,
+        reused: int,
+        others: Sequence[str],
+        metric: Metric,  # noqa: ARG002 - for what is drawn on a terminal
+    ) -> None:
+        """Say what is there already."""
+        self.total, self.done = total, reused
+        if reused:
+            note(f"{reused} of {total} runs are in {self.out} already and are reused")
+        for changed in others:
+            note(f"Runs in {self.out} that cannot be reused: {changed}")
+
+    def on_run(self, run: TrialRun) -> None:  # noqa: ARG002
+        """Count it."""
+        self.done += 1
+
+    def check(self) -> None:
+        """Stop here if there was a Ctrl-C."""
+        self.interrupt.check()
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+
+    def how_to_go_on(self) -> str:
+        """For the last line of an interrupted study."""
+        if not self.total:
+            return "interrupted before the first run"
+        return (
+            f"interrupted; {self.done} of {self.total} runs are saved in {self.out}. "
+            "Go on with the same command"
+        )
+
+
+class TerminalStudyOutput(StudyOutput):
+    """Also draws a bar and a line for each contestant on standard error."""
+
+    def __init__(self, out: Path) -> None:
+        super().__init__(out)
+        self._live: Live | None = None
+        self._progress: Progress | None = None
+        self._metric = ACCURACY
+        self._counts: Counter[str] = Counter()
+        self._best: dict[str, TrialRun] = {}
+        self._next_update = 0.0
+
+    def on_plan(self, total: int, reused: int, others: Sequence[str], metric: Metric) -> None:
+        """Start the bar."""
+        super().on_plan(total, reused, others, metric)
+        self._metric = metric
+        from rich.console import Console
+        from rich.live import Live
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+
+        self._progress = Progress(
+            TextColumn("Runs"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left:"),
+            TimeRemainingColumn(elapsed_when_finished=True),
+            auto_refresh=False,
+        )
+        self._progress.add_task("", total=total, completed=reused)
+        self._live = Live(
+            console=Console(stderr=True),
+            transient=True,
+            auto_refresh=False,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        self._live.start()
+        self._draw()
+
+    def on_run(self, run: TrialRun) -> None:
+        """Move the bar."""
+        super().on_run(run)
+        self._counts[run.contestant] += 1
+        best = self._best.get(run.contestant)
+        if run.diverged is None and (best is None or self._better(run, best)):
+            self._best[run.contestant] = run
+        if self._progress:
+            self._progress.update(self._progress.task_ids[0], advance=1)
+
+    def check(self) -> None:
+        """Draw, ten times a second at most."""
+        super().check()
+        now = monotonic()
+        if now >= self._next_update:
+            self._next_update = now + SECONDS_BETWEEN_UPDATES
+            self._draw()
+
+    def close(self) -> None:
+        """Take it away, if it is there."""
+        if self._live:
+            self._live.stop()
+            self._live = None
+
+    def _better(self, run: TrialRun, best: TrialRun) -> bool:
+        gain = _score(run) - _score(best)
+        return gain > 0 if self._metric.direction == "max" else gain < 0
+
+    def _draw(self) -> None:
+        if not self._live or not self._progress:
+            return
+        metric = self._metric
+        from rich.console import Group
+        from rich.table import Table
+
+        table = Table.grid(padding=(0, 2))
+        for name, run in sorted(self._best.items()):
+            table.add_row(
+                name,
+                f"{self._counts[name]} run{PLURAL[self._counts[name] == 1]}",
+                f"best validation {metric.name} {format_metric(metric.name, _score(run))}",
+                _settings(run.settings),
+            )
+        self._live.update(Group(self._progress, table), refresh=True)
+
+
+def study_output(out: Path) -> StudyOutput:
+    """With a bar where standard error is a terminal."""
+    return (TerminalStudyOutput if sys.stderr.isatty() else StudyOutput)(out)
+
+
+def print_study(study: StudyRecord, *, as_json: bool) -> None:
+    """Print the table and the verdict, or everything as JSON, on standard output."""
+    if as_json:
+        print(json.dumps(study.to_json(), allow_nan=False))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    rows = study_rows(study)
+    table = Table(*rows[0], box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*row.values())
+    console.print(table)
+    console.print()
+    for finding in study.verdict:
+        console.print(finding.sentence, markup=False, highlight=False, soft_wrap=True)
+
+
+def _score(run: TrialRun) -> float:
+    return run.looks[-1].validation_metric
+
+
+def _settings(settings: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in settings.items())

@@ -1,0 +1,49 @@
+"""``adamantine report``, and what else writes a study's pictures and page."""
+
+from pathlib import Path
+
+from adamantine.cli.output import note
+from adamantine.cli.study_output import print_study
+from adamantine.errors import CheckpointError
+from adamantine.records import StudyRecord, parse
+from adamantine.report import study_html, study_pngs
+from adamantine.train.files import write_bytes, write_text
+
+STUDY, PAGE = "study.json", "report.html"
+
+
+def run_report(folder: Path, *, as_json: bool) -> None:
+    """Draw the study in `folder` again; runs nothing."""
+    study = read_study(folder)
+    written = write_report(study, folder)
+    print_study(study, as_json=as_json)
+    note(f"Saved in {folder}: {', '.join(written)}")
+
+
+def read_study(folder: Path) -> StudyRecord:
+    """The study in `folder`.
+
+    Raises
+    ------
+    CheckpointError
+        There is none, or its file cannot be read.
+    """
+    path = folder / STUDY
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"{folder} holds no {STUDY}; name the --out of an `adamantine compare` that has ended"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"cannot read {path}: {error}") from error
+    return StudyRecord.from_json(parse(text, str(path)), str(path))
+
+
+def write_report(study: StudyRecord, folder: Path) -> list[str]:
+    """Write page and pictures beside ``study.json``; returns the names of all files."""
+    pictures = study_pngs(study)
+    for name, picture in pictures.items():
+        write_bytes(folder / name, picture)
+    write_text(folder / PAGE, study_html(study))
+    return [PAGE, STUDY, *pictures]

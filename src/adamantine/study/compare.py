@@ -1,0 +1,231 @@
+"""The comparison: tune every contestant on an equal budget, run the best again, and judge."""
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from datetime import datetime, timezone
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+
+from adamantine import workloads
+from adamantine.errors import UsageError
+from adamantine.records import TrialRun
+from adamantine.study.contestants import parse_contestants
+from adamantine.study.figures import ContestantRuns, figures
+from adamantine.study.here import Here
+from adamantine.study.journal import Journal
+from adamantine.study.plan import Plan
+from adamantine.study.progress import Progress
+from adamantine.study.result import Study
+from adamantine.study.space import parse_space
+from adamantine.study.training import Arena
+from adamantine.study.workers import Workers
+from adamantine.train.config import TrainConfig
+from adamantine.train.files import remove_leftovers, write_text
+from adamantine.train.machine import cores, machine, versions
+from adamantine.workloads import in_memory
+from adamantine.workloads.protocol import Metric, Workload
+
+SECONDS_BETWEEN_CHECKS = 0.1
+COMPUTING = ("adamantine", "torch", "numba", "numpy")
+"""Packages whose version may change a run's bits."""
+JOURNAL, STUDY = "runs.jsonl", "study.json"
+
+
+class Listener:
+    """Told how a comparison goes on; override what you need.
+
+    An exception raised here stops the comparison; finished runs stay in the journal.
+    """
+
+    def on_plan(self, total: int, reused: int, others: Sequence[str], metric: Metric) -> None:
+        """Before the first run: `total` runs at most, `reused` of them known already.
+
+        `others` says how the conditions of runs differ that are there and cannot be used.
+        """
+
+    def on_run(self, run: TrialRun) -> None:
+        """A run has finished."""
+
+    def check(self) -> None:
+        """Called ten times a second, or after every step where runs are done in this process."""
+
+
+def compare(
+    workload: Workload | str,
+    plan: Plan | Sequence[str],
+    *,
+    out: str | Path | None = None,
+    jobs: int | None = None,
+    data_dir: str | Path | None = None,
+    listener: Listener | None = None,
+    command: str = "",
+) -> Study:
+    """Compare optimizers on a workload: which one, with which settings, and how sure is that?
+
+    Every contestant is tuned with the same number of trials on validation data; its best
+    settings are run again on fresh seeds, and only these runs see the test set, once. See
+    ``docs/compare.md`` and ``docs/statistics.md``.
+
+    Parameters
+    ----------
+    workload
+        A name (see :func:`adamantine.workloads.names`) or ``module:attribute``, whose runs are
+        done in processes of their own; or a workload object, whose runs are done in this one.
+    plan
+        Contestants, seeds and budgets; a list of contestants leaves the rest at its defaults.
+    out
+        Folder for the runs that are done (``runs.jsonl``) and the result (``study.json``). The
+        same call again goes on where it was stopped. None keeps nothing.
+    jobs
+        Processes, one thread each; as many as there are cores if None.
+    data_dir
+        As for :func:`adamantine.workloads.load`.
+    listener
+        Told what is going on.
+    command
+        What repeats the comparison, for the record.
+
+    Returns
+    -------
+    Study
+        Equal, but for times, however often it was interrupted.
+
+    Raises
+    ------
+    UsageError
+        A contestant, a setting or a space is wrong, or `jobs` is given with an object.
+    CheckpointError
+        `out` cannot be written, holds something else, or is another process's.
+    AdamantineError
+        A run failed otherwise than by diverging.
+
+    Examples
+    --------
+    >>> from adamantine.study import Plan, compare
+    >>> from adamantine.workloads import load
+    >>> plan = Plan(("adam", "sgd"), seeds=2, budget=1, tuning_seeds=1, epochs=1)
+    >>> study = compare(load("digits"), plan)
+    >>> [contestant.name for contestant in study.contestants]
+    ['adam', 'sgd']
+    """
+    began = perf_counter()
+    started = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    plan = plan if isinstance(plan, Plan) else Plan(tuple(plan))
+    listener = listener or Listener()
+    _check_jobs(jobs, workload)
+    contestants = parse_contestants(plan.contestants)
+    spaces = parse_space(plan.space, contestants)
+    enter = partial(enter_arena, workload, plan, data_dir)
+    arena = enter()
+    metric = arena.tuning.metric
+    conditions = _conditions(workload, plan, arena)
+    with closing(Journal(None if out is None else Path(out) / JOURNAL, conditions)) as journal:
+        entries = {
+            each.name: Progress(each, spaces.get(each.name, {}), plan, journal, metric.direction)
+            for each in contestants
+        }
+        named = isinstance(workload, str)
+        team = Workers(jobs or cores() or 1, enter) if named else Here(arena, listener.check)
+        _run_all(entries, team, plan, journal, listener, metric)
+    described = {**conditions, **plan.to_json()}
+    runs = [entry.runs() for entry in entries.values()]
+    found = figures(
+        described,
+        metric.name,
+        metric.direction,
+        [
+            ContestantRuns(each.name, each.spec, each.optimizer, entries[each.name].tried, own)
+            for each, own in zip(contestants, runs, strict=True)
+        ],
+        resolution=_resolution(arena, runs),
+    )
+    study = Study(
+        plan=described,
+        metric=metric.name,
+        direction=metric.direction,
+        **vars(found),
+        runs=tuple(run for own in runs for run in own),
+        versions=versions(),
+        machine=machine(),
+        command=command,
+        started=started,
+        wall_seconds=perf_counter() - began,
+    )
+    if out is not None:
+        remove_leftovers(Path(out), (STUDY,))
+        write_text(Path(out) / STUDY, json.dumps(study.to_json(), allow_nan=False) + "\n")
+    return study
+
+
+def _run_all(
+    entries: Mapping[str, Progress],
+    team: Workers | Here,
+    plan: Plan,
+    journal: Journal,
+    listener: Listener,
+    metric: Metric,
+) -> None:
+    first = [task for entry in entries.values() for task in entry.next_tasks()]
+    reused = sum(key in journal for entry in entries.values() for key in entry.keys)
+    listener.on_plan(len(entries) * plan.runs_of_each, reused, journal.others, metric)
+    with closing(team):
+        for task in first:
+            team.add(task)
+        while team.busy:
+            for run in team.finished(SECONDS_BETWEEN_CHECKS):
+                listener.on_run(journal.add(run))
+                for task in entries[run.contestant].next_tasks():
+                    team.add(task)
+            listener.check()
+
+
+def enter_arena(workload: Workload | str, plan: Plan, data_dir: str | Path | None) -> Arena:
+    """What all runs share, loaded in the process that does them."""
+    if isinstance(workload, str):
+        workload = workloads.load(workload, data_dir)
+    config = TrainConfig(
+        epochs=plan.epochs, batch_size=plan.batch_size, schedule=plan.schedule, seed=plan.seed
+    )
+    return Arena.of(workload, config, plan.looks, plan.device)
+
+
+def _check_jobs(jobs: int | None, workload: Workload | str) -> None:
+    if jobs is not None and jobs < 1:
+        raise UsageError(f"jobs is {jobs}, expected at least 1")
+    if jobs is not None and not isinstance(workload, str):
+        raise UsageError(
+            "jobs needs a workload that other processes can load: give its name or "
+            "module:attribute instead of the object, or leave jobs out"
+        )
+
+
+def _conditions(workload: Workload | str, plan: Plan, arena: Arena) -> dict[str, Any]:
+    """All but contestant, settings and seed that decides a run's bits; kept with each run."""
+    named = isinstance(workload, str)
+    packages = versions()
+    return {
+        "workload": workload if isinstance(workload, str) else workload.name,
+        "examples": arena.examples,
+        "epochs": plan.epochs,
+        "batch_size": plan.batch_size if in_memory(arena.tuning.train) else None,
+        "schedule": plan.schedule,
+        "looks": plan.looks,
+        "device": arena.device.type,
+        "threads": 1 if named else torch.get_num_threads(),
+        "versions": {name: packages[name] for name in COMPUTING},
+    }
+
+
+def _resolution(arena: Arena, runs: Sequence[Sequence[TrialRun]]) -> float:
+    """The step of a metric that counts hits among the test examples; 0 for one that does not."""
+    if not in_memory(arena.test):
+        return 0.0
+    count = len(arena.test[0])
+    hits = [run.test_metric * count for own in runs for run in own if run.test_metric is not None]
+    counted = all(abs(number - round(number)) < 1e-6 * count for number in hits)
+    return 1 / count if counted and hits else 0.0

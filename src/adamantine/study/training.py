@@ -1,0 +1,214 @@
+"""One run of a study: train, look at the validation data, and test once at the end."""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from adamantine.errors import DivergedError
+from adamantine.records import Divergence, Look, TrialRun
+from adamantine.study.contestants import parse_contestants
+from adamantine.study.tasks import Task
+from adamantine.train.config import TrainConfig
+from adamantine.train.devices import moved, placed
+from adamantine.train.loop import evaluate, train_epoch
+from adamantine.train.schedules import build_schedule
+from adamantine.train.seeds import data_order, seed_everything
+from adamantine.train.tables import up_to_date
+from adamantine.workloads import batch_count, batches, for_tuning, in_memory
+from adamantine.workloads.protocol import Data, Workload
+
+
+@dataclass(frozen=True)
+class Arena:
+    """What all runs of a study share.
+
+    Parameters
+    ----------
+    tuning
+        The workload with validation data where its test set was.
+    test
+        The test set, which only final runs get to see.
+    config
+        The loop's settings; its seed is not used.
+    looks
+        Looks at the validation data in an epoch.
+    device
+        Where models train.
+    """
+
+    tuning: Workload
+    test: Data
+    config: TrainConfig
+    looks: int
+    device: torch.device
+
+    @classmethod
+    def of(cls, workload: Workload, config: TrainConfig, looks: int, device: str) -> "Arena":
+        """Splits validation data off, always the same ones, and moves what is in memory."""
+        place = torch.device(device)
+        tuning = for_tuning(workload)
+        parts = (placed(part, place) for part in (tuning.train, tuning.test, workload.test))
+        train, validation, test = parts
+        kept = Workload(tuning.name, tuning.model, train, validation, tuning.loss, tuning.metric)
+        return cls(kept, test, config, looks, place)
+
+    @property
+    def examples(self) -> dict[str, int | None]:
+        """How many there are to train on, to choose by and to test with; None if not known."""
+        parts = {"train": self.tuning.train, "validation": self.tuning.test, "test": self.test}
+        return {name: len(d[0]) if in_memory(d) else None for name, d in parts.items()}
+
+
+def train_once(arena: Arena, task: Task, on_step: Callable[[], None] | None = None) -> TrialRun:
+    """Train as `task` asks; a run that diverges is a result as well.
+
+    Parameters
+    ----------
+    on_step
+        Called after every step; what it raises stops the run.
+
+    Raises
+    ------
+    AdamantineError
+        The optimizer or the workload refuses to be used so.
+    """
+    contestant = parse_contestants([task.spec])[0]
+    config, workload = arena.config, arena.tuning
+    seed_everything(task.seed)
+    model = workload.model().to(arena.device)
+    optimizer = contestant.build(model.named_parameters(), task.settings)
+    steps = batch_count(workload.train, config.batch_size)
+    schedule = build_schedule(config.schedule, optimizer, config.epochs, steps)
+    order = data_order(task.seed)
+    seed_everything(task.seed)
+    watch = _Watch(arena, model, steps, on_step)
+    diverged = None
+    try:
+        with up_to_date(model, optimizer):
+            for epoch in range(1, config.epochs + 1):
+                watch.begin(epoch)
+                train_epoch(
+                    model,
+                    watch.loss,
+                    optimizer,
+                    moved(batches(workload.train, config.batch_size, order), arena.device),
+                    epoch=epoch,
+                    device=arena.device,
+                    on_step=watch.on_step,
+                    scheduler=schedule.scheduler if schedule and schedule.per == "batch" else None,
+                )
+                if schedule and schedule.per == "epoch":
+                    schedule.scheduler.step()
+                watch.end()
+        test_loss, test_metric = watch.judge(arena.test) if task.purpose == "final" else (None,) * 2
+    except DivergedError as error:
+        watch.stop()
+        diverged = Divergence(watch.steps_before + error.step, error.loss)
+        test_loss = test_metric = None
+    return TrialRun(
+        contestant=task.contestant,
+        purpose=task.purpose,
+        settings=task.settings,
+        seed=task.seed,
+        looks=tuple(watch.looks),
+        steps=watch.steps,
+        seconds=watch.seconds,
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        state_bytes=bytes_of_state(optimizer),
+        test_loss=test_loss,
+        test_metric=test_metric,
+        diverged=diverged,
+    )
+
+
+@dataclass
+class _Watch:
+    """Keeps the time, and looks at the validation data so many times an epoch."""
+
+    arena: Arena
+    model: nn.Module
+    steps_an_epoch: int | None
+    told: Callable[[], None] | None
+    looks: list[Look] = field(default_factory=list)
+    steps: int = 0
+    steps_before: int = 0
+    """Taken in the epochs before this one."""
+    seconds: float = 0.0
+    _epoch: int = 0
+    _losses: list[Tensor] = field(default_factory=list)
+    _since: float = 0.0
+
+    def begin(self, epoch: int) -> None:
+        """An epoch begins."""
+        self._epoch, self.steps_before = epoch, self.steps
+        self._since = perf_counter()
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The workload's, which is remembered for the next look."""
+        loss = self.arena.tuning.loss(outputs, targets)
+        self._losses.append(loss.detach())
+        return loss
+
+    def on_step(self, step: int) -> None:
+        """Look, if it is time to; the epoch's last look is :meth:`end`'s."""
+        self.steps = self.steps_before + step
+        if self.told:
+            self.told()
+        if self.steps_an_epoch is None or step == self.steps_an_epoch:
+            return
+        looks, total = self.arena.looks, self.steps_an_epoch
+        if step * looks // total > (step - 1) * looks // total:
+            self._look(self._epoch - 1 + step / total)
+            self.model.train()
+
+    def end(self) -> None:
+        """The epoch's last look."""
+        self._look(float(self._epoch))
+
+    def stop(self) -> None:
+        """Count the time since the last look."""
+        self.seconds += perf_counter() - self._since
+
+    def judge(self, data: Data) -> tuple[float, float]:
+        """Loss and metric over `data`."""
+        workload = self.arena.tuning
+        stream = moved(batches(data, self.arena.config.test_batch_size), self.arena.device)
+        return evaluate(self.model, workload.loss, workload.metric, stream)
+
+    def _look(self, epoch: float) -> None:
+        train_loss = float(torch.stack(self._losses).mean(dtype=torch.float64))
+        self.stop()
+        self._losses.clear()
+        loss, metric = self.judge(self.arena.tuning.test)
+        self._since = perf_counter()
+        if not math.isfinite(loss):
+            # The step after the last batch broke it: there is no loss of training to say so.
+            raise DivergedError(
+                f"the validation loss became {loss}",
+                epoch=self._epoch,
+                step=self.steps - self.steps_before,
+                loss=loss,
+            )
+        self.looks.append(Look(self.steps, epoch, self.seconds, train_loss, loss, metric))
+
+
+def bytes_of_state(optimizer: Optimizer) -> int:
+    """Of all tensors in ``optimizer.state``."""
+    return sum(tensor.nbytes for state in optimizer.state.values() for tensor in _tensors(state))
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, dict):
+        for element in value.values():
+            yield from _tensors(element)
+    elif isinstance(value, list | tuple):
+        for element in value:
+            yield from _tensors(element)

@@ -1,0 +1,192 @@
+"""Processes that do runs, one torch thread each, and what becomes of them.
+
+Not ``concurrent.futures``: its workers outlive a parent that is killed, and one killed worker
+takes the pool with it, where here its run is simply done again by the next.
+"""
+
+import multiprocessing
+import os
+import pickle
+import signal
+import threading
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from typing import Any
+
+import torch
+
+from adamantine.errors import AdamantineError
+from adamantine.records import TrialRun
+from adamantine.study.tasks import Task
+from adamantine.study.training import Arena, train_once
+
+ATTEMPTS = 2
+"""How often a run is begun whose worker dies, by a signal or for lack of memory."""
+
+Enter = Callable[[], Arena]
+"""Builds the arena in the process that does the runs; has to be picklable."""
+
+
+@dataclass
+class _Worker:
+    process: SpawnProcess
+    pipe: Connection
+    task: Task | None = None
+
+
+class Workers:
+    """Do tasks in as many processes, in any order.
+
+    Parameters
+    ----------
+    jobs
+        How many processes, at least 1.
+    enter
+        Called once in each.
+    """
+
+    def __init__(self, jobs: int, enter: Enter) -> None:
+        self._enter = enter
+        self._context = multiprocessing.get_context("spawn")
+        self._jobs = jobs
+        self._workers: list[_Worker] = []
+        self._waiting: deque[Task] = deque()
+        self._begun: dict[str, int] = {}
+
+    def add(self, task: Task) -> None:
+        """Queue a task."""
+        self._waiting.append(task)
+        self._hand_out()
+
+    @property
+    def busy(self) -> int:
+        """Tasks queued or running."""
+        return len(self._waiting) + sum(worker.task is not None for worker in self._workers)
+
+    def finished(self, seconds: float) -> Iterator[TrialRun]:
+        """Runs that have finished by now; waits so long for one.
+
+        Raises
+        ------
+        AdamantineError
+            What a run raised, or its worker died each time.
+        """
+        handles: dict[Any, _Worker] = {}
+        for worker in self._workers:
+            handles |= {worker.pipe: worker, worker.process.sentinel: worker}
+        ready = {id(handles[handle]): handles[handle] for handle in wait([*handles], seconds)}
+        for worker in ready.values():
+            run = self._hear(worker)
+            if run is not None:
+                yield run
+        self._hand_out()
+
+    def close(self) -> None:
+        """Stop all of it now; runs that are not finished are lost."""
+        for worker in self._workers:
+            worker.process.kill()
+        for worker in self._workers:
+            worker.process.join()
+            worker.pipe.close()
+        self._workers.clear()
+        self._waiting.clear()
+
+    def _hand_out(self) -> None:
+        while self._waiting:
+            idle = next((worker for worker in self._workers if worker.task is None), None)
+            if idle is None and len(self._workers) < self._jobs:
+                idle = self._start()
+            if idle is None:
+                return
+            task = self._waiting.popleft()
+            self._begun[task.key] = self._begun.get(task.key, 0) + 1
+            idle.task = task
+            try:
+                idle.pipe.send(task)
+            except OSError:  # it died while it was idle
+                self._bury(idle)
+
+    def _start(self) -> _Worker:
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(target=_work, args=(theirs, self._enter), daemon=True)
+        process.start()
+        theirs.close()
+        worker = _Worker(process, ours)
+        self._workers.append(worker)
+        return worker
+
+    def _hear(self, worker: _Worker) -> TrialRun | None:
+        try:
+            answer = worker.pipe.recv() if worker.pipe.poll() else None
+        except (EOFError, OSError):
+            answer = None
+        if answer is None:
+            if not worker.process.is_alive():
+                self._bury(worker)
+            return None
+        if isinstance(answer, BaseException):
+            raise answer
+        worker.task = None
+        run: TrialRun = answer
+        return run
+
+    def _bury(self, worker: _Worker) -> None:
+        """Take a dead worker away, and queue its task once more."""
+        worker.process.join()
+        self._workers.remove(worker)
+        task = worker.task
+        if task is None:
+            return
+        if self._begun[task.key] >= ATTEMPTS:
+            raise AdamantineError(
+                f"the process that trained {task.contestant} with seed {task.seed} died "
+                f"{ATTEMPTS} times ({_exit(worker.process.exitcode)}); is there memory enough "
+                "for so many --jobs? What is finished is kept: the same command goes on"
+            )
+        self._waiting.appendleft(task)
+
+
+def _exit(code: int | None) -> str:
+    if code is not None and code < 0:
+        return f"killed by {signal.Signals(-code).name}"
+    return f"exit code {code}"
+
+
+def _work(pipe: Connection, enter: Enter) -> None:
+    """What a worker does: build the arena, then one task after another."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to take
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    torch.set_num_threads(1)
+    try:
+        arena = enter()
+        while True:
+            task = pipe.recv()
+            pipe.send(train_once(arena, task))
+    except EOFError:
+        return
+    except BaseException as error:
+        pipe.send(_portable(error))
+
+
+def _die_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _portable(error: BaseException) -> BaseException:
+    """The error itself if it survives the way to another process, else one that tells of it."""
+    try:
+        again = pickle.loads(pickle.dumps(error))
+    except Exception:
+        again = None
+    if isinstance(again, AdamantineError) and str(again) == str(error):
+        return error
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    place = f"{frame.filename}, line {frame.lineno}"
+    return AdamantineError(f"a run failed in {place}: {type(error).__name__}: {error}")

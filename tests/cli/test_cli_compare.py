@@ -1,0 +1,212 @@
+"""``adamantine compare`` and ``report``, as processes and in this one."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parents[1] / "study"
+SMALL = ["--seeds", "2", "--budget", "3", "--tuning-seeds", "2", "--epochs", "2"]
+COMPARE = [sys.executable, "-m", "adamantine", "compare", "adam", "sgd", *SMALL]
+FILES = {"report.html", "study.json", "final.png", "curves.png", "learning_rates.png"}
+
+
+@pytest.fixture
+def small(adamantine, monkeypatch, tmp_path):
+    """Compare on a workload that trains in milliseconds."""
+    monkeypatch.chdir(FOLDER)
+    out = tmp_path / "study"
+
+    def call(*options):
+        return adamantine(
+            "compare", "adam", "sgd", "--workload", "cheap:workload", *SMALL, "--jobs", 1,
+            "--out", out, *options,
+        )  # fmt: skip
+
+    call.out = out
+    return call
+
+
+def test_it_prints_a_table_and_a_verdict_and_writes_the_report(small, adamantine):
+    result = small()
+    assert result.code == 0, result.err
+    assert {path.name for path in small.out.iterdir()} >= FILES
+    study = json.loads((small.out / "study.json").read_text())
+    for contestant in study["contestants"]:
+        assert contestant["name"] in result.out
+    for finding in study["verdict"]:
+        assert " ".join(finding["sentence"].split()) in " ".join(result.out.split())
+    assert study["command"].startswith("adamantine compare adam sgd --workload cheap:workload")
+    assert "--json" not in study["command"]
+
+    page = (small.out / "report.html").read_text()
+    for path in small.out.iterdir():
+        if path.suffix in (".html", ".png"):
+            path.unlink()
+    again = adamantine("report", small.out)
+    assert again.code == 0, again.err
+    assert again.out == result.out
+    assert (small.out / "report.html").read_text() == page
+    assert {path.name for path in small.out.iterdir()} >= FILES
+
+    as_json = small("--json")
+    assert "14 of 14" not in as_json.out
+    assert "16 of 16 runs are in" in as_json.err
+    printed = json.loads(as_json.out)
+    assert printed["runs"] == study["runs"]
+    assert json.loads(adamantine("report", small.out, "--json").out)["runs"] == study["runs"]
+
+
+def test_a_changed_plan_says_what_cannot_be_reused(small):
+    assert small().code == 0
+    changed = small("--batch-size", 50)
+    assert changed.code == 0
+    assert "cannot be reused: batch_size was 64 and is now 50" in changed.err
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "saying"),
+    [
+        (["adamm"], 2, "adam"),
+        (["adam", "--seeds", "0"], 2, "seeds is 0, expected at least 1"),
+        (["adam", "--workload", "digit"], 2, "did you mean 'digits'?"),
+        (["adam", "--tune-for", "test"], 2, "expected one of metric, loss, train-loss"),
+        (["adam", "--jobs", "0"], 2, "jobs is 0, expected at least 1"),
+        (["adam", "--space", "lr=0:1:log"], 2, "lr"),
+        (["adam", "--out", "/dev/null/study"], 1, "--out"),
+    ],
+)
+def test_a_wrong_command_is_one_line(adamantine, tmp_path, monkeypatch, options, code, saying):
+    monkeypatch.chdir(tmp_path)
+    assert adamantine("compare", *options).failed(code, saying=saying)
+
+
+@pytest.mark.parametrize(
+    ("text", "saying"),
+    [
+        (None, "holds no study.json"),
+        ("{", "is not valid JSON"),
+        ("{}", "the key 'plan' is missing"),
+    ],
+)
+def test_there_is_nothing_to_report(adamantine, tmp_path, text, saying):
+    if text is not None:
+        (tmp_path / "study.json").write_text(text)
+    assert adamantine("report", tmp_path).failed(1, saying=saying)
+
+
+def test_a_report_that_finds_the_disk_full_keeps_the_old_one(small, adamantine, monkeypatch):
+    assert small().code == 0
+    before = {path.name: path.read_bytes() for path in small.out.iterdir()}
+
+    def full(descriptor):
+        raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert adamantine("report", small.out).failed(1, saying="No space left on device")
+    assert {path.name: path.read_bytes() for path in small.out.iterdir()} == before
+
+
+def start(out, *options):
+    return subprocess.Popen(
+        [*COMPARE, "--workload", "cheap:slow", "--jobs", "2", "--out", out, *options],
+        cwd=FOLDER,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def runs_in(out):
+    path = out / "runs.jsonl"
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def wait_for_runs(out, count):
+    deadline = time.monotonic() + 120
+    while runs_in(out) < count and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
+def children_of(process):
+    listed = subprocess.run(
+        ["ps", "-o", "pid=", "--ppid", str(process.pid)], capture_output=True, text=True
+    )
+    return [int(word) for word in listed.stdout.split()]
+
+
+def gone(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for orphans in /proc")
+def test_kill_9_and_ctrl_c_lose_the_runs_in_flight_and_no_more(tmp_path):
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    dice = random.Random(5)
+    for kill in (signal.SIGKILL, signal.SIGINT):
+        process = start(cut)
+        wait_for_runs(cut, runs_in(cut) + dice.randint(1, 5))
+        time.sleep(dice.random() * 0.05)
+        workers = children_of(process)
+        done = runs_in(cut)
+        process.send_signal(kill)  # to the parent alone: its workers have to notice
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == (130 if kill == signal.SIGINT else -kill), err
+        assert runs_in(cut) >= done > 0
+        if kill == signal.SIGINT:
+            assert f"{runs_in(cut)} of 16 runs are saved in {cut}. Go on with the same" in err
+        deadline = time.monotonic() + 20
+        while not all(map(gone, workers)) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert all(map(gone, workers))
+    for out in (cut, whole):
+        process = start(out)
+        _, err = process.communicate(timeout=120)
+        assert process.returncode == 0, err
+    assert bits(cut) == bits(whole)
+
+
+def bits(out):
+    """``study.json`` but for times."""
+
+    def kept(value):
+        if isinstance(value, dict):
+            return {
+                key: kept(element)
+                for key, element in value.items()
+                if "seconds" not in key and key not in ("started", "command")
+            }
+        return [kept(element) for element in value] if isinstance(value, list) else value
+
+    return json.dumps(kept(json.loads((out / "study.json").read_text())))
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="limits the size of files with bash")
+def test_a_full_disk_is_one_line_and_the_runs_before_it_are_kept(tmp_path):
+    """A limit on the size of files stops the journal in the middle of a line."""
+    limited = " ".join(["ulimit -f 8 && exec", *COMPARE, "--workload", "cheap:slow", "--jobs", "1"])
+    result = subprocess.run(
+        ["bash", "-c", f"trap '' XFSZ; {limited} --out {tmp_path}"],
+        cwd=FOLDER,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 1, result.stderr
+    assert result.stderr.count("\n") == 1
+    assert "runs.jsonl: File too large; the runs written before are kept" in result.stderr
+    lines = (tmp_path / "runs.jsonl").read_text().split("\n")
+    assert lines.pop() == ""
+    assert lines
+    for line in lines:
+        json.loads(line)
