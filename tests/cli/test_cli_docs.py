@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+import pytest
+
 from adamantine.cli.app import command
 from adamantine.train import RunFolder
 from adamantine.train.schedules import NAMES
@@ -18,10 +20,11 @@ def table(name, heading):
     return [re.split(r"\s*\|\s*", row)[1].strip("`") for row in rows[:end]]
 
 
-def test_every_option_of_train_is_in_the_table():
-    flags = [option.opts[0] for option in command.commands["train"].params]
-    documented = [cell.split()[0] for cell in table("cli.md", "| option")]
-    assert documented == flags
+@pytest.mark.parametrize(("name", "heading"), [("train", "| option"), ("trace", "| trace's")])
+def test_every_option_is_in_the_table(name, heading):
+    options = [option.opts[0] for option in command.commands[name].params]
+    documented = [cell.split()[0] for cell in table("cli.md", heading)]
+    assert documented == options
 
 
 def test_every_schedule_is_in_the_table():

@@ -218,5 +218,6 @@ def _is_given(context: typer.Context, name: str) -> bool:
 
 app.command()(studies.compare)
 app.command()(studies.report)
+app.command()(studies.trace)
 
 command = typer.main.get_command(app)

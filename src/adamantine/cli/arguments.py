@@ -27,6 +27,13 @@ def complete_workloads() -> list[str]:
     return [listing.name for listing in workloads.names()]
 
 
+def complete_surfaces() -> list[str]:
+    """What ``--surface`` takes."""
+    from adamantine.workloads.surfaces import SURFACES
+
+    return [*SURFACES, "all"]
+
+
 def complete_sparse_modes() -> list[str]:
     """What ``--sparse`` takes."""
     from adamantine.optim.sparse import MODES

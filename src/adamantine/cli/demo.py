@@ -10,7 +10,7 @@ from rich.table import Table
 
 from adamantine import workloads
 from adamantine.cli.options import use_threads
-from adamantine.errors import CheckpointError
+from adamantine.cli.output import make_folder
 from adamantine.optim.by_name import build
 from adamantine.records import RunRecord
 from adamantine.report import comparison_png, format_metric
@@ -27,12 +27,7 @@ SHOWN_EPOCHS = (1, 5, 10, CONFIG.epochs)
 
 def run_demo(out: Path, *, as_json: bool) -> None:
     """Train both, print what they reached side by side and leave a picture in `out`."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CheckpointError(
-            f"cannot make the folder {out}: {error.strerror}; choose another one with --out"
-        ) from error
+    make_folder(out)
     records = {label: _train(*run) for label, run in RUNS.items()}
     picture, data = out / "demo.png", out / "demo.json"
     title = f"digits  ·  {CONFIG.epochs} epochs  ·  batch size {CONFIG.batch_size}  ·  seed 0"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from adamantine.cli.interrupt import Interrupt
+from adamantine.errors import CheckpointError
 from adamantine.records import EpochRecord, to_line
 from adamantine.report import format_metric
 from adamantine.train import Callbacks
@@ -118,6 +120,22 @@ def epoch_lines(record: EpochRecord) -> str:
 def train_output(*, as_json: bool) -> TrainOutput:
     """With a bar where standard error is a terminal."""
     return (TerminalOutput if sys.stderr.isatty() else TrainOutput)(as_json=as_json)
+
+
+def make_folder(out: Path) -> None:
+    """Make the folder that ``--out`` names, unless it is there.
+
+    Raises
+    ------
+    CheckpointError
+        It cannot be made.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CheckpointError(
+            f"cannot make the folder {out}: {error.strerror}; choose another one with --out"
+        ) from error
 
 
 def note(message: str) -> None:

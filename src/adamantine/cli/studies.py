@@ -13,6 +13,7 @@ from adamantine.cli.arguments import (
     Jobs,
     complete_contestants,
     complete_schedules,
+    complete_surfaces,
     complete_workloads,
 )
 
@@ -118,3 +119,27 @@ def report(
     from adamantine.cli.study_report import run_report
 
     run_report(folder, as_json=as_json)
+
+
+def trace(
+    contestants: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="As for compare; with a learning rate where it is not to be searched for: "
+            "adam:lr=0.1.",
+            show_default="adam sgd momentum rmsprop",
+            autocompletion=complete_contestants,
+        ),
+    ] = None,
+    surface: Annotated[
+        str,
+        Option(help="rosenbrock, beale, ravine, saddle, or all.", autocompletion=complete_surfaces),
+    ] = "rosenbrock",
+    steps: Annotated[int, Option(help="Steps that each optimizer takes.")] = 200,
+    out: Annotated[Path, Option(help="Folder for the picture and the page.")] = Path("runs/trace"),
+    as_json: AsJson = False,
+) -> None:
+    """Draw the paths of optimizers over a function of two numbers."""
+    from adamantine.cli.trace import run_trace
+
+    run_trace(contestants or [], surface, steps, out, as_json=as_json)

@@ -61,9 +61,16 @@ class Line:
 
 
 def picture(
-    title: str, size: tuple[float, float], panels: tuple[int, int], paint: Callable[..., None]
+    title: str,
+    size: tuple[float, float],
+    panels: tuple[int, int],
+    paint: Callable[..., None],
+    **ratios: Sequence[float],
 ) -> bytes:
-    """A PNG of `size` inches with (rows, columns) `panels`, which `paint` is given row by row."""
+    """A PNG of `size` inches with (rows, columns) `panels`, which `paint` is given row by row.
+
+    `ratios` are ``width_ratios`` and ``height_ratios`` where panels differ in size.
+    """
     # Matplotlib is imported here because it takes a second; no pyplot: it keeps global state.
     from matplotlib import style
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -75,7 +82,7 @@ def picture(
         figure = Figure(figsize=size, dpi=200, layout=layout)
         FigureCanvasAgg(figure)
         figure.suptitle(title, x=0.018, ha="left", fontsize=10.5, color=FAINT)
-        paint(*figure.subplots(*panels, squeeze=False).flat)
+        paint(*figure.subplots(*panels, squeeze=False, gridspec_kw=ratios).flat)
         return _png(figure)
 
 
