@@ -113,12 +113,15 @@ class Trial:
         What it is judged by, one number a tuning seed; None where the run diverged.
     score
         Their mean; None if any diverged.
+    validation_loss
+        Mean over the tuning seeds, which decides between equal scores; None if any diverged.
     """
 
     settings: Mapping[str, Any]
     lr: float
     scores: tuple[float | None, ...]
     score: float | None
+    validation_loss: float | None = None
 
 
 @dataclass(frozen=True)
@@ -130,7 +133,8 @@ class Survival:
     reached, runs
         How many did, of how many.
     mean
-        Restricted mean: runs that never got there count with the whole budget.
+        Restricted mean: runs that never got there count with the whole budget; in seconds, every
+        run counts with at most the time of the study's fastest final run.
     median, low, high
         Of the Kaplan-Meier curve, by its 95 % band; None where the curve or the band does not
         fall to one half within the budget.
@@ -228,7 +232,9 @@ class Difference:
         ``"metric"``, ``"epochs_to_target"`` (restricted means) or ``"lr_width"`` (decades).
     difference
         First minus second, with an interval that covers zero exactly if the Holm-corrected test
-        finds none. None where it cannot be tested; `reason` says why.
+        finds none. None where it cannot be tested; `reason` says why. Of ``"lr_width"`` it is
+        the mean over the widths that tuning seeds give one by one, not of the widths of the mean
+        scores that :class:`Width` has.
     p, p_holm
         Of the test, and corrected over all pairs of the study that are compared by `quantity`.
     better
