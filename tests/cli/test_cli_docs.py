@@ -20,7 +20,9 @@ def table(name, heading):
     return [re.split(r"\s*\|\s*", row)[1].strip("`") for row in rows[:end]]
 
 
-@pytest.mark.parametrize(("name", "heading"), [("train", "| option"), ("trace", "| trace's")])
+@pytest.mark.parametrize(
+    ("name", "heading"), [("train", "| option"), ("compare", "| compare's"), ("trace", "| trace's")]
+)
 def test_every_option_is_in_the_table(name, heading):
     options = [option.opts[0] for option in command.commands[name].params]
     documented = [cell.split()[0] for cell in table("cli.md", heading)]

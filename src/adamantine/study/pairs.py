@@ -71,7 +71,7 @@ class Test:
 
     @property
     def freedom(self) -> float:
-        """n - 1, or more as far as the error is known rather than estimated (Welch, 1947)."""
+        """At least the seeds less one; more as far as the error is known, not estimated (Welch)."""
         if self.shared == 0:
             return self.count - 1
         estimated = (self.sd**2 / self.count) / self.error**2
