@@ -29,6 +29,12 @@ def test_every_option_is_in_the_table(name, heading):
     assert documented == options
 
 
+def test_every_option_of_lr_find_is_in_the_table():
+    flags = [option.opts[0] for option in command.commands["lr-find"].params]
+    cells = table("cli.md", "| option of `lr-find`")
+    assert [flag for cell in cells for flag in re.findall(r"--[\w-]+", cell)] == flags
+
+
 def test_every_schedule_is_in_the_table():
     assert table("training.md", "| `schedule`") == list(NAMES)
 
@@ -39,10 +45,19 @@ def test_every_file_of_a_run_is_in_the_table(tmp_path):
     assert table("training.md", "| file") == [path.name for path in files]
 
 
+def run_example(name):
+    text = (DOCS / name).read_text(encoding="utf-8")
+    example = re.search(r"```python\n(.*?)```", text, re.DOTALL).group(1)
+    exec(compile(example, f"docs/{name}", "exec"), {})
+
+
 def test_the_example_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    text = (DOCS / "training.md").read_text(encoding="utf-8")
-    example = re.search(r"```python\n(.*?)```", text, re.DOTALL).group(1)
-    exec(compile(example, "docs/training.md", "exec"), {})
+    run_example("training.md")
     assert 0.85 < float(capsys.readouterr().out) < 0.97
     assert RunFolder("runs/digits").read().status == "finished"
+
+
+def test_the_example_of_lr_find_prints_a_rate_between_those_of_the_page(capsys):
+    run_example("lr_find.md")
+    assert 0.007 < float(capsys.readouterr().out) < 0.01

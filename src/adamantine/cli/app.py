@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 from typer import Abort, Option
 
-from adamantine.cli import studies
+from adamantine.cli import searches, studies
 from adamantine.cli.arguments import (
     AsJson,
     DataDir,
@@ -219,5 +219,6 @@ def _is_given(context: typer.Context, name: str) -> bool:
 app.command()(studies.compare)
 app.command()(studies.report)
 app.command()(studies.trace)
+app.command("lr-find")(searches.lr_find)
 
 command = typer.main.get_command(app)
