@@ -1,8 +1,9 @@
 """Codecs inside compiled code: a stretch of memory opened for a rule, and closed after it.
 
-What stands alone, a kernel reads and writes in place. Codes, which depend on all of their block,
-are decoded into a few kilobytes of the stack, which stay in the first-level cache, and encoded from
-there.
+What stands alone, a kernel reads and writes in place. Codes are open one block at a time: decoded
+as they are read, in the rule's own loop, which waits for divisions anyway. What becomes of them is
+written to a kilobyte of the stack, which stays in the first-level cache, and is encoded from there
+once all of the block is known.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic, overload
 
 from adamantine.backends.cpu.compiling import OPTIONS, called
-from adamantine.backends.cpu.elements import ELEMENTS, write
+from adamantine.backends.cpu.elements import ELEMENTS, read, write
 from adamantine.backends.cpu.memory import (
     float32_pointer,
     pointer_like,
@@ -28,9 +29,6 @@ from adamantine.backends.formats import Format
 from adamantine.codecs import bfloat16, blocks, int8, noise
 from adamantine.codecs.blocks import BLOCK
 from adamantine.rules import bind
-
-SEGMENT = 2 * BLOCK
-"""Elements of codes that are open at a time: 2 KiB a tensor."""
 
 _I32, _FLOAT = ir.IntType(32), ir.FloatType()
 
@@ -83,8 +81,11 @@ _scale_of, _inverse_of, _exponent_of, key_of, _bits_at, _following, _first, _sec
     ),
 )
 _encode_bfloat16 = _bound(bfloat16.encode_bfloat16)
-_decode_signed, _encode_signed = map(_bound, (int8.decode_signed, int8.encode_signed))
-_decode_unsigned, _encode_unsigned = map(_bound, (int8.decode_unsigned, int8.encode_unsigned))
+_encode_signed, _encode_unsigned = map(_bound, (int8.encode_signed, int8.encode_unsigned))
+_decode_signed = _bound(int8.decode_signed)
+# Without contraction, which would carry a product that is below the normal numbers, unrounded, into
+# the rule's arithmetic: decoded alone it is rounded.
+_decode_unsigned = bind(int8.decode_unsigned, _OPERATIONS, njit(error_model="numpy"))
 
 
 def sample_of(format: Format) -> Any:  # noqa: A002 - what it is
@@ -101,7 +102,7 @@ def sample_of(format: Format) -> Any:  # noqa: A002 - what it is
 
 def scratch_bytes(formats: tuple[Format, ...]) -> int:
     """What :func:`stack` has to reserve for tensors of these formats, with room to choose from."""
-    return sum(f.coded for f in formats) * SEGMENT * 4 + 4096
+    return sum(f.coded for f in formats) * BLOCK * 4 + 4096
 
 
 @intrinsic
@@ -147,24 +148,6 @@ def _loop(*parts: object) -> Any:
 
 
 @cache
-def _codes_decoder(decode):
-    @_loop(decode.__name__)
-    def decode_block(codes, values, length, scale):
-        given, found = carray(uint8_pointer(codes), length), carray(float32_pointer(values), length)
-        for i in range(length):
-            found[i] = decode(given[i], scale)
-
-    @_loop(decode.__name__)
-    def decode_blocks(codes, exponents, values, length):
-        for begin in range(0, length, BLOCK):
-            scale = _scale_of(carray(uint8_pointer(exponents + begin // BLOCK), 1)[0])
-            stretch = min(BLOCK, length - begin)
-            decode_block(codes + begin, values + 4 * begin, stretch, scale)
-
-    return decode_blocks
-
-
-@cache
 def _codes_encoder(encode, margin, taken, multiplier):
     parts = (encode.__name__, margin, taken.__name__, multiplier)
 
@@ -176,22 +159,20 @@ def _codes_encoder(encode, margin, taken, multiplier):
             h = _following(h, multiplier)
 
     @_loop(*parts)
-    def encode_blocks(codes, exponents, values, length, key, offset):
-        for begin in range(0, length, BLOCK):
-            here, stretch = values + 4 * begin, min(BLOCK, length - begin)
-            exponent = _exponent_of(_top(here, stretch), margin)
-            carray(uint8_pointer(exponents + begin // BLOCK), 1)[0] = exponent
-            h = _bits_at(key, offset + begin, multiplier)
-            encode_block(codes + begin, here, stretch, _inverse_of(exponent), h)
+    def encode_whole(codes, exponents, values, length, key, offset):
+        exponent = _exponent_of(_top(values, length), margin)
+        carray(uint8_pointer(exponents), 1)[0] = exponent
+        h = _bits_at(key, offset, multiplier)
+        encode_block(codes, values, length, _inverse_of(exponent), h)
 
-    return encode_blocks
+    return encode_whole
 
 
-def _codec_of(sample: Any) -> tuple[Any, Any, int]:
-    """What decodes and encodes the codes of a sample's type, and their margin."""
+def _encoder_of(sample: Any) -> tuple[Any, int]:
+    """What encodes the codes of a sample's type, and their margin."""
     if sample[0] == types.int8:
-        return _decode_signed, _encode_signed, int8.SIGNED_MARGIN
-    return _decode_unsigned, _encode_unsigned, int8.UNSIGNED_MARGIN
+        return _encode_signed, int8.SIGNED_MARGIN
+    return _encode_unsigned, int8.UNSIGNED_MARGIN
 
 
 _CONSUMERS = (np.uint8, np.uint16, np.uint32, np.uint64, np.int8, np.int16)
@@ -260,48 +241,72 @@ def _store_rounded(arrays, i, values, samples, consumers, streams):
     return nearest
 
 
-def opened(addresses, samples, exponents, scratch, length):
-    """Float arrays of `length` elements at the addresses: in place, or decoded into `scratch`.
+def opened(addresses, samples, exponents, length):
+    """What :func:`read` takes for `length` elements at the addresses; of codes, a block at most.
 
-    `exponents` are the addresses of those of the codes among them.
+    Arrays, and codes with their scale. `exponents` are the addresses of those of the codes.
     """
     raise NotImplementedError("only inside compiled code")
 
 
 @overload(opened, **OPTIONS)
-def _opened(addresses, samples, exponents, scratch, length):
+def _opened(addresses, samples, exponents, length):
     if len(addresses) == 0:
-        return lambda addresses, samples, exponents, scratch, length: ()
+        return lambda addresses, samples, exponents, length: ()
     sample = samples[0]
     if not isinstance(sample, types.BaseTuple):
 
-        def plain(addresses, samples, exponents, scratch, length):
+        def plain(addresses, samples, exponents, length):
             return (carray(pointer_like(addresses[0], samples[0]), length),) + opened(
-                addresses[1:], samples[1:], exponents, scratch, length
+                addresses[1:], samples[1:], exponents, length
             )
 
         return plain
     if len(sample) == 1:
 
-        def halves(addresses, samples, exponents, scratch, length):
+        def halves(addresses, samples, exponents, length):
             return (carray(uint16_pointer(addresses[0]), length),) + opened(
-                addresses[1:], samples[1:], exponents, scratch, length
+                addresses[1:], samples[1:], exponents, length
             )
 
         return halves
-    decode = _codes_decoder(_codec_of(sample)[0])
 
-    def codes(addresses, samples, exponents, scratch, length):
-        decode(addresses[0], exponents[0], scratch, length)
-        return (carray(float32_pointer(scratch), length),) + opened(
-            addresses[1:], samples[1:], exponents[1:], scratch + 4 * SEGMENT, length
+    def codes(addresses, samples, exponents, length):
+        scale = _scale_of(carray(uint8_pointer(exponents[0]), 1)[0])
+        return ((carray(pointer_like(addresses[0], samples[0][0]), length), scale),) + opened(
+            addresses[1:], samples[1:], exponents[1:], length
         )
 
     return codes
 
 
+def working(arrays, scratch, length):
+    """Where to write what :func:`opened` has opened: in place, or in `scratch`."""
+    raise NotImplementedError("only inside compiled code")
+
+
+@overload(working, **OPTIONS)
+def _working(arrays, scratch, length):
+    if len(arrays) == 0:
+        return lambda arrays, scratch, length: ()
+    if not isinstance(arrays[0], types.BaseTuple):
+        return lambda arrays, scratch, length: (arrays[0],) + working(arrays[1:], scratch, length)
+    return lambda arrays, scratch, length: (
+        (carray(float32_pointer(scratch), length),)
+        + working(arrays[1:], scratch + 4 * BLOCK, length)
+    )
+
+
+@overload(read, **OPTIONS)
+def _read_code(array, i):
+    if not isinstance(array, types.BaseTuple):
+        return None
+    decode = _decode_signed if array[0].dtype == types.int8 else _decode_unsigned
+    return lambda array, i: decode(array[0][i], array[1])
+
+
 def close(addresses, samples, exponents, scratch, length, key, offset, consumers):
-    """Encode again what :func:`opened` decoded into `scratch`.
+    """Encode what was written to `scratch`.
 
     `key` is that of the step, `offset` the place of the first element in its tensor, `consumers`
     says which bits of an element's random numbers each tensor takes.
@@ -322,13 +327,13 @@ def _close(addresses, samples, exponents, scratch, length, key, offset, consumer
             )
 
         return in_place
-    _, encode, margin = _codec_of(sample)
+    encode, margin = _encoder_of(sample)
     taken, sequence = _bits_of(consumers[0])
-    encode_blocks = _codes_encoder(encode, margin, taken, noise.MULTIPLIERS[sequence])
+    encode_whole = _codes_encoder(encode, margin, taken, noise.MULTIPLIERS[sequence])
 
     def codes(addresses, samples, exponents, scratch, length, key, offset, consumers):
-        encode_blocks(addresses[0], exponents[0], scratch, length, key, offset)
-        left = scratch + 4 * SEGMENT
+        encode_whole(addresses[0], exponents[0], scratch, length, key, offset)
+        left = scratch + 4 * BLOCK
         close(addresses[1:], samples[1:], exponents[1:], left, length, key, offset, consumers[1:])
 
     return codes

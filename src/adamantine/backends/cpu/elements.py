@@ -125,6 +125,8 @@ def read(array, i):
 
 @overload(read)
 def _read(array, i):
+    if isinstance(array, types.BaseTuple):
+        return None  # codes: see `.codes`
     if array.dtype == types.uint16:
         return lambda array, i: from_bfloat16(array[i])
     if array.dtype == types.int16:

@@ -18,7 +18,6 @@ from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from adamantine import codecs
 from adamantine.backends.cpu.codes import (
-    SEGMENT,
     close,
     consumer_of,
     key_of,
@@ -29,6 +28,7 @@ from adamantine.backends.cpu.codes import (
     store_rounded,
     streams_after,
     streams_at,
+    working,
 )
 from adamantine.backends.cpu.compiling import OPTIONS, called
 from adamantine.backends.cpu.elements import (
@@ -145,8 +145,8 @@ def _update_coded(words, tensor, chunk, offset, length, pointers, own):
         stretch = min(OPEN, offset + length - start)
         addresses = addresses_at(pointers[:ARRAYS], SAMPLES, start)
         exponents = addresses_at(pointers[ARRAYS:], BYTE, start // BLOCK)
-        arrays = opened(addresses, SAMPLES, exponents, scratch, stretch)
-        written = (arrays[0],) + arrays[2:]
+        arrays = opened(addresses, SAMPLES, exponents, stretch)
+        written = working((arrays[0],) + arrays[2:], scratch, stretch)
         streams = streams_at(key, start)
         for i in range(stretch):
             given = load(arrays, i)
@@ -170,13 +170,12 @@ def _count(words, tensor, chunk, offset, length, pointers, own):
 
 
 def _count_coded(words, tensor, chunk, offset, length, pointers, own):
-    scratch = stack(SCRATCH)
     found = 0
     for start in range(offset, offset + length, OPEN):
         stretch = min(OPEN, offset + length - start)
         addresses = addresses_at(pointers[:ARRAYS], SAMPLES, start)
         exponents = addresses_at(pointers[ARRAYS:], BYTE, start // BLOCK)
-        arrays = opened(addresses, SAMPLES, exponents, scratch, stretch)
+        arrays = opened(addresses, SAMPLES, exponents, stretch)
         for i in range(stretch):
             found += 1 if FORMULA(*(load(arrays, i) + own)) > ZERO else 0
     carray(int64_pointer(words[FOUND]), chunk + 1)[chunk] = found
@@ -298,7 +297,7 @@ def specialised(
         # The parameter's random bits come after those of all states.
         "CONSUMERS": tuple(map(consumer_of, (states, *range(states)))),
         "SCRATCH": scratch_bytes(formats),
-        "OPEN": SEGMENT if any(f.coded for f in formats) else sys.maxsize,
+        "OPEN": BLOCK if any(f.coded for f in formats) else sys.maxsize,
         "COMPUTE": np.float64 if formats[0].dtype == torch.float64 else np.float32,
         "GRADIENT": sample_of(Format(formats[0].dtype)),  # and parameter, as they are
         **(switches or {}),
