@@ -243,7 +243,8 @@ class Difference:
         The smallest true difference that so many seeds would show in 80 of 100 studies.
     seeds_needed
         How many seeds would show a difference as large as the observed one, in 80 of 100
-        studies; None where one is shown, or where there is none to show.
+        studies; None where one is shown, where there is none to show, or where no number up to
+        a million would.
     reason
         Why it was not tested; empty if it was.
     """

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 
-import numpy as np
 from scipy import stats
 
 from adamantine.records import Interval
@@ -17,10 +16,14 @@ def mean(values: Sequence[float]) -> float:
 
 
 def deviation(values: Sequence[float]) -> float:
-    """The sample's standard deviation (n - 1); of equal numbers exactly 0, of one NaN."""
+    """The sample's standard deviation (n - 1); of equal numbers exactly 0, of one NaN.
+
+    Like the mean, the same in every order and for every sign, to the bit.
+    """
     if len(values) < 2:
         return math.nan
-    return 0.0 if len(set(values)) == 1 else float(np.std(sorted(values), ddof=1))
+    centre = mean(values)
+    return math.sqrt(math.fsum((value - centre) ** 2 for value in values) / (len(values) - 1))
 
 
 def mean_interval(

@@ -51,7 +51,7 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Test:
+class PairedTest:
     """A paired t-test of `count` differences.
 
     `value` is their mean, `sd` their standard deviation, `shared` the variance of an error that
@@ -71,7 +71,7 @@ class Test:
 
     @property
     def freedom(self) -> float:
-        """At least the seeds less one; more as far as the error is known, not estimated (Welch)."""
+        """One less than `count`; more, as far as the error is not estimated (Welch, 1947)."""
         if self.shared == 0:
             return self.count - 1
         estimated = (self.sd**2 / self.count) / self.error**2
@@ -148,7 +148,7 @@ def compare(
     return tuple(found)
 
 
-def paired_test(first: Sample, second: Sample) -> Test:
+def paired_test(first: Sample, second: Sample) -> PairedTest:
     """The t-test of the differences on the seeds that both have (``scipy.stats.ttest_rel``).
 
     The standard deviation is at least what rounding leaves, the root of the two variances:
@@ -161,7 +161,7 @@ def paired_test(first: Sample, second: Sample) -> Test:
     """
     seeds = sorted(first.values.keys() & second.values.keys())
     differences = [first.values[seed] - second.values[seed] for seed in seeds]
-    return Test(
+    return PairedTest(
         value=mean(differences),
         sd=max(deviation(differences), math.sqrt(first.rounding + second.rounding)),
         count=len(seeds),
@@ -203,17 +203,19 @@ def shift(freedom: float, alpha: float) -> float:
 
 
 def _reason(first: Sample, second: Sample) -> str:
-    if reasons := [sample.reason for sample in (first, second) if sample.reason]:
+    """Why the two cannot be compared, in the same words whichever is the first."""
+    if reasons := sorted(sample.reason for sample in (first, second) if sample.reason):
         return "; ".join(reasons)
     seeds = first.values.keys() & second.values.keys()
     if len(seeds) < 2:
         return "one seed cannot tell a difference from chance"
-    means = [mean([sample.values[seed] for seed in seeds]) for sample in (first, second)]
-    narrow = first if means[0] <= means[1] else second
-    if narrow.at_least or (means[0] == means[1] and second.at_least):
+    means = [(s, mean([s.values[seed] for seed in seeds])) for s in (first, second)]
+    least = min(value for _, value in means)
+    narrow = [sample for sample, value in means if value == least]
+    if names := sorted(sample.name for sample in narrow if sample.at_least):
         return (
-            f"of {narrow.name} only a lower bound is known: the learning rates tried end"
-            " while it is still within the tolerance"
+            f"of {' and '.join(names)} only a lower bound is known: the learning rates tried end"
+            " where it is still within the tolerance"
         )
     return ""
 
@@ -227,7 +229,7 @@ def _difference(
     names: tuple[str, str],
     quantity: Quantity,
     direction: Direction,
-    test: Test,
+    test: PairedTest,
     p_holm: float,
     pairs: int,
 ) -> Difference:
