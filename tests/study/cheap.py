@@ -78,3 +78,20 @@ class Slow(nn.Linear):
 
 
 slow = cheap(name="slow", model=lambda: Slow(FEATURES, CLASSES))
+
+
+class Shaken(torch.optim.Adam):
+    """Adam that begins with weights shaken a little: another draw of the same distribution."""
+
+    salt = 1
+
+    def __init__(self, params, lr=1e-2):
+        super().__init__(params, lr=lr)
+        generator = torch.Generator().manual_seed(torch.initial_seed() % 2**40 * 7919 + self.salt)
+        for group in self.param_groups:
+            for param in group["params"]:
+                param.data += 0.3 * torch.randn(param.shape, generator=generator)
+
+
+class ShakenOtherwise(Shaken):
+    salt = 2

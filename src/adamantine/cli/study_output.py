@@ -172,14 +172,19 @@ def print_study(study: StudyRecord, *, as_json: bool) -> None:
         return
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text  # a name may look like Rich's markup
 
+    full = study_rows(study)
     console = Console()
-    rows = study_rows(study)
+    # The settings stand below: a line of eighty columns has no room for them.
+    rows = [{name: cell for name, cell in row.items() if name != "settings"} for row in full]
     table = Table(*rows[0], box=None, pad_edge=False)
     for row in rows:
-        table.add_row(*row.values())
-    console.print(table)
-    console.print()
+        table.add_row(*map(Text, row.values()))
+    chosen = Table("contestant", "chosen settings", box=None, pad_edge=False)
+    for row in full:
+        chosen.add_row(Text(row["contestant"]), Text(row["settings"]))
+    console.print(table, "", chosen, "", sep="\n")
     for finding in study.verdict:
         console.print(finding.sentence, markup=False, highlight=False, soft_wrap=True)
 

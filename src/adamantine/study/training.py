@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from time import perf_counter
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch.optim import Optimizer
 
 from adamantine.errors import DivergedError
 from adamantine.records import Divergence, Look, TrialRun
-from adamantine.study.contestants import parse_contestants
+from adamantine.study.contestants import parse_contestant
 from adamantine.study.tasks import Task
 from adamantine.train.config import TrainConfig
 from adamantine.train.devices import moved, placed
@@ -22,6 +23,8 @@ from adamantine.train.seeds import data_order, seed_everything
 from adamantine.train.tables import up_to_date
 from adamantine.workloads import batch_count, batches, for_tuning, in_memory
 from adamantine.workloads.protocol import Data, Workload
+
+_contestant = lru_cache(parse_contestant)  # which builds each once, to see whether it can
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ def train_once(arena: Arena, task: Task, on_step: Callable[[], None] | None = No
     AdamantineError
         The optimizer or the workload refuses to be used so.
     """
-    contestant = parse_contestants([task.spec])[0]
+    contestant = _contestant(task.spec)
     config, workload = arena.config, arena.tuning
     seed_everything(task.seed)
     model = workload.model().to(arena.device)
