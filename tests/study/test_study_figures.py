@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from adamantine.records import Divergence, Interval, StudyRecord, Trial
 from adamantine.study.groups import better_than, indistinct
@@ -360,6 +361,24 @@ def test_figures_survive_json_and_settings_that_went_through_it():
         plan={}, metric="accuracy", direction="max", runs=(), versions={}, machine={}, **vars(found)
     )
     assert StudyRecord.from_json(record.to_json()) == record
+
+
+@pytest.mark.parametrize("size", [1e-250, 1e250, 1.7e308])
+def test_losses_whose_squares_float64_cannot_hold(size):
+    """A quadratic ends at 1e-250, or nearly diverges; neither may end the study."""
+    made_up = []
+    for name, shift in (("a", 0.0), ("b", 0.5)):
+        tests = [(0.1 + shift + 0.01 * s * (1 - shift)) * size for s in range(5)]
+        runs = [a_run(name, seed=s, test=1.0) for s in range(5)]
+        runs = [replace(r, test_metric=t, test_loss=t) for r, t in zip(runs, tests, strict=True)]
+        made_up.append(contestant(name, finals=runs))
+    found = study(made_up, metric="loss", direction="min")
+    (pair,) = [d for d in found.differences if d.quantity == "metric"]
+    expected = stats.ttest_rel(
+        *[[0.1 + s + 0.01 * i * (1 - s) for i in range(5)] for s in (0, 0.5)]
+    )
+    assert (pair.better, pair.p) == ("a", pytest.approx(expected.pvalue, rel=1e-6))
+    assert any("a is better than b by" in text for text in sentences(found, "final"))
 
 
 # Words

@@ -12,7 +12,7 @@ LEVEL = 0.95
 
 def mean(values: Sequence[float]) -> float:
     """The mean; of equal numbers, exactly that number, and the same in every order."""
-    return values[0] if len(set(values)) == 1 else math.fsum(values) / len(values)
+    return values[0] if len(set(values)) == 1 else math.fsum(v / len(values) for v in values)
 
 
 def deviation(values: Sequence[float]) -> float:
@@ -23,7 +23,8 @@ def deviation(values: Sequence[float]) -> float:
     if len(values) < 2:
         return math.nan
     centre = mean(values)
-    return math.sqrt(math.fsum((value - centre) ** 2 for value in values) / (len(values) - 1))
+    # hypot, since losses of 1e200 or 1e-200 have squares that float64 cannot hold.
+    return math.hypot(*sorted(abs(v - centre) for v in values)) / math.sqrt(len(values) - 1)
 
 
 def mean_interval(

@@ -67,14 +67,14 @@ class PairedTest:
     @property
     def error(self) -> float:
         """The standard error of `value`."""
-        return math.sqrt(self.sd**2 / self.count + self.shared)
+        return math.hypot(self.sd / math.sqrt(self.count), math.sqrt(self.shared))
 
     @property
     def freedom(self) -> float:
         """One less than `count`; more, as far as the error is not estimated (Welch, 1947)."""
         if self.shared == 0:
             return self.count - 1
-        estimated = (self.sd**2 / self.count) / self.error**2
+        estimated = (self.sd / self.error) ** 2 / self.count
         return min(MOST, (self.count - 1) / estimated**2) if estimated > 1e-3 else MOST
 
     @property

@@ -59,7 +59,7 @@ class Scale:
     def _places(self, interval: Interval, digits: int) -> int:
         """How many digits after the point show so many of the interval's half width."""
         half = (interval.high - interval.low) / 2 * self.factor
-        if not half > 0:  # no interval, or one without width
+        if not 0 < half < math.inf:  # no interval, one without width, or one without end
             size = abs(interval.value * self.factor)
             return max(self.digits, self.significant - 1 - math.floor(math.log10(size or 1)))
         return max(self.digits, digits - 1 - math.floor(math.log10(half)))
