@@ -47,6 +47,14 @@ UNUSUAL = {
 }
 
 
+def only_one_trial(record):
+    (one,) = record.contestants
+    return replace(record, contestants=(replace(one, trials=one.trials[:1]),))
+
+
+UNUSUAL["one learning rate"] = only_one_trial(study(1, 1, diverged=()))
+
+
 @pytest.mark.parametrize("record", UNUSUAL.values(), ids=UNUSUAL)
 def test_whatever_the_record_there_are_pictures(record):
     found = study_pngs(record)

@@ -171,14 +171,15 @@ def print_study(study: StudyRecord, *, as_json: bool) -> None:
         print(json.dumps(study.to_json(), allow_nan=False))
         return
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
     from rich.text import Text  # a name may look like Rich's markup
 
     full = study_rows(study)
     console = Console()
     # The settings stand below: a line of eighty columns has no room for them.
     rows = [{name: cell for name, cell in row.items() if name != "settings"} for row in full]
-    table = Table(*rows[0], box=None, pad_edge=False)
+    heads = [Column(name, overflow="fold") for name in rows[0]]
+    table = Table(*heads, box=None, pad_edge=False)
     for row in rows:
         table.add_row(*map(Text, row.values()))
     chosen = Table("contestant", "chosen settings", box=None, pad_edge=False)

@@ -89,7 +89,11 @@ def _final(study: Subject) -> Iterator[Finding]:
 
 
 def _robustness(study: Subject) -> Iterator[Finding]:
-    wide = [(-c.width.decades.value, c.name, c.width) for c in study.contestants if c.width]
+    wide = [
+        (-c.width.decades.value, c.name, c.width)
+        for c in study.contestants
+        if c.width and c.width.low < c.width.high  # one learning rate says nothing
+    ]
     if not wide:
         return
     parts = []
