@@ -49,7 +49,9 @@ UNUSUAL = {
 
 def only_one_trial(record):
     (one,) = record.contestants
-    return replace(record, contestants=(replace(one, trials=one.trials[:1]),))
+    lr = one.trials[0].lr
+    width = replace(one.width, low=lr, high=lr)
+    return replace(record, contestants=(replace(one, trials=one.trials[:1], width=width),))
 
 
 UNUSUAL["one learning rate"] = only_one_trial(study(1, 1, diverged=()))

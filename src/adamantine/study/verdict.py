@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from adamantine.records import Difference, Finding, Interval, Survival, Width
+from adamantine.records import Contestant, Difference, Finding, Interval, Survival, Width
 from adamantine.records.study import Quantity
 from adamantine.report.curves import format_metric
 from adamantine.study.cautions import cautions
@@ -183,15 +183,17 @@ def _about(count: int) -> str:
 
 
 def _cost(study: Subject) -> Iterator[Finding]:
-    costs: dict[float, list[str]] = {}
-    for contestant in study.contestants:
+    costs: dict[str, list[str]] = {}
+    for contestant in sorted(study.contestants, key=_bytes_a_parameter):
         if contestant.parameters:
-            costs.setdefault(contestant.state_bytes / contestant.parameters, []).append(
-                contestant.name
-            )
+            costs.setdefault(f"{_bytes_a_parameter(contestant):.3g}", []).append(contestant.name)
     if costs:
-        parts = [f"{listed(sorted(names))} {cost:.3g}" for cost, names in sorted(costs.items())]
+        parts = [f"{listed(sorted(names))} {cost}" for cost, names in costs.items()]
         yield Finding("cost", f"Bytes of optimizer state for each parameter: {', '.join(parts)}.")
+
+
+def _bytes_a_parameter(contestant: Contestant) -> float:
+    return contestant.state_bytes / max(contestant.parameters, 1)
 
 
 def _first_two(entry: tuple[float, str, object]) -> tuple[float, str]:

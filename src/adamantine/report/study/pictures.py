@@ -188,7 +188,7 @@ def _rates(axes: Axes, record: StudyRecord) -> None:
                 markersize=11, markeredgewidth=1.5,
             )  # fmt: skip
     tried = {trial.lr for one in record.contestants for trial in one.trials}
-    if len(tried) == 1:  # Matplotlib's own limits of a logarithmic axis are equal then
+    if len(tried) == 1:  # a logarithmic axis of no width leaves no room for anything
         axes.set_xlim(min(tried) / 3, max(tried) * 3)
     _widths(axes, record)
     _per_cent(axes.yaxis, data.judged_by_metric(record) and record.metric == "accuracy")
