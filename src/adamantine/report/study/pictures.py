@@ -18,7 +18,7 @@ from adamantine.report.study.page import study_title
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-WIDE = 50
+WIDE = 10
 """Times the lower end of the picture that the upper must be for a loss to be logarithmic."""
 UNITS: tuple[data.Unit, ...] = ("epochs", "seconds")
 BAR = 0.06
@@ -137,6 +137,8 @@ def _curves(axes: Axes, record: StudyRecord, field: str, unit: data.Unit) -> Non
     if is_loss and least > 0:
         if most > WIDE * least:
             axes.set_yscale("log")
+            axes.yaxis.set_major_formatter(_plain_number)
+            axes.yaxis.set_minor_formatter(_plain_number)
         else:
             axes.set_ylim(bottom=0)
     _per_cent(axes.yaxis, not is_loss and record.metric == "accuracy")
@@ -225,6 +227,12 @@ def _widths(axes: Axes, record: StudyRecord) -> None:
             xytext=(7, 0), textcoords="offset points", va="center", fontsize=8.5,
             color=its.colour, fontweight="bold",
         )  # fmt: skip
+
+
+def _plain_number(value: float, _: object) -> str:
+    """As ``0.3``, on an axis whose ticks would be powers of ten; every other one of them."""
+    leading = f"{value:.0e}"[0]
+    return f"{value:g}" if leading in "1235" else ""
 
 
 def _end(contestant: Contestant, its: Mark, values: list[float]) -> Line:
