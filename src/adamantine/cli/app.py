@@ -128,6 +128,10 @@ def train(
             "go into metrics.jsonl and stats.png.",
         ),
     ] = False,
+    config: Annotated[
+        Path | None,
+        Option(help="The best.json of a search (see: adamantine tune); other options override it."),
+    ] = None,
     out: Annotated[
         Path | None,
         Option(help="Folder for run.json, metrics.jsonl, checkpoint.pt and the pictures."),
@@ -139,11 +143,14 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train a model and test it after every epoch."""
+    from adamantine.cli.config import options_of_config
     from adamantine.cli.options import TrainOptions
     from adamantine.cli.train import options_to_resume, run_train
 
     if resume and overwrite:
         raise UsageError("--resume and --overwrite exclude each other; give one of them")
+    if resume and config is not None:
+        raise UsageError("--resume has the options of its run; leave --config out")
     if out is None and (resume or overwrite):
         raise UsageError(f"{'--resume' if resume else '--overwrite'} needs --out DIR")
     if stats and out is None and not as_json:
@@ -168,9 +175,11 @@ def train(
         "data_dir": data_dir,
         "stats": stats,
     }
+    given = {name: value for name, value in options.items() if _is_given(context, name)}
     if resume and out is not None:
-        given = {name: value for name, value in options.items() if _is_given(context, name)}
         options |= options_to_resume(out) | given
+    if config is not None:
+        options |= options_of_config(config, given) | given
     run_train(
         TrainOptions(**options),
         out=out,
@@ -217,6 +226,7 @@ def _is_given(context: typer.Context, name: str) -> bool:
 
 
 app.command()(studies.compare)
+app.command()(studies.tune)
 app.command()(studies.report)
 app.command()(studies.trace)
 app.command("lr-find")(searches.lr_find)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ TYPES: dict[str, Any] = {
     "eps": Number | None, "weight_decay": Number | None, "momentum": Number | None,
     "sparse": str | None, "state_dtype": str | None, "max_grad_norm": Number | None, "epochs": int,
     "batch_size": int, "schedule": str, "seed": int, "threads": int | None, "device": str,
-    "data_dir": str | None, "stats": bool,
+    "data_dir": str | None, "stats": bool, "more": dict,
 }  # fmt: skip
 
 STATS_EVERY = 10
@@ -52,13 +52,15 @@ class TrainOptions:
     device: str
     data_dir: Path | None
     stats: bool
+    more: Mapping[str, Any] = field(default_factory=dict)
+    """The optimizer's settings that have no flag; only --config can hold them."""
 
     @property
     def settings(self) -> dict[str, Any]:
         """The optimizer's settings that were given."""
         values = {name: getattr(self, name) for name in (*FLAGS, *COMMON)}
         values["collect_stats"] = STATS_EVERY if self.stats else None
-        return {name: value for name, value in values.items() if value is not None}
+        return {**{k: v for k, v in values.items() if v is not None}, **self.more}
 
     @property
     def config(self) -> TrainConfig:
@@ -90,6 +92,8 @@ def from_json(saved: Mapping[str, Any], source: str) -> dict[str, Any]:
             raise CheckpointError(f"{source}: option {name} is {value!r}, which cannot be")
     if known.get("betas") is not None:
         known["betas"] = tuple(float(beta) for beta in known["betas"])
+    for name, value in known.get("more", {}).items():
+        known["more"][name] = tuple(value) if isinstance(value, list) else value
     if known.get("data_dir") is not None:
         known["data_dir"] = Path(known["data_dir"])
     return known

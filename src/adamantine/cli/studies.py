@@ -111,14 +111,114 @@ def compare(
     )
 
 
+def tune(
+    context: typer.Context,
+    contestants: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="What to tune: adam, adamw:state_dtype=int8, torch:Adam, module:Class …; of "
+            "several, the search also finds which one.",
+            show_default="adam",
+            autocompletion=complete_contestants,
+        ),
+    ] = None,
+    workload: Annotated[
+        str,
+        Option(
+            help="Name (see: adamantine list) or module:attribute.",
+            autocompletion=complete_workloads,
+        ),
+    ] = "digits",
+    trials: Annotated[int, Option(help="Settings tried, by all who take part together.")] = 50,
+    epochs: Annotated[int, Option(help="Passes over the training data.")] = 5,
+    batch_size: Annotated[int, Option(help="Examples a step.")] = 64,
+    schedule: Annotated[
+        str,
+        Option(help="Learning rate schedule, as for train.", autocompletion=complete_schedules),
+    ] = "none",
+    space: Annotated[
+        list[str] | None,
+        Option(
+            help="What is searched instead or besides, such as lr=1e-5:1e-1:log,betas.0=0.8:0.99, "
+            "schedule=none|cosine or batch_size=32|64; may be repeated.",
+            show_default="each optimizer's own",
+        ),
+    ] = None,
+    seeds: Annotated[int, Option(help="Final runs of the found setting and the defaults.")] = 5,
+    looks: Annotated[int, Option(help="Looks at the validation data in an epoch.")] = 4,
+    no_pruning: Annotated[
+        bool, Option("--no-pruning", help="Stop no trial early, however badly it does.")
+    ] = False,
+    floor: Annotated[int, Option(help="Epochs that every trial gets.")] = 1,
+    sampler: Annotated[
+        str, Option(help="How settings are drawn: tpe, gp, cmaes or random.")
+    ] = "tpe",
+    seed: Annotated[int, Option(help="Where all random numbers come from.")] = 0,
+    storage: Annotated[
+        str | None,
+        Option(
+            help="URL of a database for the trials: sqlite:///…, postgresql://…",
+            show_default="the file optuna.journal in --out",
+        ),
+    ] = None,
+    study: Annotated[
+        str | None, Option(help="Name of the search in it.", show_default="tune")
+    ] = None,
+    jobs: Jobs = None,
+    device: Device = "auto",
+    data_dir: DataDir = None,
+    out: Annotated[Path, Option(help="Folder for the trials, tune.json and best.json.")] = Path(
+        "runs/tune"
+    ),
+    as_json: AsJson = False,
+) -> None:
+    """Search for settings better than the defaults, and say whether they are.
+
+    The same command again goes on where it was stopped; given elsewhere with the same --storage
+    and --study, it helps.
+    """
+    from adamantine.cli.options import find_device
+    from adamantine.cli.tune import repeat_without_password, run_tune
+    from adamantine.study import TunePlan
+
+    run_tune(
+        TunePlan(
+            contestants=tuple(contestants or ("adam",)),
+            trials=trials,
+            epochs=epochs,
+            batch_size=batch_size,
+            schedule=schedule,
+            space=tuple(space or ()),
+            seeds=seeds,
+            looks=looks,
+            pruning=not no_pruning,
+            floor=floor,
+            sampler=sampler,
+            seed=seed,
+            device=str(find_device(device)),
+        ),
+        workload=workload,
+        out=out,
+        jobs=jobs,
+        storage=storage,
+        study=study,
+        data_dir=data_dir,
+        command=repeat_without_password(context, storage),
+        as_json=as_json,
+    )
+
+
 def report(
-    folder: Annotated[Path, typer.Argument(help="Folder of a finished comparison.")],
+    folder: Annotated[Path, typer.Argument(help="Folder of a finished comparison or search.")],
     as_json: AsJson = False,
 ) -> None:
     """Write the report of a finished study again; runs nothing."""
-    from adamantine.cli.study_report import run_report
+    from adamantine.cli.study_report import STUDY, run_report
+    from adamantine.cli.tune import run_tune_report
+    from adamantine.study.tune import TUNE
 
-    run_report(folder, as_json=as_json)
+    is_search = (folder / TUNE).exists() and not (folder / STUDY).exists()
+    (run_tune_report if is_search else run_report)(folder, as_json=as_json)
 
 
 def trace(

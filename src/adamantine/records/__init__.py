@@ -31,11 +31,14 @@ from adamantine.records.study import (
     TrialRun,
     Width,
 )
+from adamantine.records.tune import Best, Candidate, SearchTrial, TuneRecord
 
 __all__ = [
     "MEASURED",
     "RESERVED",
     "STATUSES",
+    "Best",
+    "Candidate",
     "Claim",
     "Contestant",
     "Difference",
@@ -46,11 +49,13 @@ __all__ = [
     "Look",
     "ParameterRecord",
     "RunRecord",
+    "SearchTrial",
     "Status",
     "StudyRecord",
     "Survival",
     "Trial",
     "TrialRun",
+    "TuneRecord",
     "Width",
     "check_metric_name",
     "finite",

@@ -83,6 +83,10 @@ class TrialRun:
         Over the test examples after the last step; None for ``"tune"`` and where it diverged.
     diverged
         Where, if it did.
+    training
+        What of the loop's settings was other than the study's: ``batch_size``, ``schedule``.
+    pruned
+        It was stopped before its end, since others were better by then.
     """
 
     contestant: str
@@ -97,6 +101,8 @@ class TrialRun:
     test_loss: float | None = None
     test_metric: float | None = None
     diverged: Divergence | None = None
+    training: Mapping[str, Any] = field(default_factory=dict)
+    pruned: bool = False
 
 
 @dataclass(frozen=True)

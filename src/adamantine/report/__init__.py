@@ -3,6 +3,7 @@
 from adamantine.report.curves import comparison_png, curves_png, format_metric
 from adamantine.report.stats import stats_png
 from adamantine.report.study import study_html, study_pngs, study_rows
+from adamantine.report.tune import tune_html
 
 __all__ = [
     "comparison_png",
@@ -12,4 +13,5 @@ __all__ = [
     "study_html",
     "study_pngs",
     "study_rows",
+    "tune_html",
 ]

@@ -7,13 +7,14 @@ from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 from time import perf_counter
-from typing import Any
 
-import torch
-
-from adamantine import workloads
-from adamantine.errors import UsageError
 from adamantine.records import TrialRun
+from adamantine.study.conditions import (
+    check_jobs,
+    conditions_of,
+    enter_arena,
+    resolution_of,
+)
 from adamantine.study.contestants import parse_contestants
 from adamantine.study.figures import ContestantRuns, figures
 from adamantine.study.here import Here
@@ -22,17 +23,12 @@ from adamantine.study.plan import Plan
 from adamantine.study.progress import Progress
 from adamantine.study.result import Study
 from adamantine.study.space import parse_space
-from adamantine.study.training import Arena
 from adamantine.study.workers import Workers
-from adamantine.train.config import TrainConfig
 from adamantine.train.files import remove_leftovers, write_text
 from adamantine.train.machine import cores, machine, versions
-from adamantine.workloads import in_memory
 from adamantine.workloads.protocol import Metric, Workload
 
 SECONDS_BETWEEN_CHECKS = 0.1
-COMPUTING = ("adamantine", "torch", "numba", "numpy")
-"""Packages whose version may change a run's bits."""
 JOURNAL, STUDY = "runs.jsonl", "study.json"
 
 
@@ -117,13 +113,13 @@ def compare(
     started = datetime.now(timezone.utc).isoformat(timespec="seconds")
     plan = plan if isinstance(plan, Plan) else Plan(tuple(plan))
     listener = listener or Listener()
-    _check_jobs(jobs, workload)
+    check_jobs(jobs, workload)
     contestants = parse_contestants(plan.contestants)
     spaces = parse_space(plan.space, contestants)
     enter = partial(enter_arena, workload, plan, data_dir)
     arena = enter()
     metric = arena.tuning.metric
-    conditions = _conditions(workload, plan, arena)
+    conditions = conditions_of(workload, plan, arena)
     with closing(Journal(None if out is None else Path(out) / JOURNAL, conditions)) as journal:
         entries = {
             each.name: Progress(each, spaces.get(each.name, {}), plan, journal, metric.direction)
@@ -142,7 +138,7 @@ def compare(
             ContestantRuns(each.name, each.spec, each.optimizer, entries[each.name].tried, own)
             for each, own in zip(contestants, runs, strict=True)
         ],
-        resolution=_resolution(arena, runs),
+        resolution=resolution_of(arena, runs),
     )
     study = Study(
         plan=described,
@@ -182,50 +178,3 @@ def _run_all(
                 for task in entries[run.contestant].next_tasks():
                     team.add(task)
             listener.check()
-
-
-def enter_arena(workload: Workload | str, plan: Plan, data_dir: str | Path | None) -> Arena:
-    """What all runs share, loaded in the process that does them."""
-    if isinstance(workload, str):
-        workload = workloads.load(workload, data_dir)
-    config = TrainConfig(
-        epochs=plan.epochs, batch_size=plan.batch_size, schedule=plan.schedule, seed=plan.seed
-    )
-    return Arena.of(workload, config, plan.looks, plan.device)
-
-
-def _check_jobs(jobs: int | None, workload: Workload | str) -> None:
-    if jobs is not None and jobs < 1:
-        raise UsageError(f"jobs is {jobs}, expected at least 1")
-    if jobs is not None and not isinstance(workload, str):
-        raise UsageError(
-            "jobs needs a workload that other processes can load: give its name or "
-            "module:attribute instead of the object, or leave jobs out"
-        )
-
-
-def _conditions(workload: Workload | str, plan: Plan, arena: Arena) -> dict[str, Any]:
-    """All but contestant, settings and seed that decides a run's bits; kept with each run."""
-    named = isinstance(workload, str)
-    packages = versions()
-    return {
-        "workload": workload if isinstance(workload, str) else workload.name,
-        "examples": arena.examples,
-        "epochs": plan.epochs,
-        "batch_size": plan.batch_size if in_memory(arena.tuning.train) else None,
-        "schedule": plan.schedule,
-        "looks": plan.looks,
-        "device": arena.device.type,
-        "threads": 1 if named else torch.get_num_threads(),
-        "versions": {name: packages[name] for name in COMPUTING},
-    }
-
-
-def _resolution(arena: Arena, runs: Sequence[Sequence[TrialRun]]) -> float:
-    """The step of a metric that counts hits among the test examples; 0 for one that does not."""
-    if not in_memory(arena.test):
-        return 0.0
-    count = len(arena.test[0])
-    hits = [run.test_metric * count for own in runs for run in own if run.test_metric is not None]
-    counted = all(abs(number - round(number)) < 1e-6 * count for number in hits)
-    return 1 / count if counted and hits else 0.0

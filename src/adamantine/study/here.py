@@ -2,8 +2,9 @@
 
 from collections import deque
 from collections.abc import Callable, Iterator
+from functools import partial
 
-from adamantine.records import TrialRun
+from adamantine.records import Look, TrialRun
 from adamantine.study.tasks import Task
 from adamantine.study.training import Arena, train_once
 
@@ -14,11 +15,18 @@ class Here:
     Parameters
     ----------
     on_step
-        Called after every step of every run; what it raises stops the comparison.
+        Called after every step of every run; what it raises stops the study.
+    on_look
+        Told of every look at a task's run; true if the run shall stop there.
     """
 
-    def __init__(self, arena: Arena, on_step: Callable[[], None]) -> None:
-        self._arena, self._on_step = arena, on_step
+    def __init__(
+        self,
+        arena: Arena,
+        on_step: Callable[[], None],
+        on_look: Callable[[Task, Look], bool] | None = None,
+    ) -> None:
+        self._arena, self._on_step, self._on_look = arena, on_step, on_look
         self._waiting: deque[Task] = deque()
 
     def add(self, task: Task) -> None:
@@ -33,7 +41,9 @@ class Here:
     def finished(self, seconds: float) -> Iterator[TrialRun]:  # noqa: ARG002 - it never waits
         """The next run, done now."""
         if self._waiting:
-            yield train_once(self._arena, self._waiting.popleft(), self._on_step)
+            task = self._waiting.popleft()
+            on_look = partial(self._on_look, task) if self._on_look else None
+            yield train_once(self._arena, task, self._on_step, on_look)
 
     def close(self) -> None:
         """Forget what is queued."""

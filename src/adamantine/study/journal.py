@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ from adamantine.study.tasks import key_of
 from adamantine.train.config import differences
 from adamantine.train.files import cannot_write
 
+SECONDS_BETWEEN_TRIES = 0.1
+
 
 class Journal:
     """Finished runs by their task's key.
@@ -28,6 +30,9 @@ class Journal:
         Of the file; None keeps runs in memory.
     conditions
         All but contestant, settings and seed that decides a run, as JSON.
+    patience
+        Called again and again while another process writes to the file, to wait for it; None
+        does not wait.
 
     Raises
     ------
@@ -35,7 +40,12 @@ class Journal:
         The file holds something else than runs, or cannot be read, or somebody writes to it.
     """
 
-    def __init__(self, path: Path | None, conditions: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        path: Path | None,
+        conditions: Mapping[str, Any],
+        patience: Callable[[], None] | None = None,
+    ) -> None:
         self.path = path
         self.conditions = conditions
         self.others: list[str] = []
@@ -43,7 +53,7 @@ class Journal:
         self._runs: dict[str, TrialRun] = {}
         self._lock: FileLock | None = None
         if path is not None:
-            self._open(path)
+            self._open(path, patience)
 
     def __contains__(self, key: str) -> bool:
         return key in self._runs
@@ -77,12 +87,12 @@ class Journal:
             self._lock.release()
             self._lock = None
 
-    def _open(self, path: Path) -> None:
+    def _open(self, path: Path, patience: Callable[[], None] | None) -> None:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise cannot_write(path.parent, error) from error
-        self._lock = _locked(path)
+        self._lock = _locked(path, patience)
         try:
             self._read(path)
         except BaseException:
@@ -120,18 +130,21 @@ class Journal:
             self.others.append(changed)
 
 
-def _locked(path: Path) -> FileLock:
-    lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise CheckpointError(
-            f"another process is writing to {path.parent}; wait for it, or choose another folder "
-            "with --out"
-        ) from None
-    except OSError as error:
-        raise cannot_write(path, error) from error
-    return lock
+def _locked(path: Path, patience: Callable[[], None] | None) -> FileLock:
+    lock = FileLock(path.with_name(f".{path.name}.lock"))
+    while True:
+        try:
+            lock.acquire(timeout=0 if patience is None else SECONDS_BETWEEN_TRIES)
+            return lock
+        except Timeout:
+            if patience is None:
+                raise CheckpointError(
+                    f"another process is writing to {path.parent}; wait for it, or choose another "
+                    "folder with --out"
+                ) from None
+            patience()
+        except OSError as error:
+            raise cannot_write(path, error) from error
 
 
 def _append(path: Path, line: str) -> None:

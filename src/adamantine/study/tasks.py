@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from adamantine.records import TrialRun, finite
@@ -14,7 +14,7 @@ class Task:
 
     Parameters
     ----------
-    contestant, purpose, settings, seed
+    contestant, purpose, settings, seed, training
         As in :class:`~adamantine.records.TrialRun`.
     spec
         The contestant's, from which another process builds the optimizer.
@@ -25,17 +25,21 @@ class Task:
     purpose: Literal["tune", "final"]
     settings: Mapping[str, Any]
     seed: int
+    training: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def key(self) -> str:
         """Equal for equal runs, whether still to do or done and read back from JSON."""
-        return _key(self.contestant, self.purpose, self.settings, self.seed)
+        return _key(self)
 
 
 def key_of(run: TrialRun) -> str:
     """The key of the task that `run` came from."""
-    return _key(run.contestant, run.purpose, run.settings, run.seed)
+    return _key(run)
 
 
-def _key(contestant: str, purpose: str, settings: Mapping[str, Any], seed: int) -> str:
-    return json.dumps([contestant, purpose, finite(settings), seed], sort_keys=True)
+def _key(of: Task | TrialRun) -> str:
+    parts = [of.contestant, of.purpose, finite(of.settings), of.seed]
+    if of.training:
+        parts.append(finite(of.training))
+    return json.dumps(parts, sort_keys=True)

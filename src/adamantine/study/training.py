@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from time import perf_counter
 from typing import Any
@@ -68,13 +68,24 @@ class Arena:
         return {name: len(d[0]) if in_memory(d) else None for name, d in parts.items()}
 
 
-def train_once(arena: Arena, task: Task, on_step: Callable[[], None] | None = None) -> TrialRun:
+OnLook = Callable[[Look], bool]
+"""Told of every look; true if the run shall stop there."""
+
+
+def train_once(
+    arena: Arena,
+    task: Task,
+    on_step: Callable[[], None] | None = None,
+    on_look: OnLook | None = None,
+) -> TrialRun:
     """Train as `task` asks; a run that diverges is a result as well.
 
     Parameters
     ----------
     on_step
         Called after every step; what it raises stops the run.
+    on_look
+        Told of every look. Where it says so, the run ends there, pruned, which is a result, too.
 
     Raises
     ------
@@ -82,7 +93,7 @@ def train_once(arena: Arena, task: Task, on_step: Callable[[], None] | None = No
         The optimizer or the workload refuses to be used so.
     """
     contestant = _contestant(task.spec)
-    config, workload = arena.config, arena.tuning
+    config, workload = replace(arena.config, **task.training), arena.tuning
     seed_everything(task.seed)
     model = workload.model().to(arena.device)
     optimizer = contestant.build(model.named_parameters(), task.settings)
@@ -90,8 +101,10 @@ def train_once(arena: Arena, task: Task, on_step: Callable[[], None] | None = No
     schedule = build_schedule(config.schedule, optimizer, config.epochs, steps)
     order = data_order(task.seed)
     seed_everything(task.seed)
-    watch = _Watch(arena, model, steps, on_step)
+    watch = _Watch(arena, model, steps, on_step, on_look)
     diverged = None
+    test_loss = test_metric = None
+    pruned = False
     try:
         with up_to_date(model, optimizer):
             for epoch in range(1, config.epochs + 1):
@@ -109,11 +122,13 @@ def train_once(arena: Arena, task: Task, on_step: Callable[[], None] | None = No
                 if schedule and schedule.per == "epoch":
                     schedule.scheduler.step()
                 watch.end()
-        test_loss, test_metric = watch.judge(arena.test) if task.purpose == "final" else (None,) * 2
+        if task.purpose == "final":
+            test_loss, test_metric = watch.judge(arena.test)
     except DivergedError as error:
         watch.stop()
         diverged = Divergence(watch.steps_before + error.step, error.loss)
-        test_loss = test_metric = None
+    except _Pruned:
+        pruned = True
     return TrialRun(
         contestant=task.contestant,
         purpose=task.purpose,
@@ -127,7 +142,13 @@ def train_once(arena: Arena, task: Task, on_step: Callable[[], None] | None = No
         test_loss=test_loss,
         test_metric=test_metric,
         diverged=diverged,
+        training=task.training,
+        pruned=pruned,
     )
+
+
+class _Pruned(Exception):  # noqa: N818 - no error
+    """Leaves the loop where a run is to stop."""
 
 
 @dataclass
@@ -138,6 +159,7 @@ class _Watch:
     model: nn.Module
     steps_an_epoch: int | None
     told: Callable[[], None] | None
+    asked: OnLook | None
     looks: list[Look] = field(default_factory=list)
     steps: int = 0
     steps_before: int = 0
@@ -198,7 +220,11 @@ class _Watch:
                 step=self.steps - self.steps_before,
                 loss=loss,
             )
-        self.looks.append(Look(self.steps, epoch, self.seconds, train_loss, loss, metric))
+        look = Look(self.steps, epoch, self.seconds, train_loss, loss, metric)
+        self.looks.append(look)
+        if self.asked and self.asked(look):
+            raise _Pruned
+        self._since = perf_counter()  # the answer may have taken a while
 
 
 def bytes_of_state(optimizer: Optimizer) -> int:

@@ -12,6 +12,7 @@ import threading
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -20,7 +21,7 @@ from typing import Any
 import torch
 
 from adamantine.errors import AdamantineError
-from adamantine.records import TrialRun
+from adamantine.records import Look, TrialRun
 from adamantine.study.tasks import Task
 from adamantine.study.training import Arena, train_once
 
@@ -47,10 +48,15 @@ class Workers:
         How many processes, at least 1.
     enter
         Called once in each.
+    on_look
+        Called here, not there: told of every look at a task's run, which waits for the answer;
+        true if the run shall stop there.
     """
 
-    def __init__(self, jobs: int, enter: Enter) -> None:
-        self._enter = enter
+    def __init__(
+        self, jobs: int, enter: Enter, on_look: Callable[[Task, Look], bool] | None = None
+    ) -> None:
+        self._enter, self._on_look = enter, on_look
         self._context = multiprocessing.get_context("spawn")
         self._jobs = jobs
         self._workers: list[_Worker] = []
@@ -112,7 +118,9 @@ class Workers:
 
     def _start(self) -> _Worker:
         ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=_work, args=(theirs, self._enter), daemon=True)
+        process = self._context.Process(
+            target=_work, args=(theirs, self._enter, self._on_look is not None), daemon=True
+        )
         process.start()
         theirs.close()
         worker = _Worker(process, ours)
@@ -130,9 +138,19 @@ class Workers:
             return None
         if isinstance(answer, BaseException):
             raise answer
+        if isinstance(answer, Look):
+            self._answer(worker, answer)
+            return None
         worker.task = None
         run: TrialRun = answer
         return run
+
+    def _answer(self, worker: _Worker, look: Look) -> None:
+        assert worker.task
+        assert self._on_look
+        stop = self._on_look(worker.task, look)
+        with suppress(OSError):  # it died while it waited; its end is noticed next
+            worker.pipe.send(stop)
 
     def _bury(self, worker: _Worker) -> None:
         """Take a dead worker away, and queue its task once more."""
@@ -156,16 +174,22 @@ def _exit(code: int | None) -> str:
     return f"exit code {code}"
 
 
-def _work(pipe: Connection, enter: Enter) -> None:
+def _work(pipe: Connection, enter: Enter, watched: bool) -> None:
     """What a worker does: build the arena, then one task after another."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to take
     threading.Thread(target=_die_with_parent, daemon=True).start()
     torch.set_num_threads(1)
+
+    def on_look(look: Look) -> bool:
+        pipe.send(look)
+        stop: bool = pipe.recv()
+        return stop
+
     try:
         arena = enter()
         while True:
             task = pipe.recv()
-            pipe.send(train_once(arena, task))
+            pipe.send(train_once(arena, task, on_look=on_look if watched else None))
     except EOFError:
         return
     except BaseException as error:

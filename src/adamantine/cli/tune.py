@@ -1,0 +1,77 @@
+"""``adamantine tune``."""
+
+from pathlib import Path
+
+import typer
+
+from adamantine.cli import Interrupted
+from adamantine.cli.compare import repeat
+from adamantine.cli.output import note
+from adamantine.cli.study_report import PAGE
+from adamantine.cli.tune_output import print_tune, tune_output
+from adamantine.errors import CheckpointError
+from adamantine.records import TuneRecord, parse
+from adamantine.report import tune_html
+from adamantine.study import TunePlan, tune
+from adamantine.study.tune import FILES, TUNE
+from adamantine.train.files import write_text
+
+
+def run_tune(
+    plan: TunePlan,
+    *,
+    workload: str,
+    out: Path,
+    jobs: int | None,
+    storage: str | None,
+    study: str | None,
+    data_dir: Path | None,
+    command: str,
+    as_json: bool,
+) -> None:
+    """Search, print what was found and the verdict, and leave it in `out`."""
+    output = tune_output(out)
+    try:
+        with output.interrupt:
+            found = tune(
+                workload,
+                plan,
+                out=out,
+                jobs=jobs,
+                storage=storage,
+                study_name=study,
+                data_dir=data_dir,
+                listener=output,
+                command=command,
+            )
+    except KeyboardInterrupt:
+        raise Interrupted(output.how_to_go_on()) from None
+    finally:
+        output.close()
+    write_text(out / PAGE, tune_html(found))
+    print_tune(found, as_json=as_json)
+    files = [PAGE, *(name for name in FILES if (out / name).exists())]
+    note(f"Saved in {out}: {', '.join(files)}")
+
+
+def run_tune_report(folder: Path, *, as_json: bool) -> None:
+    """Write the page of the search in `folder` again; runs nothing."""
+    path = folder / TUNE
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"cannot read {path}: {error}") from error
+    found = TuneRecord.from_json(parse(text, str(path)), str(path))
+    write_text(folder / PAGE, tune_html(found))
+    print_tune(found, as_json=as_json)
+    note(f"Saved in {folder}: {PAGE}")
+
+
+def repeat_without_password(context: typer.Context, storage: str | None) -> str:
+    """The command line that repeats this one, as a record may hold it."""
+    command = repeat(context)
+    if storage is None:
+        return command
+    from adamantine.study.storage import shown
+
+    return command.replace(storage, shown(storage))

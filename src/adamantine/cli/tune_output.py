@@ -1,0 +1,247 @@
+"""What a person sees of a search: how far it is, the running trials' curves, then the verdict."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from adamantine.cli.interrupt import Interrupt
+from adamantine.cli.output import SECONDS_BETWEEN_UPDATES, note
+from adamantine.records import SearchTrial, TuneRecord
+from adamantine.report import format_metric
+from adamantine.study import TuneListener
+from adamantine.study.literals import typed
+from adamantine.workloads import ACCURACY, Metric
+
+if TYPE_CHECKING:
+    from rich.live import Live
+    from rich.progress import Progress
+
+    from adamantine.study.search import Running, Standing
+
+BARS = "▁▂▃▄▅▆▇█"
+SHOWN = 5
+"""Trials in the table of results."""
+
+
+class TuneOutput(TuneListener):
+    """Remembers what to say when it is interrupted."""
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self.interrupt = Interrupt()
+        self.total = self.done = 0
+
+    def on_search(self, standing: Standing, metric: Metric) -> None:  # noqa: ARG002
+        """Count the trials; say how many were there before."""
+        begins = not self.total
+        self.total, self.done = standing.total, len(standing.done)
+        if begins and self.done:
+            note(f"{self.done} of {self.total} trials are done already and are kept")
+
+    def check(self) -> None:
+        """Stop here if there was a Ctrl-C."""
+        self.interrupt.check()
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+
+    def how_to_go_on(self) -> str:
+        """For the last line of an interrupted search."""
+        if not self.total:
+            return "interrupted before the first trial"
+        return (
+            f"interrupted; {self.done} of {self.total} trials are done and kept, those that were "
+            "running are queued again. Go on with the same command"
+        )
+
+
+class TerminalTuneOutput(TuneOutput):
+    """Also draws a bar, the best trial and those that are running on standard error."""
+
+    def __init__(self, out: Path) -> None:
+        super().__init__(out)
+        self._live: Live | None = None
+        self._progress: Progress | None = None
+        self._next_update = 0.0
+        self._standing: Standing | None = None
+        self._metric = ACCURACY
+
+    def on_search(self, standing: Standing, metric: Metric) -> None:
+        """Move the bar."""
+        super().on_search(standing, metric)
+        self._standing, self._metric = standing, metric
+        self._move("Trials", standing.total, len(standing.done))
+
+    def on_finals(self, total: int, done: int) -> None:
+        """A bar of its own for the runs after the search."""
+        self._standing = None
+        self._move("Last runs", total, done)
+
+    def check(self) -> None:
+        """Draw, ten times a second at most."""
+        super().check()
+        now = monotonic()
+        if now >= self._next_update and self._live:
+            self._next_update = now + SECONDS_BETWEEN_UPDATES
+            self._draw()
+
+    def close(self) -> None:
+        """Take it away, if it is there."""
+        if self._live:
+            self._live.stop()
+            self._live = None
+
+    def _move(self, what: str, total: int, done: int) -> None:
+        if self._progress is None:
+            self._start()
+        assert self._progress
+        tasks = self._progress.tasks
+        if not tasks or tasks[-1].description != what:
+            for task in tasks:
+                self._progress.remove_task(task.id)
+            self._progress.add_task(what, total=total, completed=done)
+        else:
+            self._progress.update(tasks[-1].id, total=total, completed=done)
+
+    def _start(self) -> None:
+        from rich.console import Console
+        from rich.live import Live
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left:"),
+            TimeRemainingColumn(elapsed_when_finished=True),
+            auto_refresh=False,
+        )
+        self._live = Live(
+            console=Console(stderr=True),
+            transient=True,
+            auto_refresh=False,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        self._live.start()
+
+    def _draw(self) -> None:
+        if not self._live or not self._progress:
+            return
+        from rich.console import Group
+        from rich.table import Table
+
+        table = Table.grid(padding=(0, 2))
+        for row in standing_rows(self._standing, self._metric) if self._standing else ():
+            table.add_row(*row)
+        self._live.update(Group(self._progress, table), refresh=True)
+
+
+def tune_output(out: Path) -> TuneOutput:
+    """With a bar where standard error is a terminal."""
+    return (TerminalTuneOutput if sys.stderr.isatty() else TuneOutput)(out)
+
+
+def standing_rows(standing: Standing, metric: Metric) -> list[tuple[str, str, str]]:
+    """What stands below the bar: outcomes, the best trial, and the running ones with a curve."""
+    rows = []
+    outcomes = Counter(trial.outcome for trial in standing.done)
+    if standing.done:
+        said = ", ".join(f"{count} {outcome}" for outcome, count in sorted(outcomes.items()))
+        rows.append(("", said, ""))
+    if best := best_of(standing.done, metric):
+        assert best.score is not None
+        score = format_metric(metric.name, best.score)
+        rows.append(("best", f"{metric.name} {score}", _of_trial(best)))
+    # All curves are drawn on one scale, or they could not be compared.
+    drawn = [value for each in standing.running for value in each.looks]
+    for each in standing.running:
+        curve = sparkline(each.looks, drawn)
+        last = format_metric(metric.name, each.looks[-1]) if each.looks else ""
+        rows.append((f"#{each.number}", f"{curve} {last}".strip(), _of_running(each)))
+    return rows
+
+
+def sparkline(values: Sequence[float], scale: Sequence[float]) -> str:
+    """A bar a value, its height between the smallest and the largest number in `scale`."""
+    finite = [value for value in scale if math.isfinite(value)]
+    if not finite:
+        return "·" * len(values)
+    low, high = min(finite), max(finite)
+
+    def bar(value: float) -> str:
+        if not math.isfinite(value):
+            return "·"
+        share = (value - low) / (high - low) if high > low else 1.0
+        return BARS[min(int(share * len(BARS)), len(BARS) - 1)]
+
+    return "".join(bar(value) for value in values)
+
+
+def best_of(trials: Sequence[SearchTrial], metric: Metric) -> SearchTrial | None:
+    """The trial with the best score, if any has one."""
+    sign = 1 if metric.direction == "max" else -1
+    scored = [trial for trial in trials if trial.score is not None]
+    return max(scored, key=lambda trial: sign * (trial.score or 0.0), default=None)
+
+
+def print_tune(found: TuneRecord, *, as_json: bool) -> None:
+    """Print the best settings and the verdict, or everything as JSON, on standard output."""
+    if as_json:
+        print(json.dumps(found.to_json(), allow_nan=False))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    table = Table("", "search", "fresh seeds", "settings", box=None, pad_edge=False)
+    for each in found.candidates:
+        table.add_row(
+            each.role,
+            *(
+                "" if s is None else format_metric(found.metric, s)
+                for s in (each.score, each.recheck)
+            ),
+            f"{each.contestant} {_listed({**each.settings, **each.training})}".strip(),
+        )
+    console.print(table)
+    console.print()
+    lines = [finding.sentence for finding in found.verdict]
+    lines += ["", f"In Python:  {found.best.python}"]
+    if found.best.command:
+        lines.append(f"To train:   {found.best.command}")
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _of_trial(trial: SearchTrial) -> str:
+    return f"{trial.run.contestant} {_listed({**trial.run.settings, **trial.run.training})}"
+
+
+def _of_running(trial: Running) -> str:
+    setting = trial.setting
+    return f"{setting.contestant} {_listed({**setting.settings, **setting.training})}"
+
+
+def _listed(settings: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {_plain(value)}" for name, value in settings.items())
+
+
+def _plain(value: Any) -> str:
+    """As it is typed; JSON made a list of a tuple."""
+    return typed(tuple(value) if isinstance(value, list) else value)

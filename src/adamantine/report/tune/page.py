@@ -1,0 +1,96 @@
+"""A search's page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from adamantine.records import TuneRecord
+from adamantine.report import words
+from adamantine.report.frame import (
+    Chart,
+    chart_html,
+    folded_html,
+    page_html,
+    section_html,
+    table_html,
+    terms_html,
+    text,
+)
+from adamantine.report.tune import tables
+from adamantine.report.tune.charts import tune_charts
+
+
+def tune_html(record: TuneRecord) -> str:
+    """One page that holds all of a search and opens offline; equal for equal records."""
+    charts = {chart.name: chart for chart in tune_charts(record)}
+    title = _title(record)
+    parts = [
+        f"<header>\n<h1>{text(title)}</h1>\n"
+        f'<p class="subtitle">{text(_subtitle(record))}</p>\n</header>',
+        _verdict(record),
+        _section("search", "How the search went", charts, "history", "curves"),
+        _section(
+            "settings", "What mattered", charts, "importance", "slice-1", "slice-2", "contour"
+        ),
+        section_html(
+            "numbers",
+            "All numbers",
+            table_html(tables.candidates(record)),
+            folded_html("Every trial", table_html(tables.trials(record))),
+            folded_html("Every run after the search", table_html(tables.runs(record))),
+        ),
+        _method(record),
+    ]
+    return page_html(title, "\n".join(part for part in parts if part), charts.values())
+
+
+def _title(record: TuneRecord) -> str:
+    names = ", ".join(record.plan.get("contestants", []))
+    return f"Settings of {names} for {record.plan.get('workload')}"
+
+
+def _subtitle(record: TuneRecord) -> str:
+    parts = [
+        f"{len(record.trials)} trials",
+        f"{record.plan.get('epochs')} epochs",
+        f"{len(record.plan.get('seeds', []))} final seeds",
+        record.started[:10],
+    ]
+    return " · ".join(filter(None, parts))
+
+
+def _verdict(record: TuneRecord) -> str:
+    best = record.best
+    said = "\n".join(
+        f'<p class="{found.about}">{text(found.sentence)}</p>' for found in record.verdict
+    )
+    lines = [line for line in (best.python, best.command) if line]
+    code = "\n".join(f"<pre><code>{text(line)}</code></pre>" for line in lines)
+    return f'<section class="verdict" id="verdict">\n<h2>Verdict</h2>\n{said}\n{code}\n</section>'
+
+
+def _section(name: str, heading: str, charts: Mapping[str, Chart], *wanted: str) -> str:
+    found = "\n".join(chart_html(charts[one]) for one in wanted if one in charts)
+    return section_html(name, heading, found) if found else ""
+
+
+def _method(record: TuneRecord) -> str:
+    parts = []
+    if record.command:
+        parts.append(f"<h3>To repeat it</h3>\n<pre><code>{text(record.command)}</code></pre>")
+    named: Mapping[str, Mapping[str, Any]] = {
+        "Plan": record.plan,
+        "Machine": record.machine,
+        "Versions": record.versions,
+        "Run": {"started": record.started, "took": words.duration(record.wall_seconds)},
+    }
+    for heading, terms in named.items():
+        said = {
+            key.replace("_", " "): words.plain(value)
+            for key, value in terms.items()
+            if value not in (None, "", [], {})
+        }
+        if said:
+            parts.append(f"<h3>{heading}</h3>\n{terms_html(said)}")
+    return section_html("method", "How it was measured", *parts)

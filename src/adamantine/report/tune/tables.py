@@ -1,0 +1,66 @@
+"""The tables of a search's page."""
+
+from __future__ import annotations
+
+from adamantine.records import Candidate, TrialRun, TuneRecord
+from adamantine.report import words
+from adamantine.report.frame import Table
+
+
+def candidates(record: TuneRecord) -> Table:
+    """The settings that were trained again, and what they came to."""
+    write = words.metric_format(record.metric)
+    metrics = {"found": record.tuned_metric, "defaults": record.defaults_metric}
+    finalists = (record.tuned, record.defaults)
+    rows = [
+        (
+            each.role,
+            _settings(each),
+            words.number(each.score, write),
+            words.number(each.recheck, write),
+            words.interval(metrics[each.role] if each in finalists else None, write),
+        )
+        for each in record.candidates
+    ]
+    heads = ("", "settings", "in the search", "fresh seeds", "test, finals")
+    caption = f"What was trained again, and what it came to: {record.metric}"
+    return Table(caption, heads, rows, words=frozenset({1}))
+
+
+def _settings(each: Candidate | TrialRun) -> str:
+    return f"{each.contestant} {words.settings({**each.settings, **each.training})}"
+
+
+def trials(record: TuneRecord) -> Table:
+    """Every trial of the search."""
+    write = words.metric_format(record.metric)
+    rows = [
+        (
+            str(trial.number),
+            _settings(trial.run),
+            trial.outcome,
+            f"{trial.run.looks[-1].epoch:.3g}" if trial.run.looks else words.NONE,
+            words.number(trial.run.looks[-1].validation_metric if trial.run.looks else None, write),
+        )
+        for trial in record.trials
+    ]
+    heads = ("trial", "settings", "outcome", "epochs", record.metric)
+    return Table("Trials, in their order", heads, rows, words=frozenset({1, 2}))
+
+
+def runs(record: TuneRecord) -> Table:
+    """Every run after the search."""
+    write = words.metric_format(record.metric)
+    rows = [
+        (
+            run.contestant,
+            words.settings({**run.settings, **run.training}),
+            "final" if run.purpose == "final" else "recheck",
+            str(run.seed),
+            words.number(run.looks[-1].validation_metric if run.looks else None, write),
+            words.number(run.test_metric, write),
+        )
+        for run in record.runs
+    ]
+    heads = ("optimizer", "settings", "purpose", "seed", "validation", "test")
+    return Table("Runs after the search", heads, rows, words=frozenset({1, 2}))

@@ -1,0 +1,136 @@
+"""From a search's space to the settings of one trial."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from optuna.trial import BaseTrial
+
+from adamantine.errors import UsageError
+from adamantine.study import literals
+from adamantine.study.contestants import Contestant
+from adamantine.study.space import Choice, Range, Space, own_space, parse_space
+from adamantine.train.schedules import check_schedule
+
+OPTIMIZER = "optimizer"
+DIGITS = 3
+"""Drawn numbers are rounded to so many digits: what is printed and pasted is what was tried."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a trial tries.
+
+    Parameters
+    ----------
+    contestant
+        Its name.
+    settings
+        What the optimizer is built with, beside what was typed of its settings.
+    training
+        The loop's, where these are searched: ``batch_size``, ``schedule``.
+    """
+
+    contestant: str
+    settings: Mapping[str, Any]
+    training: Mapping[str, Any]
+
+
+class Spaces:
+    """What is searched: a space for each contestant, and one for the loop.
+
+    Each optimizer is searched over the space that its hyperparameters declare; what `texts`
+    names (as ``--space`` does) comes in its place or in addition. ``schedule=none|cosine`` and
+    ``batch_size=32|64|128`` are the loop's, and are searched only if they are named.
+
+    Raises
+    ------
+    UsageError
+        A space is wrong, or names something that nothing has.
+    """
+
+    def __init__(self, contestants: Sequence[Contestant], texts: Sequence[str]) -> None:
+        own, rest = _loops_own(texts)
+        self.training: Space = own
+        given = parse_space(rest, contestants)
+        self.contestants = {each.name: each for each in contestants}
+        self.spaces: dict[str, Space] = {
+            each.name: {**own_space(each), **given.get(each.name, {})} for each in contestants
+        }
+
+    def suggest(self, trial: BaseTrial) -> Setting:
+        """Let the sampler draw a setting."""
+        names = list(self.spaces)
+        several = len(names) > 1
+        name = trial.suggest_categorical(OPTIMIZER, names) if several else names[0]
+        flat = {
+            key: _draw(trial, f"{name}.{key}" if several else key, within)
+            for key, within in self.spaces[name].items()
+        }
+        training = {key: _draw(trial, key, within) for key, within in self.training.items()}
+        contestant = self.contestants[name]
+        typed = {key: repr(value) for key, value in contestant.settings.items()}
+        settings = contestant.with_values(flat)
+        # What was typed is in the contestant's name already, and `build` adds it.
+        drawn = {k: v for k, v in settings.items() if typed.get(k) != repr(v)}
+        return Setting(name, drawn, training)
+
+    def to_json(self) -> dict[str, Any]:
+        """For the plan: what decides the trials' distributions."""
+        return {
+            **{name: _described(space) for name, space in self.spaces.items()},
+            **({"training": _described(self.training)} if self.training else {}),
+        }
+
+
+def _draw(trial: BaseTrial, name: str, within: Range | Choice) -> Any:
+    if isinstance(within, Choice):
+        # As text, since a storage holds no tuples.
+        options = {literals.typed(option): option for option in within.options}
+        return options[trial.suggest_categorical(name, list(options))]
+    low, high = within.low, within.high
+    if within.integer:
+        return trial.suggest_int(name, round(low), round(high), log=within.log)
+    if within.complement:
+        rest = _rounded(trial.suggest_float(f"1-{name}", 1 - high, 1 - low, log=within.log))
+        value = round(1 - rest, 12)
+    else:
+        value = _rounded(trial.suggest_float(name, low, high, log=within.log))
+    return min(max(value, low), high)
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.{DIGITS}g}")
+
+
+def _described(space: Space) -> dict[str, Any]:
+    return {
+        name: list(within.options) if isinstance(within, Choice) else vars(within)
+        for name, within in space.items()
+    }
+
+
+def _loops_own(texts: Sequence[str]) -> tuple[dict[str, Choice], list[str]]:
+    """Choices of the loop's settings, and what is left for the optimizers."""
+    own: dict[str, Choice] = {}
+    rest: list[str] = []
+    for item in (item for text in texts for item in literals.split(text, ",")):
+        name, equals, values = item.partition("=")
+        if not equals or name not in ("schedule", "batch_size"):
+            rest.append(item)
+            continue
+        own[name] = Choice(tuple(_value(name, value, item) for value in values.split("|")))
+    return own, rest
+
+
+def _value(name: str, text: str, item: str) -> Any:
+    if name == "schedule":
+        check_schedule(text)
+        return text
+    try:
+        size = int(text)
+    except ValueError:
+        size = 0
+    if size < 1:
+        raise UsageError(f"space {item!r}: expected batch sizes such as batch_size=32|64|128")
+    return size

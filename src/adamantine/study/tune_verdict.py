@@ -1,0 +1,125 @@
+"""What a search's finals show, in a sentence, and what follows from it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from adamantine.records import Candidate, Difference, Finding, Interval, TrialRun
+from adamantine.study.intervals import mean_interval, rounding_variance
+from adamantine.study.literals import typed
+from adamantine.study.pairs import Sample, compare
+from adamantine.study.trials import Direction
+from adamantine.study.wording import counted, scale_of
+
+TUNED, DEFAULTS = "tuned", "defaults"
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """As the fields of the same names of :class:`~adamantine.records.TuneRecord`."""
+
+    tuned_metric: Interval | None
+    defaults_metric: Interval | None
+    difference: Difference | None
+    recommended: Literal["tuned", "defaults"]
+    verdict: tuple[Finding, ...]
+
+
+def judge(
+    tuned: Candidate | None,
+    defaults: Candidate,
+    finals: Mapping[str, Sequence[TrialRun]],
+    metric: str,
+    direction: Direction,
+    resolution: float,
+) -> Judgement:
+    """Compare the final runs seed by seed.
+
+    Parameters
+    ----------
+    finals
+        Those of ``"tuned"`` and of ``"defaults"``; empty where there are none.
+    resolution
+        The step of a metric that counts hits among the test examples, or 0.
+    """
+    metrics = {role: _metric(finals.get(role, ()), metric) for role in (TUNED, DEFAULTS)}
+    recommended: Literal["tuned", "defaults"] = "defaults"
+    difference = None
+    scale = scale_of(metric)
+    if tuned is None:
+        sentence = "No trial came to its end: there is no setting to recommend but the defaults"
+    else:
+        of_tuned = _outcome(finals[TUNED], metrics[TUNED], metric)
+        of_defaults = _outcome(finals[DEFAULTS], metrics[DEFAULTS], metric)
+        at_defaults = f"{of_defaults} at {_defaults_of(tuned, defaults)}"
+        told = f"tuned {described(tuned)}: {of_tuned} against {at_defaults}"
+        if metrics[TUNED] is None:
+            follows = "Do not use it: use the defaults"
+        elif metrics[DEFAULTS] is None:
+            recommended, follows = "tuned", "Use the tuned setting"
+        else:
+            samples = [_sample(role, finals[role], resolution) for role in (TUNED, DEFAULTS)]
+            difference = compare(samples, "metric", direction)[0]
+            if difference.better == TUNED:
+                recommended = "tuned"
+            follows = _follows(difference, scale_of(metric).amount, len(finals[TUNED]))
+        if difference is not None and difference.difference is not None and difference.better:
+            told += f"; the difference is {scale.difference(difference.difference)}"
+        sentence = f"{told}. {follows}"
+    return Judgement(
+        metrics[TUNED],
+        metrics[DEFAULTS],
+        difference,
+        recommended,
+        (Finding("final", f"{sentence}."),),
+    )
+
+
+def described(candidate: Candidate) -> str:
+    """``adam lr 0.0021, betas (0.9,0.98), batch_size 32``."""
+    settings = {**candidate.settings, **candidate.training}
+    values = ", ".join(f"{name} {_short(value)}" for name, value in settings.items())
+    return f"{candidate.contestant} {values}".strip()
+
+
+def _follows(difference: Difference, amount: Any, seeds: int) -> str:
+    if difference.better == TUNED:
+        return "Use the tuned setting"
+    if difference.better == DEFAULTS:
+        return "The defaults are better: use them"
+    if difference.difference is None:
+        return f"Whether it helped cannot be told ({difference.reason}): use the defaults"
+    seen = ""
+    if difference.detectable is not None:
+        seen = f" (one under {amount(difference.detectable)} would often not be seen)"
+    return f"No difference could be shown with {counted(seeds, 'seed')}{seen}: use the defaults"
+
+
+def _metric(runs: Sequence[TrialRun], metric: str) -> Interval | None:
+    values = [run.test_metric for run in runs if run.test_metric is not None]
+    if not runs or len(values) < len(runs):
+        return None
+    bounds = (0.0, 1.0) if metric == "accuracy" else ()
+    return mean_interval(values, *bounds)
+
+
+def _sample(role: str, runs: Sequence[TrialRun], resolution: float) -> Sample:
+    values = {run.seed: run.test_metric for run in runs if run.test_metric is not None}
+    return Sample(role, values, rounding_variance(resolution))
+
+
+def _outcome(runs: Sequence[TrialRun], interval: Interval | None, metric: str) -> str:
+    if interval is not None:
+        return scale_of(metric).value(interval)
+    lost = sum(run.diverged is not None for run in runs)
+    return f"{lost} of {counted(len(runs), 'final run')} diverged"
+
+
+def _defaults_of(tuned: Candidate, defaults: Candidate) -> str:
+    if tuned.contestant == defaults.contestant:
+        return "the defaults"
+    return f"the defaults of {defaults.contestant}"
+
+
+def _short(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else typed(value)
