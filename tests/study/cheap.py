@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from adamantine.workloads import ACCURACY, Workload
 
@@ -52,10 +53,11 @@ deadly = cheap(name="deadly", model=lambda: Deadly(FEATURES, CLASSES))
 
 
 class Fatal(nn.Linear):
-    """Kills its process, always."""
+    """Kills its process, whenever it is to be trained."""
 
     def forward(self, inputs):
-        os.kill(os.getpid(), signal.SIGKILL)
+        if self.training:
+            os.kill(os.getpid(), signal.SIGKILL)
         return super().forward(inputs)
 
 
@@ -67,6 +69,51 @@ def _broken():
 
 
 broken = cheap(name="broken", model=_broken)
+
+
+class Wrong(nn.Linear):
+    """Raises in the middle of training, out of torch's own code."""
+
+    def forward(self, inputs):
+        return super().forward(inputs[:, :-1] if self.training else inputs)
+
+
+class Torn(nn.Linear):
+    """Raises what a truncated file does."""
+
+    def forward(self, inputs):
+        if self.training:
+            raise EOFError("the file ends")
+        return super().forward(inputs)
+
+
+wrong = cheap(name="wrong", model=lambda: Wrong(FEATURES, CLASSES))
+torn = cheap(name="torn", model=lambda: Torn(FEATURES, CLASSES))
+
+
+def _strict_loss(outputs, targets):
+    """Refuses what is not finite, as binary cross-entropy does."""
+    if not torch.isfinite(outputs).all():
+        raise RuntimeError("all elements of input should be between 0 and 1")
+    return nn.functional.cross_entropy(outputs, targets)
+
+
+strict = cheap(name="strict", loss=_strict_loss)
+loaded = cheap(
+    name="loaded",
+    train=DataLoader(TensorDataset(*examples(200, 1)), batch_size=50, shuffle=True, num_workers=1),
+    validation=examples(50, 3),
+)
+own_order = cheap(
+    name="own_order",
+    train=DataLoader(
+        TensorDataset(*examples(200, 1)),
+        batch_size=50,
+        shuffle=True,
+        generator=torch.Generator().manual_seed(1),
+    ),
+    validation=examples(50, 3),
+)
 
 
 class Slow(nn.Linear):

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import cheap
 import pytest
+import torch
 from torch import nn
 
 from adamantine.errors import AdamantineError, CheckpointError, UsageError, WorkloadError
@@ -37,9 +38,14 @@ class Stop(Listener):
     def __init__(self, after):
         self.left = after
         self.plan = None
+        self.known = 0
 
     def on_plan(self, total, reused, others, metric):
         self.plan = (total, reused, list(others))
+        self.known = reused
+
+    def on_reused(self, count):
+        self.known += count
 
     def on_run(self, run):
         self.left -= 1
@@ -167,9 +173,23 @@ def test_a_killed_worker_costs_its_run_and_no_more(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("workload", "error", "saying"),
     [
-        ("cheap:fatal", AdamantineError, r"sgd .*seed 0 died 2 times \(killed by SIGKILL\)"),
-        ("cheap:broken", AdamantineError, r"a run failed in .*cheap.py, line \d+: ValueError: no"),
-        ("cheap:nothing", WorkloadError, "nothing"),
+        (
+            "cheap:fatal",
+            AdamantineError,
+            r"sgd .*seed 0 died 2 times \(killed by SIGKILL; is there",
+        ),
+        (
+            "cheap:broken",
+            AdamantineError,
+            r"preparing the runs failed in .*cheap.py, line \d+: ValueError: no such layer",
+        ),
+        (
+            "cheap:wrong",
+            AdamantineError,
+            r"the run of sgd with seed 0 failed in .*cheap.py, line \d+: RuntimeError: mat1",
+        ),
+        ("cheap:torn", AdamantineError, r"sgd with seed 0 failed in .*: EOFError: the file ends"),
+        ("cheap:nothing", WorkloadError, "has no 'nothing'"),
     ],
 )
 def test_a_run_that_cannot_be_done_is_said(workload, error, saying):
@@ -186,6 +206,59 @@ def test_a_diverged_run_is_a_result():
     assert all(run.test_metric is None for run in runs)
     assert found.metric is not None
     assert any("diverged" in finding.sentence for finding in study.verdict)
+
+
+def test_a_loss_that_refuses_what_is_not_finite_has_diverged():
+    study = compare(cheap.strict, replace(PLAN, contestants=("sgd:lr=1e38", "adam"), budget=1))
+    lost, found = study.contestants
+    assert [trial.score for trial in lost.trials] == [None]
+    assert found.diverged == 0
+    runs = [run for run in study.runs if run.contestant == lost.name]
+    assert runs
+    assert all(run.diverged.step == run.steps + 1 > 1 for run in runs)
+
+
+def test_loaders_with_processes_and_orders_of_their_own():
+    """A worker's own workers, and a generator that earlier runs have moved."""
+    plan = Plan(("sgd",), budget=1, tuning_seeds=1, seeds=2, epochs=1)
+    study = compare("cheap:loaded", plan, jobs=1)
+    assert [run.steps for run in study.runs] == [4, 4, 4]
+    assert study.plan["batch_size"] is None
+    once, twice = compare(cheap.own_order, plan), compare(cheap.own_order, plan)
+    assert untimed(once.runs) == untimed(twice.runs)
+    with pytest.raises(UsageError, match="brings batches of its own; leave out the batch size"):
+        compare(cheap.own_order, replace(plan, batch_size=7))
+
+
+def test_a_changed_model_loss_or_data_is_noticed(tmp_path):
+    plan = replace(PLAN, contestants=("sgd",), budget=1)
+    changed = [
+        cheap.cheap(),
+        cheap.cheap(model=lambda: nn.Sequential(nn.Linear(6, 5), nn.Linear(5, 3))),
+        cheap.cheap(loss=lambda out, y: 5 * nn.functional.cross_entropy(out, y)),
+        cheap.cheap(train=cheap.examples(200, 8)),
+    ]
+    for number, workload in enumerate(changed):
+        told = Stop(-1)
+        compare(workload, plan, out=tmp_path, listener=told)
+        assert told.plan[:2] == (5, 0)
+        assert len(told.plan[2]) == number
+
+
+def test_more_tuning_seeds_reuse_what_is_there_stage_by_stage(tmp_path):
+    compare(cheap.workload, PLAN, out=tmp_path)
+    told = Stop(-1)
+    study = compare(cheap.workload, replace(PLAN, tuning_seeds=3), out=tmp_path, listener=told)
+    begun = -1 - told.left
+    assert told.known + begun == len(study.runs) == 30
+
+
+def test_the_callers_generators_are_left_as_they_were():
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    compare(cheap.workload, replace(PLAN, budget=1))
+    assert torch.equal(torch.rand(3), expected)
 
 
 def test_a_workload_whose_less_is_better():
@@ -207,8 +280,9 @@ def test_a_workload_whose_less_is_better():
         ({"tune_for": "test"}, "tune_for is 'test', expected one of metric, loss, train-loss"),
         ({"schedule": "cosin"}, "schedule is 'cosin', expected one of"),
         ({"seed": -1}, "seed is -1"),
-        ({"contestants": ("adamm",)}, "adamm"),
-        ({"space": ("lr=1:0",)}, "lr"),
+        ({"target": float("nan")}, "target is nan, expected a finite number"),
+        ({"contestants": ("adamm",)}, "there is no optimizer 'adamm'; did you mean 'adam'"),
+        ({"space": ("lr=1:0",)}, "'lr=1:0'|lr.*1.*0"),
     ],
 )
 def test_a_wrong_plan_is_refused_before_anything_runs(changes, saying, tmp_path):

@@ -46,6 +46,10 @@ class StudyOutput(Listener):
         for changed in others:
             note(f"Runs in {self.out} that cannot be reused: {changed}")
 
+    def on_reused(self, count: int) -> None:
+        """Count them."""
+        self.done += count
+
     def on_run(self, run: TrialRun) -> None:  # noqa: ARG002
         """Count it."""
         self.done += 1
@@ -113,6 +117,12 @@ class TerminalStudyOutput(StudyOutput):
         )
         self._live.start()
         self._draw()
+
+    def on_reused(self, count: int) -> None:
+        """Move the bar."""
+        super().on_reused(count)
+        if self._progress:
+            self._progress.update(self._progress.task_ids[0], advance=count)
 
     def on_run(self, run: TrialRun) -> None:
         """Move the bar."""

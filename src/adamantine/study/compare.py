@@ -10,8 +10,11 @@ from time import perf_counter
 
 from adamantine.records import TrialRun
 from adamantine.study.conditions import (
+    check_data_dir,
     check_jobs,
+    check_used,
     conditions_of,
+    default_jobs,
     enter_arena,
     resolution_of,
 )
@@ -25,7 +28,8 @@ from adamantine.study.result import Study
 from adamantine.study.space import parse_space
 from adamantine.study.workers import Workers
 from adamantine.train.files import remove_leftovers, write_text
-from adamantine.train.machine import cores, machine, versions
+from adamantine.train.machine import machine, versions
+from adamantine.train.seeds import rng_state, set_rng_state
 from adamantine.workloads.protocol import Metric, Workload
 
 SECONDS_BETWEEN_CHECKS = 0.1
@@ -43,6 +47,9 @@ class Listener:
 
         `others` says how the conditions of runs differ that are there and cannot be used.
         """
+
+    def on_reused(self, count: int) -> None:
+        """So many runs of a later stage are known already, too."""
 
     def on_run(self, run: TrialRun) -> None:
         """A run has finished."""
@@ -78,7 +85,7 @@ def compare(
         Folder for the runs that are done (``runs.jsonl``) and the result (``study.json``). The
         same call again goes on where it was stopped. None keeps nothing.
     jobs
-        Processes, one thread each; as many as there are cores if None.
+        Processes, one thread each; if None, as many as there are cores, or one for a GPU.
     data_dir
         As for :func:`adamantine.workloads.load`.
     listener
@@ -111,51 +118,58 @@ def compare(
     """
     began = perf_counter()
     started = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    plan = plan if isinstance(plan, Plan) else Plan(tuple(plan))
+    if not isinstance(plan, Plan):
+        plan = Plan((plan,) if isinstance(plan, str) else tuple(plan))
     listener = listener or Listener()
     check_jobs(jobs, workload)
+    check_data_dir(data_dir, workload)
     contestants = parse_contestants(plan.contestants)
     spaces = parse_space(plan.space, contestants)
     enter = partial(enter_arena, workload, plan, data_dir)
     arena = enter()
+    check_used(plan, arena)
     metric = arena.tuning.metric
     conditions = conditions_of(workload, plan, arena)
+    before = rng_state()
     with closing(Journal(None if out is None else Path(out) / JOURNAL, conditions)) as journal:
         entries = {
             each.name: Progress(each, spaces.get(each.name, {}), plan, journal, metric.direction)
             for each in contestants
         }
         named = isinstance(workload, str)
-        team = Workers(jobs or cores() or 1, enter) if named else Here(arena, listener.check)
-        _run_all(entries, team, plan, journal, listener, metric)
-    described = {**conditions, **plan.to_json()}
-    runs = [entry.runs() for entry in entries.values()]
-    found = figures(
-        described,
-        metric.name,
-        metric.direction,
-        [
-            ContestantRuns(each.name, each.spec, each.optimizer, entries[each.name].tried, own)
-            for each, own in zip(contestants, runs, strict=True)
-        ],
-        resolution=resolution_of(arena, runs),
-    )
-    study = Study(
-        plan=described,
-        metric=metric.name,
-        direction=metric.direction,
-        **vars(found),
-        runs=tuple(run for own in runs for run in own),
-        versions=versions(),
-        machine=machine(),
-        command=command,
-        started=started,
-        wall_seconds=perf_counter() - began,
-    )
-    if out is not None:
-        remove_leftovers(Path(out), (STUDY,))
-        write_text(Path(out) / STUDY, json.dumps(study.to_json(), allow_nan=False) + "\n")
-    return study
+        team = Workers(jobs or default_jobs(arena), enter) if named else Here(arena, listener.check)
+        try:
+            _run_all(entries, team, plan, journal, listener, metric)
+        finally:
+            set_rng_state(before)  # runs done here have seeded them
+        described = {**plan.to_json(), **conditions}
+        runs = [entry.runs() for entry in entries.values()]
+        found = figures(
+            described,
+            metric.name,
+            metric.direction,
+            [
+                ContestantRuns(each.name, each.spec, each.optimizer, entries[each.name].tried, own)
+                for each, own in zip(contestants, runs, strict=True)
+            ],
+            resolution=resolution_of(arena, runs),
+        )
+        study = Study(
+            plan=described,
+            metric=metric.name,
+            direction=metric.direction,
+            **vars(found),
+            runs=tuple(run for own in runs for run in own),
+            versions=versions(),
+            machine=machine(),
+            command=command,
+            started=started,
+            wall_seconds=perf_counter() - began,
+        )
+        if out is not None:
+            remove_leftovers(Path(out), (STUDY,))
+            write_text(Path(out) / STUDY, json.dumps(study.to_json(), allow_nan=False) + "\n")
+        return study
 
 
 def _run_all(
@@ -167,7 +181,7 @@ def _run_all(
     metric: Metric,
 ) -> None:
     first = [task for entry in entries.values() for task in entry.next_tasks()]
-    reused = sum(key in journal for entry in entries.values() for key in entry.keys)
+    reused = sum(entry.reused for entry in entries.values())
     listener.on_plan(len(entries) * plan.runs_of_each, reused, journal.others, metric)
     with closing(team):
         for task in first:
@@ -175,6 +189,10 @@ def _run_all(
         while team.busy:
             for run in team.finished(SECONDS_BETWEEN_CHECKS):
                 listener.on_run(journal.add(run))
-                for task in entries[run.contestant].next_tasks():
+                entry = entries[run.contestant]
+                known = entry.reused
+                for task in entry.next_tasks():
                     team.add(task)
+                if entry.reused > known:
+                    listener.on_reused(entry.reused - known)
             listener.check()

@@ -1,22 +1,30 @@
 """What the runs of a study have in common: the arena they are done in, and its description."""
 
+import zlib
 from collections.abc import Sequence
+from dataclasses import fields
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 
 from adamantine import workloads
-from adamantine.errors import UsageError
+from adamantine.errors import AdamantineError, UsageError
 from adamantine.records import TrialRun
-from adamantine.study.training import Arena
+from adamantine.study.training import Arena, failure
 from adamantine.train.config import TrainConfig
-from adamantine.train.machine import versions
-from adamantine.workloads import in_memory
+from adamantine.train.devices import moved
+from adamantine.train.loop import evaluate
+from adamantine.train.machine import cores, versions
+from adamantine.train.seeds import rng_state, seed_everything, set_rng_state
+from adamantine.workloads import batch_count, batches, in_memory
 from adamantine.workloads.protocol import Workload
 
-COMPUTING = ("adamantine", "torch", "numba", "numpy")
-"""Packages whose version may change a run's bits."""
+FEW = 64
+"""Examples that a fingerprint is taken of."""
+COMPUTING = ("adamantine", "torch", "numba", "numpy", "python")
+"""Packages whose version may change a run's bits; Python's sources are some workloads' texts."""
 
 
 class LoopPlan(Protocol):
@@ -68,6 +76,19 @@ def check_jobs(jobs: int | None, workload: Workload | str) -> None:
         )
 
 
+def check_data_dir(data_dir: str | Path | None, workload: Workload | str) -> None:
+    """Raise :class:`UsageError` where a folder is given for data that are there already."""
+    if data_dir is not None and not isinstance(workload, str):
+        raise UsageError(
+            f"data_dir is {data_dir}, and the workload is an object that has its data; leave it out"
+        )
+
+
+def default_jobs(arena: Arena) -> int:
+    """As many as there are cores; one where runs share a GPU."""
+    return (cores() or 1) if arena.device.type == "cpu" else 1
+
+
 def conditions_of(workload: Workload | str, plan: LoopPlan, arena: Arena) -> dict[str, Any]:
     """All but contestant, settings and seed that decides a run's bits; kept with each run."""
     named = isinstance(workload, str)
@@ -82,7 +103,55 @@ def conditions_of(workload: Workload | str, plan: LoopPlan, arena: Arena) -> dic
         "device": arena.device.type,
         "threads": 1 if named else torch.get_num_threads(),
         "versions": {name: packages[name] for name in COMPUTING},
+        "fingerprint": fingerprint(arena),
     }
+
+
+def fingerprint(arena: Arena) -> str:
+    """Of the model, the loss, the metric and the data in memory, so that a changed one is noticed.
+
+    A sum over the data, the model as it prints itself, and loss and metric of its first weights
+    on the first validation examples, to five digits. The global generators are left as they were.
+    """
+    workload, before = arena.tuning, rng_state()
+    total = 0
+    for data in (workload.train, workload.test, arena.test):
+        for part in data if in_memory(data) else ():
+            raw = part.detach().cpu().contiguous().flatten().view(torch.uint8)
+            total = zlib.crc32(raw.numpy().data, total)
+    try:
+        seed_everything(0)
+        model = workload.model().to(arena.device)
+        stream = batches(workload.test, FEW)
+        loss, metric = evaluate(
+            model, workload.loss, workload.metric, moved(islice(stream, 1), arena.device)
+        )
+    except AdamantineError:
+        raise
+    except Exception as error:
+        raise failure(error, None) from error
+    finally:
+        set_rng_state(before)
+    said = f"{total} {model!r} {loss:.5g} {metric:.5g}"
+    return f"{zlib.crc32(said.encode(), total):08x}"
+
+
+def check_used(plan: Any, arena: Arena) -> None:
+    """Raise :class:`UsageError` where a setting would be ignored: the data decides it itself.
+
+    What is at its default may have been left out, and is not complained about.
+    """
+    train = arena.tuning.train
+    default = {field.name: field.default for field in fields(plan)}
+    if not in_memory(train) and plan.batch_size != default["batch_size"]:
+        raise UsageError(
+            f"workload {arena.tuning.name} brings batches of its own; leave out the batch size"
+        )
+    if batch_count(train, plan.batch_size) is None and plan.looks != default["looks"]:
+        raise UsageError(
+            f"workload {arena.tuning.name} does not say how many batches an epoch has, so that it "
+            "is looked at once an epoch; leave out looks"
+        )
 
 
 def resolution_of(arena: Arena, runs: Sequence[Sequence[TrialRun]]) -> float:

@@ -120,12 +120,13 @@ def figures(
     seed = int(plan.get("seed") or 0)
     budget = _budget(float(plan["epochs"]), [run for runs in finals.values() for run in runs])
 
+    bounds = (0.0, 1.0) if resolution else (-math.inf, math.inf)  # a share of the examples
     found, samples = [], []
     for contestant in contestants:
         trials = contestant.trials(tune_for)
         width = robustness(trials, score_direction(tune_for, direction), tolerance, seed)
         chosen = choose(trials, tune_for, direction)
-        record = _contestant(contestant, trials, chosen, width, target, direction, budget)
+        record = _contestant(contestant, trials, chosen, width, target, direction, budget, bounds)
         found.append(record)
         samples.append(
             (
@@ -181,6 +182,7 @@ def _contestant(
     target: float,
     direction: Direction,
     budget: _Budget,
+    bounds: tuple[float, float],
 ) -> Contestant:
     finals = contestant.finals
 
@@ -197,7 +199,7 @@ def _contestant(
         optimizer=contestant.optimizer,
         settings=chosen.settings if chosen else {},
         trials=trials,
-        metric=_mean(run.test_metric for run in finals),
+        metric=_mean((run.test_metric for run in finals), *bounds),
         loss=_mean(run.test_loss for run in finals),
         epochs_to_target=reached("epoch", budget.epochs, epochs),
         steps_to_target=reached("step", budget.steps, steps),
@@ -285,9 +287,11 @@ def _no_finals(record: Contestant, finals: Sequence[TrialRun]) -> str:
     return f"{record.name} {cause} and has no final runs"
 
 
-def _mean(values: Iterable[float | None]) -> Interval | None:
+def _mean(
+    values: Iterable[float | None], lowest: float = -math.inf, highest: float = math.inf
+) -> Interval | None:
     known = [value for value in map(_known, values) if value is not None]
-    return mean_interval(known) if known else None
+    return mean_interval(known, lowest, highest) if known else None
 
 
 def _known(value: float | None) -> float | None:

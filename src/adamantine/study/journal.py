@@ -108,7 +108,7 @@ class Journal:
             raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
         whole = data.rfind(b"\n") + 1
         if whole < len(data):  # a kill came between two bytes of a line
-            os.truncate(path, whole)
+            _truncate(path, whole)
         text = data[:whole].decode("utf-8", errors="replace")
         for number, line in enumerate(text.split("\n"), 1):
             if line.strip():
@@ -145,6 +145,13 @@ def _locked(path: Path, patience: Callable[[], None] | None) -> FileLock:
             patience()
         except OSError as error:
             raise cannot_write(path, error) from error
+
+
+def _truncate(path: Path, size: int) -> None:
+    try:
+        os.truncate(path, size)
+    except OSError as error:
+        raise cannot_write(path, error) from error
 
 
 def _append(path: Path, line: str) -> None:

@@ -1,5 +1,6 @@
 """What a comparison is asked to do, and which of it decides the result of a run."""
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -75,6 +76,8 @@ class Plan:
             raise UsageError(f"tuning_seeds is {self.tuning_seeds}, expected at most {FRESH}")
         if not 0 < self.tolerance < 1:
             raise UsageError(f"tolerance is {self.tolerance}, expected a share between 0 and 1")
+        if self.target is not None and not math.isfinite(self.target):
+            raise UsageError(f"target is {self.target}, expected a finite number")
         if self.tune_for not in get_args(TuneFor):
             expected = ", ".join(get_args(TuneFor))
             raise UsageError(f"tune_for is {self.tune_for!r}, expected one of {expected}")

@@ -41,6 +41,8 @@ class Progress:
         self.keys: list[str] = []
         """Of all tasks so far, in their order."""
         self.done = False
+        self.reused = 0
+        """Of its tasks, those whose runs were known when they were planned."""
         self._round: list[Mapping[str, Any]] = []
         self._waits_for: set[str] = set()
 
@@ -54,6 +56,7 @@ class Progress:
             tasks = self._next_stage()
             self.keys += [task.key for task in tasks]
             new = [task for task in tasks if task.key not in self.journal]
+            self.reused += len(tasks) - len(new)
             if new:
                 self._waits_for = {task.key for task in new}
                 return new

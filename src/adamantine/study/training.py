@@ -1,9 +1,10 @@
 """One run of a study: train, look at the validation data, and test once at the end."""
 
 import math
+import traceback
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from time import perf_counter
 from typing import Any
 
@@ -11,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from adamantine.errors import DivergedError
+from adamantine.errors import AdamantineError, DivergedError
 from adamantine.records import Divergence, Look, TrialRun
-from adamantine.study.contestants import parse_contestant
+from adamantine.study.contestants import Contestant, parse_contestant
 from adamantine.study.tasks import Task
 from adamantine.train.config import TrainConfig
 from adamantine.train.devices import moved, placed
@@ -24,10 +25,11 @@ from adamantine.train.tables import up_to_date
 from adamantine.workloads import batch_count, batches, for_tuning, in_memory
 from adamantine.workloads.protocol import Data, Workload
 
-_contestant = lru_cache(parse_contestant)  # which builds each once, to see whether it can
+HUGE = 1e18
+"""No weight of a training that has not diverged comes near it; its square overflows in float32."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Arena:
     """What all runs of a study share.
 
@@ -43,6 +45,10 @@ class Arena:
         Looks at the validation data in an epoch.
     device
         Where models train.
+    contestants
+        Those that have been here, by spec.
+    warm
+        What of them has taken a step here: specs with the names of settings.
     """
 
     tuning: Workload
@@ -50,6 +56,8 @@ class Arena:
     config: TrainConfig
     looks: int
     device: torch.device
+    contestants: dict[str, Contestant] = field(default_factory=dict)
+    warm: set[tuple[str, ...]] = field(default_factory=set)
 
     @classmethod
     def of(cls, workload: Workload, config: TrainConfig, looks: int, device: str) -> "Arena":
@@ -66,6 +74,12 @@ class Arena:
         """How many there are to train on, to choose by and to test with; None if not known."""
         parts = {"train": self.tuning.train, "validation": self.tuning.test, "test": self.test}
         return {name: len(d[0]) if in_memory(d) else None for name, d in parts.items()}
+
+    def contestant(self, spec: str) -> Contestant:
+        """The one that `spec` names; parsing builds it once, to see whether it can be."""
+        if spec not in self.contestants:
+            self.contestants[spec] = parse_contestant(spec)
+        return self.contestants[spec]
 
 
 OnLook = Callable[[Look], bool]
@@ -92,9 +106,13 @@ def train_once(
     AdamantineError
         The optimizer or the workload refuses to be used so.
     """
-    contestant = _contestant(task.spec)
+    contestant = arena.contestant(task.spec)
     config, workload = replace(arena.config, **task.training), arena.tuning
+    _warm_up(arena, contestant, task)
     seed_everything(task.seed)
+    for data in (workload.train, workload.test, arena.test):
+        if isinstance(own := getattr(data, "generator", None), torch.Generator):
+            own.manual_seed(task.seed)
     model = workload.model().to(arena.device)
     optimizer = contestant.build(model.named_parameters(), task.settings)
     steps = batch_count(workload.train, config.batch_size)
@@ -129,6 +147,12 @@ def train_once(
         diverged = Divergence(watch.steps_before + error.step, error.loss)
     except _Pruned:
         pruned = True
+    except Exception as error:
+        # A loss may refuse the numbers that a diverged model gives instead of returning NaN.
+        if isinstance(error, AdamantineError) or not _broken(model):
+            raise
+        watch.stop()
+        diverged = Divergence(watch.steps + 1, math.nan)
     return TrialRun(
         contestant=task.contestant,
         purpose=task.purpose,
@@ -144,6 +168,38 @@ def train_once(
         diverged=diverged,
         training=task.training,
         pruned=pruned,
+    )
+
+
+def _warm_up(arena: Arena, contestant: Contestant, task: Task) -> None:
+    """A step of a model that is thrown away, the first time: what is compiled is not timed."""
+    key = (task.spec, *sorted(task.settings))
+    if key in arena.warm:
+        return
+    arena.warm.add(key)
+    workload = arena.tuning
+    seed_everything(task.seed)
+    model = workload.model().to(arena.device)
+    optimizer = contestant.build(model.named_parameters(), task.settings)
+    stream = moved(batches(workload.train, arena.config.batch_size), arena.device)
+    inputs, targets = next(iter(stream))
+    workload.loss(model(inputs), targets).backward()  # type: ignore[no-untyped-call]
+    optimizer.step()
+
+
+def _broken(model: nn.Module) -> bool:
+    weights = [weight.detach() for weight in model.parameters() if weight.numel()]
+    return not all(bool((weight.abs() < HUGE).all()) for weight in weights)
+
+
+def failure(error: BaseException, task: Task | None) -> AdamantineError:
+    """What to say of an error in a user's model, data or optimizer."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [f for f in frames if "site-packages" not in f.filename and __file__ != f.filename]
+    frame = (own or frames)[-1]
+    run = f"the run of {task.contestant} with seed {task.seed}" if task else "preparing the runs"
+    return AdamantineError(
+        f"{run} failed in {frame.filename}, line {frame.lineno}: {type(error).__name__}: {error}"
     )
 
 
@@ -193,8 +249,9 @@ class _Watch:
             self.model.train()
 
     def end(self) -> None:
-        """The epoch's last look."""
-        self._look(float(self._epoch))
+        """The epoch's last look; there was one just now where a loader ends before it said."""
+        if self._losses:
+            self._look(float(self._epoch))
 
     def stop(self) -> None:
         """Count the time since the last look."""
@@ -203,11 +260,15 @@ class _Watch:
     def judge(self, data: Data) -> tuple[float, float]:
         """Loss and metric over `data`."""
         workload = self.arena.tuning
-        stream = moved(batches(data, self.arena.config.test_batch_size), self.arena.device)
-        return evaluate(self.model, workload.loss, workload.metric, stream)
+        # A loader draws from the global generator, which belongs to the training.
+        apart = nullcontext() if in_memory(data) else torch.random.fork_rng(devices=[])
+        with apart:
+            stream = moved(batches(data, self.arena.config.test_batch_size), self.arena.device)
+            return evaluate(self.model, workload.loss, workload.metric, stream)
 
     def _look(self, epoch: float) -> None:
-        train_loss = float(torch.stack(self._losses).mean(dtype=torch.float64))
+        losses = torch.stack(self._losses).tolist()
+        train_loss = math.fsum(losses) / len(losses)
         self.stop()
         self._losses.clear()
         loss, metric = self.judge(self.arena.tuning.test)

@@ -14,7 +14,12 @@ from adamantine.errors import UsageError
 from adamantine.records import Candidate, SearchTrial, TrialRun, TuneRecord
 from adamantine.records.fields import to_json
 from adamantine.study.best import best_of
-from adamantine.study.conditions import conditions_of, enter_arena, resolution_of
+from adamantine.study.conditions import (
+    conditions_of,
+    default_jobs,
+    enter_arena,
+    resolution_of,
+)
 from adamantine.study.contestants import parse_contestants
 from adamantine.study.finals import Entry, candidate, entries, finalists, rechecks
 from adamantine.study.found import Found
@@ -29,7 +34,7 @@ from adamantine.study.tune_plan import TunePlan
 from adamantine.study.tune_verdict import DEFAULTS, TUNED, Judgement, judge
 from adamantine.study.workers import Workers
 from adamantine.train.files import remove_leftovers, write_text
-from adamantine.train.machine import cores, machine, versions
+from adamantine.train.machine import machine, versions
 from adamantine.workloads.protocol import Metric, Workload
 
 RUNS, _, BEST, JOURNAL = FILES
@@ -88,7 +93,7 @@ class Tuning:
             stack.enter_context(storage_errors(self._where))
             search = stack.enter_context(closing(self._search()))
             view = _View(search, self._listener, self._metric)
-            size = jobs or cores() or 1 if self._named else 1
+            size = jobs or default_jobs(self._arena) if self._named else 1
             team = stack.enter_context(
                 closing(
                     Workers(size, self._enter, search.on_look)

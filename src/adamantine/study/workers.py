@@ -9,10 +9,9 @@ import os
 import pickle
 import signal
 import threading
-import traceback
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -23,7 +22,7 @@ import torch
 from adamantine.errors import AdamantineError
 from adamantine.records import Look, TrialRun
 from adamantine.study.tasks import Task
-from adamantine.study.training import Arena, train_once
+from adamantine.study.training import Arena, failure, train_once
 
 ATTEMPTS = 2
 """How often a run is begun whose worker dies, by a signal or for lack of memory."""
@@ -32,7 +31,7 @@ Enter = Callable[[], Arena]
 """Builds the arena in the process that does the runs; has to be picklable."""
 
 
-@dataclass
+@dataclass(eq=False)
 class _Worker:
     process: SpawnProcess
     pipe: Connection
@@ -84,8 +83,9 @@ class Workers:
         handles: dict[Any, _Worker] = {}
         for worker in self._workers:
             handles |= {worker.pipe: worker, worker.process.sentinel: worker}
-        ready = {id(handles[handle]): handles[handle] for handle in wait([*handles], seconds)}
-        for worker in ready.values():
+        for worker in dict.fromkeys(handles[handle] for handle in wait([*handles], seconds)):
+            if worker not in self._workers:  # buried since: the caller has added tasks
+                continue
             run = self._hear(worker)
             if run is not None:
                 yield run
@@ -118,10 +118,13 @@ class Workers:
 
     def _start(self) -> _Worker:
         ours, theirs = self._context.Pipe()
+        # No daemon, for data may be loaded by processes of a worker's own; close() ends it, or
+        # the end of this process.
         process = self._context.Process(
-            target=_work, args=(theirs, self._enter, self._on_look is not None), daemon=True
+            target=_work, args=(theirs, self._enter, self._on_look is not None), daemon=False
         )
-        process.start()
+        with _deaf_to_ctrl_c():
+            process.start()
         theirs.close()
         worker = _Worker(process, ours)
         self._workers.append(worker)
@@ -154,7 +157,9 @@ class Workers:
 
     def _bury(self, worker: _Worker) -> None:
         """Take a dead worker away, and queue its task once more."""
+        worker.process.kill()
         worker.process.join()
+        worker.pipe.close()
         self._workers.remove(worker)
         task = worker.task
         if task is None:
@@ -162,16 +167,16 @@ class Workers:
         if self._begun[task.key] >= ATTEMPTS:
             raise AdamantineError(
                 f"the process that trained {task.contestant} with seed {task.seed} died "
-                f"{ATTEMPTS} times ({_exit(worker.process.exitcode)}); is there memory enough "
-                "for so many --jobs? What is finished is kept: the same command goes on"
+                f"{ATTEMPTS} times ({_exit(worker.process.exitcode)}). What is finished is kept: "
+                "the same command goes on"
             )
         self._waiting.appendleft(task)
 
 
 def _exit(code: int | None) -> str:
     if code is not None and code < 0:
-        return f"killed by {signal.Signals(-code).name}"
-    return f"exit code {code}"
+        return f"killed by {signal.Signals(-code).name}; is there memory enough for so many --jobs?"
+    return f"exit code {code}; it has printed why, if it could"
 
 
 def _work(pipe: Connection, enter: Enter, watched: bool) -> None:
@@ -185,15 +190,31 @@ def _work(pipe: Connection, enter: Enter, watched: bool) -> None:
         stop: bool = pipe.recv()
         return stop
 
+    task = None
     try:
         arena = enter()
         while True:
-            task = pipe.recv()
+            try:
+                task = pipe.recv()
+            except (EOFError, OSError):  # the parent is gone
+                return
             pipe.send(train_once(arena, task, on_look=on_look if watched else None))
-    except EOFError:
-        return
     except BaseException as error:
-        pipe.send(_portable(error))
+        with suppress(OSError):
+            pipe.send(_portable(error, task))
+
+
+@contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    """What is started meanwhile ignores it from the beginning; a worker imports for seconds."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _die_with_parent() -> None:
@@ -203,7 +224,7 @@ def _die_with_parent() -> None:
         os._exit(1)
 
 
-def _portable(error: BaseException) -> BaseException:
+def _portable(error: BaseException, task: Task | None) -> BaseException:
     """The error itself if it survives the way to another process, else one that tells of it."""
     try:
         again = pickle.loads(pickle.dumps(error))
@@ -211,6 +232,4 @@ def _portable(error: BaseException) -> BaseException:
         again = None
     if isinstance(again, AdamantineError) and str(again) == str(error):
         return error
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    place = f"{frame.filename}, line {frame.lineno}"
-    return AdamantineError(f"a run failed in {place}: {type(error).__name__}: {error}")
+    return failure(error, task)
