@@ -12,6 +12,7 @@ from torch import nn
 from adamantine.errors import AdamantineError, CheckpointError, UsageError, WorkloadError
 from adamantine.records import StudyRecord
 from adamantine.study import Listener, Plan, compare
+from adamantine.study.tasks import key_of
 from adamantine.workloads import ACCURACY, Metric
 
 PLAN = Plan(("adam", "sgd"), seeds=3, budget=4, tuning_seeds=2, epochs=2, batch_size=32)
@@ -67,6 +68,19 @@ def test_every_contestant_gets_the_same_budget_and_fresh_seeds():
         assert all(dict(run.settings) == dict(contestant.settings) for run in finals)
         best = max(trial.score for trial in contestant.trials)
         assert next(t for t in contestant.trials if t.settings == contestant.settings).score == best
+
+
+@pytest.mark.parametrize(("budget", "trials"), [(8, 4), (3, 3)])
+def test_a_space_of_few_settings_is_tried_once(budget, trials):
+    space = ("lr=0.1|0.01", "weight_decay=0|0.1")
+    plan = Plan(("momentum",), seeds=2, budget=budget, tuning_seeds=2, epochs=1, space=space)
+    study = compare(cheap.workload, plan)
+    (contestant,) = study.contestants
+    assert len(contestant.trials) == trials
+    assert len({(each.lr, each.settings["weight_decay"]) for each in contestant.trials}) == trials
+    assert all(len(each.scores) == 2 for each in contestant.trials)
+    keys = [key_of(run) for run in study.runs]
+    assert len(keys) == len(set(keys)) == trials * 2 + 2
 
 
 def test_looks_are_where_they_should_be():

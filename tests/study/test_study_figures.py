@@ -65,6 +65,12 @@ def test_trials_are_judged_by_the_last_look():
     assert (trial.scores, trial.score, trial.validation_loss) == ((0.8, None), None, None)
 
 
+def test_a_run_that_is_there_twice_is_one_seed():
+    once = contestant("adam", finals=[a_run()])
+    twice = replace(once, runs=(*once.runs, *once.runs[::-1]))
+    assert twice.trials("metric") == once.trials("metric")
+
+
 # Target and survival
 
 

@@ -1,6 +1,8 @@
 """The walk over learning rates on curves whose best is known."""
 
+import itertools
 import math
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,8 @@ from hypothesis import strategies as st
 from adamantine.errors import UsageError
 from adamantine.records.study import Trial
 from adamantine.study.contestants import Contestant, parse_contestant, parse_contestants
-from adamantine.study.space import parse_space
+from adamantine.study.space import Choice, Range, Space, parse_space
+from adamantine.study.trials import settings_key
 from adamantine.study.walk import next_trials
 
 ADAM = parse_contestant("adam")
@@ -23,7 +26,7 @@ def walk(
     budget: int,
     contestant: Contestant = ADAM,
     direction: str = "max",
-    space: dict[str, Any] | None = None,
+    space: Space | None = None,
     seed: int = 0,
 ) -> tuple[list[float], list[dict[str, Any]]]:
     done: list[Trial] = []
@@ -120,12 +123,89 @@ def test_a_learning_rate_space_is_one_even_grid() -> None:
     assert walk(peak(1), 1, space=space)[0] == [1e-3]
     linear = parse_space(["lr=0.1:0.5"], [ADAM])["adam"]
     assert walk(peak(1), 5, space=linear)[0] == [0.1, 0.2, 0.3, 0.4, 0.5]
-    choice = parse_space(["lr=0.1|0.5"], [ADAM])["adam"]
-    assert walk(peak(1), 5, space=choice)[0] == [0.1, 0.5]
-    both = parse_space(["lr=0.1|0.5,eps=1e-9:1e-3:log"], [ADAM])["adam"]
-    rates, tried = walk(peak(1), 5, space=both)
-    assert rates == [0.1, 0.5, 0.1, 0.5, 0.1]
-    assert len({s["eps"] for s in tried}) == 5
+
+
+def test_choices_alone_are_tried_in_all_combinations_and_end() -> None:
+    lr = parse_space(["lr=0.1|0.5"], [ADAM])["adam"]
+    assert sorted(walk(peak(1), 5, space=lr)[0]) == [0.1, 0.5]
+    options = {"lr": (0.1, 0.2, 0.3), "eps": (1e-8, 1e-6), "amsgrad": (True, False)}
+    space = {name: Choice(values) for name, values in options.items()}
+    _, tried = walk(peak(1), 50, space=space)
+    expected = [
+        dict(zip(options, each, strict=True)) for each in itertools.product(*options.values())
+    ]
+    assert sorted(map(settings_key, tried)) == sorted(map(settings_key, expected))
+    # A smaller budget tries the first of them; each option about as often.
+    assert walk(peak(1), 6, space=space)[1] == tried[:6]
+    for name in options:
+        counts = Counter(each[name] for each in tried[:6])
+        assert set(counts.values()) == {6 // len(options[name])}
+    assert walk(peak(1), 50, space=space, seed=1)[1] != tried
+
+
+def test_many_choices_are_not_listed_first() -> None:
+    space = {name: Choice(tuple(range(1, 1001))) for name in ("lr", "eps", "weight_decay")}
+    rates, tried = walk(peak(1), 1000, space=space)
+    assert sorted(rates) == list(range(1, 1001))
+    assert len({each["eps"] for each in tried}) == 1000
+
+
+def test_a_choice_of_learning_rates_is_drawn_beside_a_range() -> None:
+    space = parse_space(["lr=0.1|0.5,eps=1e-9:1e-3:log"], [ADAM])["adam"]
+    rates, tried = walk(peak(1), 8, space=space)
+    assert Counter(rates) == {0.1: 4, 0.5: 4}
+    assert len({each["eps"] for each in tried}) == 8
+    # Both learning rates come with small and with large values of the other setting.
+    assert {(each["lr"], each["eps"] < 1e-6) for each in tried} == {
+        (lr, small) for lr in (0.1, 0.5) for small in (True, False)
+    }
+
+
+def test_whole_numbers_that_run_out_end_the_walk() -> None:
+    space = {"lr": Choice((0.1, 0.2)), "rounding_seed": Range(0, 2, integer=True)}
+    _, tried = walk(peak(1), 20, space=space)
+    found = sorted((each["lr"], each["rounding_seed"]) for each in tried)
+    assert found == [(lr, number) for lr in (0.1, 0.2) for number in (0, 1, 2)]
+
+
+def few(*options: Any) -> st.SearchStrategy[Choice]:
+    return st.permutations(options).flatmap(
+        lambda order: st.integers(2, len(order)).map(lambda count: Choice(tuple(order[:count])))
+    )
+
+
+SPACES = st.fixed_dictionaries(
+    {},
+    optional={
+        "lr": few(0.1, 0.01, 1)
+        | st.just(Range(1e-4, 1e-1, log=True))
+        | st.just(Range(0.1, 0.100001)),
+        "weight_decay": few(0, 0.1, 0.2) | st.just(Range(0.0, 1.0)),
+        "amsgrad": few(True, False),
+        "rounding_seed": st.just(Range(0, 2, integer=True)),
+        "betas": few((0.9, 0.99), (0.8, 0.99), (0.8, 0.9)),
+        "betas.0": few(0.7, 0.6),  # gives some of the betas twice
+    },
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    SPACES, st.integers(1, 20), st.integers(0, 5), st.sampled_from([peak(3e-3), lambda lr: None])
+)
+def test_no_settings_are_tried_twice(
+    space: Space, budget: int, seed: int, score: Callable[[float], float | None]
+) -> None:
+    _, tried = walk(score, budget, space=space, seed=seed)
+    assert 1 <= len(tried) <= budget
+    assert len(set(map(settings_key, tried))) == len(tried)
+    if "lr" not in space:
+        assert len(tried) == budget
+    # Wherever the first round is interrupted, the rest of it is the same.
+    whole = next_trials(ADAM, space, budget, [], "max", seed)
+    for count in range(len(whole)):
+        done = [Trial(each, each["lr"], (0.1,), 0.1) for each in whole[:count]]
+        assert next_trials(ADAM, space, budget, done, "max", seed) == whole[count:]
 
 
 def test_other_settings_are_held_first_and_drawn_then() -> None:

@@ -1,6 +1,5 @@
 """From raw runs to all figures of a study: pure functions of records."""
 
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,13 +16,19 @@ from adamantine.records import (
     Trial,
     TrialRun,
 )
-from adamantine.records.fields import to_json
 from adamantine.study.claims import claims
 from adamantine.study.intervals import mean_interval, rounding_variance
 from adamantine.study.pairs import Sample, compare
 from adamantine.study.subject import Subject
 from adamantine.study.target import Arrival, arrival, survival, worst_best
-from adamantine.study.trials import Criterion, Direction, choose, score_direction, trial_of
+from adamantine.study.trials import (
+    Criterion,
+    Direction,
+    choose,
+    score_direction,
+    settings_key,
+    trial_of,
+)
 from adamantine.study.verdict import verdict
 from adamantine.study.width import Robustness, robustness
 from adamantine.study.wording import counted
@@ -57,13 +62,15 @@ class ContestantRuns:
         return _by_seed(run for run in self.runs if run.purpose == "final")
 
     def trials(self, tune_for: Criterion) -> tuple[Trial, ...]:
-        """Each setting with the scores of its runs, by seed."""
-        runs: dict[str, list[TrialRun]] = {}
+        """Each setting with the scores of its runs, by seed; of equal runs the first counts."""
+        runs: dict[str, dict[int, TrialRun]] = {}
         for run in self.runs:
             if run.purpose == "tune":
-                runs.setdefault(_key(run.settings), []).append(run)
+                runs.setdefault(settings_key(run.settings), {}).setdefault(run.seed, run)
         return tuple(
-            trial_of(settings, lr, _by_seed(runs.get(_key(settings), [])), tune_for)
+            trial_of(
+                settings, lr, _by_seed(runs.get(settings_key(settings), {}).values()), tune_for
+            )
             for settings, lr in self.tried
         )
 
@@ -300,8 +307,3 @@ def _known(value: float | None) -> float | None:
 
 def _by_seed(runs: Iterable[TrialRun]) -> list[TrialRun]:
     return sorted(runs, key=lambda run: run.seed)
-
-
-def _key(settings: Mapping[str, Any]) -> str:
-    """Equal for equal settings, also for those that went through JSON."""
-    return json.dumps(to_json(settings), sort_keys=True, default=str)

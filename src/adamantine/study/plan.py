@@ -24,7 +24,8 @@ class Plan:
     seeds
         Final runs of each contestant, at least 1; intervals need 2.
     budget
-        Settings tried for each contestant, at least 1; 1 leaves them at their defaults.
+        Settings tried for each contestant, at most and at least 1; 1 leaves them at their
+        defaults. A space that has fewer settings ends sooner.
     tuning_seeds
         Runs of each setting that is tried, 1 to 1,000.
     epochs, batch_size, schedule
@@ -98,7 +99,7 @@ class Plan:
 
     @property
     def runs_of_each(self) -> int:
-        """Runs of one contestant, tuning and finals."""
+        """Runs of one contestant at most, tuning and finals."""
         return self.budget * self.tuning_seeds + self.seeds
 
     def to_json(self) -> dict[str, Any]:

@@ -53,13 +53,13 @@ class Progress:
         """
         self._waits_for = {key for key in self._waits_for if key not in self.journal}
         while not self._waits_for and not self.done:
-            tasks = self._next_stage()
-            self.keys += [task.key for task in tasks]
-            new = [task for task in tasks if task.key not in self.journal]
+            tasks = {task.key: task for task in self._next_stage()}
+            self.keys += tasks
+            new = {key: task for key, task in tasks.items() if key not in self.journal}
             self.reused += len(tasks) - len(new)
             if new:
-                self._waits_for = {task.key for task in new}
-                return new
+                self._waits_for = set(new)
+                return list(new.values())
         return []
 
     @property

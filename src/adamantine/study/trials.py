@@ -1,10 +1,12 @@
 """A trial's score, and which trial a contestant goes on with."""
 
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from adamantine.records import Look, Trial, TrialRun
+from adamantine.records.fields import to_json
 from adamantine.study.intervals import mean
 
 Direction = Literal["max", "min"]
@@ -22,6 +24,11 @@ DIGITS = 12
 def score_direction(tune_for: Criterion, direction: Direction) -> Direction:
     """Whether scores are better when they are larger; `direction` is the metric's."""
     return direction if tune_for == "metric" else "min"
+
+
+def settings_key(settings: Mapping[str, Any]) -> str:
+    """Equal for equal settings, also for those that went through JSON."""
+    return json.dumps(to_json(settings), sort_keys=True, default=str)
 
 
 def trial_of(

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from itertools import pairwise
+import random
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice, pairwise
 from typing import Any, Literal
 
 from adamantine.errors import UsageError
 from adamantine.records.study import Trial
 from adamantine.study.contestants import Contestant
 from adamantine.study.space import Choice, Range, Space, rounded
+from adamantine.study.trials import settings_key
 
 MOST_DECADES = 9
 """Learning rates of the first round, at most: four decades on either side of the default."""
 FINE = 0.02
 """Decades between learning rates that nobody can tell apart: 5 %."""
+DRAWS = 20
+"""Points a trial may take, on average, until its settings are new."""
 
 
 def next_trials(
@@ -30,20 +34,25 @@ def next_trials(
 
     The first half of the budget are learning rates one decade apart around the default. Then one
     at a time: a decade beyond the best if it is the smallest or the largest, else the geometric
-    middle of the wider gap beside it; a decade down while all diverge. With `lr` in `space` its
-    range is divided evenly into as many learning rates as the budget has, in one round.
+    middle of the wider gap beside it; a decade down while all diverge. With `lr` in `space` there
+    is one round: a range of it is divided evenly into as many learning rates as the budget has,
+    and a choice is drawn like any other setting.
 
     Other settings in `space` stay at their defaults in the first round, where these are inside:
     learning rates compare cleanly then, and naming a space leaves the defaults among what is
     tried. Later trials, and all where `lr` is in `space`, take points of a scrambled Halton
-    sequence, the same for all contestants that have the same settings in their space.
+    sequence, the same for all contestants that have the same settings in their space. Where all of
+    the space, `lr` among it, are choices, they are its combinations, each option about as often.
+
+    No settings are tried twice: points that give some again are passed over.
 
     Parameters
     ----------
     contestant, space
         Of one contestant, as :func:`~adamantine.study.space.parse_space` returns it.
     budget
-        Trials in all, at least 1; a budget of 1 is the default alone.
+        Trials in all at most, at least 1; a budget of 1 is the default alone. There are fewer
+        where the space has fewer settings, or a class takes no other learning rate.
     done
         In the order they were planned.
     direction
@@ -62,36 +71,63 @@ def next_trials(
     """
     if budget < 1:
         raise UsageError(f"the budget is {budget}, expected at least 1 trial")
+    most = budget - len(done)
     if "lr" in space:
-        first = _grid(space["lr"], budget, others=len(space) > 1)
-        held = 0
+        candidates = _spread(space, budget, seed)
+    elif len(done) < len(first := _decades(contestant, math.ceil(budget / 2))):
+        candidates = _at_defaults(contestant, space, first, seed)
+    elif most > 0 and (rate := _next_rate(contestant, done, direction)) is not None:
+        points = _points(space, len(done) + DRAWS, seed)[len(done) :]
+        candidates = ({"lr": rate, **point} for point in points)
+        most = 1
     else:
-        first = _decades(contestant, math.ceil(budget / 2))
-        held = len(first)
-    if len(done) < len(first):
-        rates = first[len(done) :]
-    elif len(done) >= budget or "lr" in space:
         return []
-    else:
-        rate = _next_rate(contestant, done, direction)
-        rates = [] if rate is None else [rate]  # a class that takes no other
-    return [
-        contestant.with_values(
-            {"lr": lr, **_others(contestant, space, number, held=number < held, seed=seed)}
-        )
-        for number, lr in enumerate(rates, len(done))
-    ]
+    tried = (contestant.with_values(values) for values in candidates)
+    return list(islice(_new(tried, done), max(most, 0)))
 
 
-def _grid(values: Range | Choice, budget: int, *, others: bool) -> list[Any]:
-    if isinstance(values, Range):
-        shares = [n / (budget - 1) for n in range(budget)] if budget > 1 else [0.5]
-        return list(dict.fromkeys(values.at(share) for share in shares))
-    # Where nothing else varies, a choice is not tried twice.
-    options = values.options
-    return [
-        options[n % len(options)] for n in range(budget if others else min(budget, len(options)))
-    ]
+def _new(tried: Iterable[dict[str, Any]], done: Sequence[Trial]) -> Iterator[dict[str, Any]]:
+    known = {settings_key(trial.settings) for trial in done}
+    for settings in tried:
+        key = settings_key(settings)
+        if key not in known:
+            known.add(key)
+            yield settings
+
+
+def _spread(space: Space, budget: int, seed: int) -> Iterable[dict[str, Any]]:
+    """Values all over a space that has `lr`."""
+    choices = {name: values for name, values in space.items() if isinstance(values, Choice)}
+    if len(choices) == len(space):
+        return _combinations(choices, seed)
+    if "lr" in choices:
+        return _points(space, DRAWS * budget, seed)
+    rates = _grid(space["lr"], budget)
+    others = {name: values for name, values in space.items() if name != "lr"}
+    points = _points(others, len(rates), seed)
+    return ({"lr": lr, **point} for lr, point in zip(rates, points, strict=True))
+
+
+def _grid(values: Range | Choice, budget: int) -> list[Any]:
+    shares = [n / (budget - 1) for n in range(budget)] if budget > 1 else [0.5]
+    return list(dict.fromkeys(values.at(share) for share in shares))
+
+
+def _combinations(choices: dict[str, Choice], seed: int) -> Iterator[dict[str, Any]]:
+    """All of them, such that each option comes about equally often among the first few.
+
+    They are counted as a number is, with a digit for each choice, and to each digit those before
+    it are added: with two options each 000, 111, 011, 100 and so on.
+    """
+    shuffle = random.Random(seed)
+    options = [shuffle.sample(each.options, len(each.options)) for each in choices.values()]
+    for number in range(math.prod(map(len, options))):
+        values, total = [], 0
+        for each in options:
+            number, digit = divmod(number, len(each))
+            total += digit
+            values.append(each[total % len(each)])
+        yield dict(zip(choices, values, strict=True))
 
 
 def _decades(contestant: Contestant, count: int) -> list[float]:
@@ -144,25 +180,26 @@ def _best_by_rate(done: Sequence[Trial], direction: str) -> dict[float, float]:
     return scores
 
 
-def _others(
-    contestant: Contestant, space: Space, number: int, *, held: bool, seed: int
-) -> dict[str, Any]:
-    """The values of trial `number` for all but the learning rate."""
-    others = {name: values for name, values in space.items() if name != "lr"}
-    if not others:
-        return {}
+def _at_defaults(
+    contestant: Contestant, space: Space, rates: Sequence[float], seed: int
+) -> Iterator[dict[str, Any]]:
+    """Learning rates with all else at its default, or drawn where that is outside of its range."""
+    outside = [name for name in space if not _inside(contestant, name, space)]
+    for lr, point in zip(rates, _points(space, len(rates), seed), strict=True):
+        yield {"lr": lr, **{name: point[name] for name in outside}}
+
+
+def _points(space: Space, count: int, seed: int) -> list[dict[str, Any]]:
+    """The first points of the Halton sequence, as values of the settings."""
+    if not space:
+        return [{}] * count
     from scipy.stats import qmc  # takes half a second
 
-    halton = qmc.Halton(len(others), scramble=True, rng=seed)
-    point = halton.random(number + 1)[number]
-    drawn = {
-        name: values.at(float(x)) for (name, values), x in zip(others.items(), point, strict=True)
-    }
-    if held:
-        drawn = {
-            name: value for name, value in drawn.items() if not _inside(contestant, name, others)
-        }
-    return drawn
+    points = qmc.Halton(len(space), scramble=True, rng=seed).random(count)
+    return [
+        {name: values.at(float(x)) for (name, values), x in zip(space.items(), point, strict=True)}
+        for point in points
+    ]
 
 
 def _inside(contestant: Contestant, name: str, space: Space) -> bool:
