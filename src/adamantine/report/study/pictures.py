@@ -84,6 +84,7 @@ def _final(axes: Axes, record: StudyRecord) -> None:
     _title(axes, f"Test {record.metric}")
     axes.grid(visible=True, axis="x")
     axes.grid(visible=False, axis="y")
+    axes.locator_params(axis="x", nbins=4)
     for row, one in enumerate(record.contestants):
         its = mark(row)
         seeds = [value for _, value in data.finished_metrics(data.final_runs(record, one.name))]
