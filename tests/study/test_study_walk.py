@@ -143,6 +143,22 @@ def test_choices_alone_are_tried_in_all_combinations_and_end() -> None:
     assert walk(peak(1), 50, space=space, seed=1)[1] != tried
 
 
+@pytest.mark.parametrize(
+    "sizes", [(2, 2, 4), (4, 2, 2), (3, 5), (6, 4, 3, 2), (2, 2, 2, 2), (9, 6)]
+)
+def test_combinations_are_complete_and_balanced_from_the_start(sizes: tuple[int, ...]) -> None:
+    names = ["lr", "eps", "weight_decay", "rounding_seed"][: len(sizes)]
+    space = {
+        name: Choice(tuple(range(1, size + 1))) for name, size in zip(names, sizes, strict=True)
+    }
+    _, tried = walk(peak(1), 1000, space=space)
+    assert len(set(map(settings_key, tried))) == len(tried) == math.prod(sizes)
+    for name, size in zip(names, sizes, strict=True):
+        for budget in range(1, 13):
+            counts = Counter(each[name] for each in tried[:budget])
+            assert max(counts.values()) <= math.ceil(budget / size) + 1
+
+
 def test_many_choices_are_not_listed_first() -> None:
     space = {name: Choice(tuple(range(1, 1001))) for name in ("lr", "eps", "weight_decay")}
     rates, tried = walk(peak(1), 1000, space=space)

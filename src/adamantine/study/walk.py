@@ -114,20 +114,25 @@ def _grid(values: Range | Choice, budget: int) -> list[Any]:
 
 
 def _combinations(choices: dict[str, Choice], seed: int) -> Iterator[dict[str, Any]]:
-    """All of them, such that each option comes about equally often among the first few.
+    """All of them, each once, such that all options of a choice come about equally often.
 
-    They are counted as a number is, with a digit for each choice, and to each digit those before
-    it are added: with two options each 000, 111, 011, 100 and so on.
+    Each choice goes round through its options, and is put one further whenever it comes round
+    together with the smaller choices before it: (0, 0), (1, 1), (0, 1), (1, 0) with two of two.
     """
     shuffle = random.Random(seed)
-    options = [shuffle.sample(each.options, len(each.options)) for each in choices.values()]
-    for number in range(math.prod(map(len, options))):
-        values, total = [], 0
-        for each in options:
-            number, digit = divmod(number, len(each))
-            total += digit
-            values.append(each[total % len(each)])
-        yield dict(zip(choices, values, strict=True))
+    options = {
+        name: shuffle.sample(each.options, len(each.options)) for name, each in choices.items()
+    }
+    # The smallest first: behind a large one two small ones would long go round in step.
+    ascending = sorted(options, key=lambda name: len(options[name]))
+    for number in range(math.prod(map(len, options.values()))):
+        values, before = {}, 1
+        for name in ascending:
+            count = len(options[name])
+            place = number % (before * count)
+            values[name] = options[name][(place + place // math.lcm(before, count)) % count]
+            before *= count
+        yield {name: values[name] for name in choices}
 
 
 def _decades(contestant: Contestant, count: int) -> list[float]:
