@@ -5,16 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import accumulate
-from typing import Any
-
-import numpy as np
-from scipy.interpolate import RBFInterpolator
+from typing import TYPE_CHECKING, Any
 
 from adamantine.records import SearchTrial, TuneRecord
 from adamantine.report import words
 from adamantine.report.frame import Chart, label
 from adamantine.report.layout import axis, layout, rows
 from adamantine.report.marks import mark
+
+if TYPE_CHECKING:
+    import numpy as np
 
 Trace = dict[str, Any]
 NO_BOX = "<extra></extra>"
@@ -152,6 +152,8 @@ def contour(record: TuneRecord, first: str, second: str) -> Chart:
     ]
     traces: list[Trace] = []
     if len(own) >= 5:
+        import numpy as np
+
         points = np.array([[_scaled(record, n, t.drawn[n]) for n in (first, second)] for t in own])
         scores = np.array([trial.run.looks[-1].validation_metric for trial in own])
         low, high = points.min(axis=0), points.max(axis=0)
@@ -174,6 +176,9 @@ def _surface(
     record: TuneRecord, points: np.ndarray, scores: np.ndarray, names: tuple[str, str]
 ) -> Trace:
     low, high = points.min(axis=0), points.max(axis=0)
+    import numpy as np
+    from scipy.interpolate import RBFInterpolator
+
     sides = [np.linspace(low[i], high[i], GRID) for i in range(2)]
     mesh = np.stack(np.meshgrid(*sides), axis=-1).reshape(-1, 2)
     unit = (points - low) / (high - low)
