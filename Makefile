@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
-.PHONY: demo test bench docs clean
+.PHONY: demo test test-all bench docs clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -29,7 +29,10 @@ test: $(VENV)/installed-test  ## everything CI runs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 3
+
+test-all: $(VENV)/installed-test  ## the slow tests as well: more kills, whole searches, benchmarks
+	$(BIN)/python -m pytest -n 3 --slow
 
 bench: $(VENV)/installed-benchmark  ## measure again what the README's tables say
 	$(BIN)/python -m benchmarks $(ARGS)

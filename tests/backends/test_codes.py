@@ -156,6 +156,7 @@ def test_a_nan_of_any_bits_stays_one_in_bfloat16() -> None:
         assert kept_by(backend, values)["average"].isnan().all()
 
 
+@pytest.mark.slow
 def test_a_sum_of_ten_thousand_roundings_is_unbiased() -> None:
     """Each step rounds the same values; the errors' means lie where the central limit says."""
     values = torch.linspace(0.1, 1, 500)

@@ -83,6 +83,7 @@ def test_durations(seconds, text):
     assert markdown.duration(seconds) == text
 
 
+@pytest.mark.slow
 def test_command_prints_tables_and_keeps_samples(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks", "step", "--quick", "--rounds", "2", "--out", tmp_path],
@@ -100,6 +101,7 @@ def test_command_prints_tables_and_keeps_samples(tmp_path):
     assert "`torch.optim.SGD(momentum=0.9, fused=True)`" in done.stdout
 
 
+@pytest.mark.slow
 def test_bandwidth_finds_every_optimizer_and_counts_its_bytes(monkeypatch):
     monkeypatch.setattr(bandwidth, "QUICK_ELEMENTS", 1000)
     threads = torch.get_num_threads()

@@ -8,9 +8,15 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import pytest
+
+from adamantine.cli import run
+from adamantine.cli.study_output import StudyOutput
+from adamantine.workloads import ACCURACY
 
 FOLDER = Path(__file__).parents[1] / "study"
 SMALL = ["--seeds", "2", "--budget", "3", "--tuning-seeds", "2", "--epochs", "2"]
@@ -18,56 +24,72 @@ COMPARE = [sys.executable, "-m", "adamantine", "compare", "adam", "sgd", *SMALL]
 FILES = {"report.html", "study.json", "final.png", "curves.png", "learning_rates.png"}
 
 
+def command(out, *options):
+    return [
+        "compare", "adam", "sgd", "--workload", "cheap:workload", *SMALL, "--jobs", "1",
+        "--out", str(out), *options,
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The folder of a comparison that has ended; to be copied, not changed."""
+    out = tmp_path_factory.mktemp("finished") / "study"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(FOLDER)
+        printed = StringIO()
+        with redirect_stdout(printed):
+            assert run(command(out)) == 0
+    return out, printed.getvalue()
+
+
 @pytest.fixture
-def small(adamantine, monkeypatch, tmp_path):
-    """Compare on a workload that trains in milliseconds."""
+def copied(finished, tmp_path, monkeypatch):
+    """A copy of that folder, and what was printed."""
     monkeypatch.chdir(FOLDER)
-    out = tmp_path / "study"
-
-    def call(*options):
-        return adamantine(
-            "compare", "adam", "sgd", "--workload", "cheap:workload", *SMALL, "--jobs", 1,
-            "--out", out, *options,
-        )  # fmt: skip
-
-    call.out = out
-    return call
+    shutil.copytree(finished[0], tmp_path / "study")
+    return tmp_path / "study", finished[1]
 
 
-def test_it_prints_a_table_and_a_verdict_and_writes_the_report(small, adamantine):
-    result = small()
-    assert result.code == 0, result.err
-    assert {path.name for path in small.out.iterdir()} >= FILES
-    study = json.loads((small.out / "study.json").read_text())
+def test_it_prints_a_table_and_a_verdict_and_writes_the_report(copied, adamantine):
+    out, printed = copied
+    assert {path.name for path in out.iterdir()} >= FILES
+    study = json.loads((out / "study.json").read_text())
     for contestant in study["contestants"]:
-        assert contestant["name"] in result.out
+        assert contestant["name"] in printed
     for finding in study["verdict"]:
-        assert " ".join(finding["sentence"].split()) in " ".join(result.out.split())
+        assert " ".join(finding["sentence"].split()) in " ".join(printed.split())
     assert study["command"].startswith("adamantine compare adam sgd --workload cheap:workload")
-    assert "--json" not in study["command"]
 
-    page = (small.out / "report.html").read_text()
-    for path in small.out.iterdir():
+    page = (out / "report.html").read_text()
+    for path in out.iterdir():
         if path.suffix in (".html", ".png"):
             path.unlink()
-    again = adamantine("report", small.out)
+    again = adamantine("report", out)
     assert again.code == 0, again.err
-    assert again.out == result.out
-    assert (small.out / "report.html").read_text() == page
-    assert {path.name for path in small.out.iterdir()} >= FILES
+    assert again.out == printed
+    assert (out / "report.html").read_text() == page
+    assert {path.name for path in out.iterdir()} >= FILES
 
-    as_json = small("--json")
-    assert "16 of 16 runs are in" in as_json.err
+
+def test_the_same_command_runs_nothing_and_json_has_everything(copied, adamantine):
+    out, _ = copied
+    before = json.loads((out / "study.json").read_text())
+    as_json = adamantine(*command(out, "--json"))
+    assert f"16 of 16 runs are in {out} already" in as_json.err
     printed = json.loads(as_json.out)
-    assert printed["runs"] == study["runs"]
-    assert json.loads(adamantine("report", small.out, "--json").out)["runs"] == study["runs"]
+    assert printed["runs"] == before["runs"]
+    assert "--json" not in printed["command"]
 
 
-def test_a_changed_plan_says_what_cannot_be_reused(small):
-    assert small().code == 0
-    changed = small("--batch-size", 50)
-    assert changed.code == 0
-    assert "cannot be reused: batch_size was 64 and is now 50" in changed.err
+def test_a_changed_plan_says_what_can_be_reused(tmp_path, capsys):
+    output = StudyOutput(tmp_path)
+    output.on_plan(16, 3, ["batch_size was 64 and is now 50"], ACCURACY)
+    said = capsys.readouterr().err
+    assert f"3 of 16 runs are in {tmp_path} already and are reused" in said
+    assert "cannot be reused: batch_size was 64 and is now 50" in said
+    output.on_reused(4)
+    assert "7 of 16 runs are saved" in output.how_to_go_on()
 
 
 @pytest.mark.parametrize(
@@ -101,16 +123,16 @@ def test_there_is_nothing_to_report(adamantine, tmp_path, text, saying):
     assert adamantine("report", tmp_path).failed(1, saying=saying)
 
 
-def test_a_report_that_finds_the_disk_full_keeps_the_old_one(small, adamantine, monkeypatch):
-    assert small().code == 0
-    before = {path.name: path.read_bytes() for path in small.out.iterdir()}
+def test_a_report_that_finds_the_disk_full_keeps_the_old_one(copied, adamantine, monkeypatch):
+    out, _ = copied
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
 
     def full(descriptor):
         raise OSError(28, os.strerror(28))
 
     monkeypatch.setattr(os, "fsync", full)
-    assert adamantine("report", small.out).failed(1, saying="No space left on device")
-    assert {path.name: path.read_bytes() for path in small.out.iterdir()} == before
+    assert adamantine("report", out).failed(1, saying="No space left on device")
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
 
 
 def start(out, *options):

@@ -176,6 +176,7 @@ def test_sparklines(values, scale, drawn):
     assert sparkline(values, scale) == drawn
 
 
+@pytest.mark.slow
 def test_ctrl_c_on_a_terminal_leaves_one_line_and_what_is_done(tmp_path):
     """In a process on a pseudo-terminal: the view is drawn, and gone at the end."""
     command = [sys.executable, "-c", "from adamantine.cli import main; main()"]

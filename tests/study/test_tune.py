@@ -266,6 +266,7 @@ def noise(task):
     return random.Random(hashlib.sha256(text.encode()).digest()).gauss(0.9, 0.01)
 
 
+@pytest.mark.slow
 def test_where_there_is_nothing_to_find_the_defaults_are_recommended(monkeypatch):
     monkeypatch.setattr(here, "train_once", pretend(noise))
     plan = replace(PLAN, trials=12, seeds=5, space=("lr=1e-5:1e-1:log",))

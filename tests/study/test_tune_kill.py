@@ -75,6 +75,7 @@ def run_and_kill(folders, url, trials):
 
 
 @pytest.mark.parametrize("kind", ["journal", "postgresql"])
+@pytest.mark.slow
 def test_two_processes_and_three_kills(kind, tmp_path):
     with nullcontext() if kind == "journal" else postgres.server() as url:
         where = url or tmp_path / "a" / JOURNAL
@@ -105,6 +106,7 @@ def test_what_a_killed_process_was_at_is_done_with_the_same_settings(tmp_path):
     assert again.drawn == lost.params
 
 
+@pytest.mark.slow
 def test_killed_workers_cost_their_runs_and_no_more(tmp_path, monkeypatch):
     monkeypatch.setenv("ADAMANTINE_TEST_MARKS", str(tmp_path))
     plan = replace(searcher.PLAN, trials=12)
