@@ -20,14 +20,28 @@ from contract import clones, every_case, parameters, train, worst_error
 SIZES = (1, 255, 257, (37, 11), 0, 20_000)
 
 
+def rule_of(case: Case) -> Any:
+    return case.ours.family.select(case.ours(parameters(1), **case.settings).param_groups[0])
+
+
 def takes(case: Case, dtype: str) -> bool:
     """Whether the row has states, and none of them has to be exact."""
-    rule = case.ours.family.select(case.ours(parameters(1), **case.settings).param_groups[0])
+    rule = rule_of(case)
     return bool(rule.states) and not (rule.exact and dtype != "float32")
 
 
-PAIRS = [(c, d) for c in CASES for d in ("bfloat16", "int8") if takes(c, d)]
-every_pair = pytest.mark.parametrize(("case", "dtype"), PAIRS, ids=[f"{c}-{d}" for c, d in PAIRS])
+def pairs() -> list[Any]:
+    """Rows with what their states are kept in; slow are those whose kernels an earlier row runs."""
+    found, seen = [], set()
+    for case, dtype in [(c, d) for c in CASES for d in ("bfloat16", "int8") if takes(c, d)]:
+        kernel = rule_of(case), dtype
+        marks = [pytest.mark.slow] if kernel in seen else []
+        seen.add(kernel)
+        found.append(pytest.param(case, dtype, id=f"{case}-{dtype}", marks=marks))
+    return found
+
+
+every_pair = pytest.mark.parametrize(("case", "dtype"), pairs())
 
 
 def trained(
