@@ -14,6 +14,11 @@ from adamantine.study import Plan, compare
 DEFAULT_CONTESTANTS = ("adam", "sgd", "momentum")
 
 
+def default_epochs(workload: str) -> int:
+    """Five; of the few digits that is a hundred steps, in which nothing gets anywhere."""
+    return 30 if workload == "digits" else 5
+
+
 def run_compare(
     plan: Plan,
     *,

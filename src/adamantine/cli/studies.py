@@ -39,7 +39,10 @@ def compare(
     seeds: Annotated[int, Option(help="Final runs of each contestant, on fresh seeds.")] = 5,
     budget: Annotated[int, Option(help="Settings tried for each contestant.")] = 8,
     tuning_seeds: Annotated[int, Option(help="Runs of each setting that is tried.")] = 3,
-    epochs: Annotated[int, Option(help="Passes over the training data.")] = 5,
+    epochs: Annotated[
+        int | None,
+        Option(help="Passes over the training data.", show_default="5; 30 for digits"),
+    ] = None,
     batch_size: Annotated[int, Option(help="Examples a step.")] = 64,
     schedule: Annotated[
         str,
@@ -81,7 +84,7 @@ def compare(
 
     The same command again goes on where it was stopped.
     """
-    from adamantine.cli.compare import DEFAULT_CONTESTANTS, repeat, run_compare
+    from adamantine.cli.compare import DEFAULT_CONTESTANTS, default_epochs, repeat, run_compare
     from adamantine.cli.options import find_device
     from adamantine.study import Plan, TuneFor
 
@@ -91,7 +94,7 @@ def compare(
             seeds=seeds,
             budget=budget,
             tuning_seeds=tuning_seeds,
-            epochs=epochs,
+            epochs=default_epochs(workload) if epochs is None else epochs,
             batch_size=batch_size,
             schedule=schedule,
             space=tuple(space or ()),
