@@ -9,13 +9,22 @@ from typer import Abort, Option
 from adamantine.cli import searches, studies
 from adamantine.cli.arguments import (
     AsJson,
+    BatchSize,
+    Betas,
     DataDir,
     Device,
-    complete_optimizers,
+    Epochs,
+    Eps,
+    MaxGradNorm,
+    Momentum,
+    OptimizerName,
+    Seed,
+    Sparse,
+    StateDtype,
+    Threads,
+    WeightDecay,
+    WorkloadName,
     complete_schedules,
-    complete_sparse_modes,
-    complete_state_dtypes,
-    complete_workloads,
 )
 from adamantine.errors import UsageError
 from adamantine.version import __version__
@@ -54,54 +63,20 @@ def adamantine(
 @app.command()
 def train(
     context: typer.Context,
-    workload: Annotated[
-        str,
-        Option(
-            help="Name (see: adamantine list) or module:attribute.",
-            autocompletion=complete_workloads,
-        ),
-    ] = "mnist",
-    optimizer: Annotated[
-        str, Option(help="Name; see: adamantine list.", autocompletion=complete_optimizers)
-    ] = "adam",
+    workload: WorkloadName = "mnist",
+    optimizer: OptimizerName = "adam",
     lr: Annotated[
         float | None, Option(help="Learning rate.", show_default="the optimizer's")
     ] = None,
-    betas: Annotated[
-        tuple[float, float] | None,
-        Option(help="Decay rates of the moments, two numbers.", show_default="the optimizer's"),
-    ] = None,
-    eps: Annotated[
-        float | None, Option(help="Added to the denominator.", show_default="the optimizer's")
-    ] = None,
-    weight_decay: Annotated[
-        float | None, Option(help="Weight decay.", show_default="the optimizer's")
-    ] = None,
-    sparse: Annotated[
-        str | None,
-        Option(
-            help="What sparse gradients do: lazy or exact.",
-            show_default="as torch's of that name",
-            autocompletion=complete_sparse_modes,
-        ),
-    ] = None,
-    momentum: Annotated[
-        float | None, Option(help="Momentum.", show_default="the optimizer's")
-    ] = None,
-    state_dtype: Annotated[
-        str | None,
-        Option(
-            help="What the optimizer's states are kept in: float32, bfloat16 or int8.",
-            show_default="the parameters' own",
-            autocompletion=complete_state_dtypes,
-        ),
-    ] = None,
-    max_grad_norm: Annotated[
-        float | None,
-        Option(help="Scale gradients down to this global norm.", show_default="they are not"),
-    ] = None,
-    epochs: Annotated[int, Option(help="Passes over the training data.")] = 5,
-    batch_size: Annotated[int, Option(help="Examples a step.")] = 64,
+    betas: Betas = None,
+    eps: Eps = None,
+    weight_decay: WeightDecay = None,
+    sparse: Sparse = None,
+    momentum: Momentum = None,
+    state_dtype: StateDtype = None,
+    max_grad_norm: MaxGradNorm = None,
+    epochs: Epochs = 5,
+    batch_size: BatchSize = 64,
     schedule: Annotated[
         str,
         Option(
@@ -110,14 +85,8 @@ def train(
             autocompletion=complete_schedules,
         ),
     ] = "none",
-    seed: Annotated[int, Option(help="Where all random numbers come from.")] = 0,
-    threads: Annotated[
-        int | None,
-        Option(
-            help="CPU threads.",
-            show_default="1 for the smallest workloads, else torch's choice",
-        ),
-    ] = None,
+    seed: Seed = 0,
+    threads: Threads = None,
     device: Device = "auto",
     data_dir: DataDir = None,
     stats: Annotated[

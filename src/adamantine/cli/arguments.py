@@ -67,3 +67,58 @@ Jobs = Annotated[
     int | None,
     Option(help="Processes, one thread each.", show_default="as many as there are cores"),
 ]
+WorkloadName = Annotated[
+    str,
+    Option(
+        help="Name (see: adamantine list) or module:attribute.",
+        autocompletion=complete_workloads,
+    ),
+]
+OptimizerName = Annotated[
+    str, Option(help="Name; see: adamantine list.", autocompletion=complete_optimizers)
+]
+Epochs = Annotated[int, Option(help="Passes over the training data.")]
+BatchSize = Annotated[int, Option(help="Examples a step.")]
+StudySchedule = Annotated[
+    str, Option(help="Learning rate schedule, as for train.", autocompletion=complete_schedules)
+]
+Looks = Annotated[int, Option(help="Looks at the validation data in an epoch.")]
+Seed = Annotated[int, Option(help="Where all random numbers come from.")]
+Threads = Annotated[
+    int | None,
+    Option(
+        help="CPU threads.",
+        show_default="1 for the smallest workloads, else torch's choice",
+    ),
+]
+
+# The optimizers' settings; None leaves one to the optimizer.
+Betas = Annotated[
+    tuple[float, float] | None,
+    Option(help="Decay rates of the moments, two numbers.", show_default="the optimizer's"),
+]
+Eps = Annotated[
+    float | None, Option(help="Added to the denominator.", show_default="the optimizer's")
+]
+WeightDecay = Annotated[float | None, Option(help="Weight decay.", show_default="the optimizer's")]
+Momentum = Annotated[float | None, Option(help="Momentum.", show_default="the optimizer's")]
+Sparse = Annotated[
+    str | None,
+    Option(
+        help="What sparse gradients do: lazy or exact.",
+        show_default="as torch's of that name",
+        autocompletion=complete_sparse_modes,
+    ),
+]
+StateDtype = Annotated[
+    str | None,
+    Option(
+        help="What the optimizer's states are kept in: float32, bfloat16 or int8.",
+        show_default="the parameters' own",
+        autocompletion=complete_state_dtypes,
+    ),
+]
+MaxGradNorm = Annotated[
+    float | None,
+    Option(help="Scale gradients down to this global norm.", show_default="they are not"),
+]

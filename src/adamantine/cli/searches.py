@@ -8,73 +8,40 @@ from typer import Option
 
 from adamantine.cli.arguments import (
     AsJson,
+    BatchSize,
+    Betas,
     DataDir,
     Device,
-    complete_optimizers,
-    complete_sparse_modes,
-    complete_state_dtypes,
-    complete_workloads,
+    Eps,
+    MaxGradNorm,
+    Momentum,
+    OptimizerName,
+    Sparse,
+    StateDtype,
+    Threads,
+    WeightDecay,
+    WorkloadName,
 )
 
 
 def lr_find(
     context: typer.Context,
-    workload: Annotated[
-        str,
-        Option(
-            help="Name (see: adamantine list) or module:attribute.",
-            autocompletion=complete_workloads,
-        ),
-    ] = "mnist",
-    optimizer: Annotated[
-        str, Option(help="Name; see: adamantine list.", autocompletion=complete_optimizers)
-    ] = "adam",
-    betas: Annotated[
-        tuple[float, float] | None,
-        Option(help="Decay rates of the moments, two numbers.", show_default="the optimizer's"),
-    ] = None,
-    eps: Annotated[
-        float | None, Option(help="Added to the denominator.", show_default="the optimizer's")
-    ] = None,
-    weight_decay: Annotated[
-        float | None, Option(help="Weight decay.", show_default="the optimizer's")
-    ] = None,
-    sparse: Annotated[
-        str | None,
-        Option(
-            help="What sparse gradients do: lazy or exact.",
-            show_default="as torch's of that name",
-            autocompletion=complete_sparse_modes,
-        ),
-    ] = None,
-    momentum: Annotated[
-        float | None, Option(help="Momentum.", show_default="the optimizer's")
-    ] = None,
-    state_dtype: Annotated[
-        str | None,
-        Option(
-            help="What the optimizer's states are kept in: float32, bfloat16 or int8.",
-            show_default="the parameters' own",
-            autocompletion=complete_state_dtypes,
-        ),
-    ] = None,
-    max_grad_norm: Annotated[
-        float | None,
-        Option(help="Scale gradients down to this global norm.", show_default="they are not"),
-    ] = None,
+    workload: WorkloadName = "mnist",
+    optimizer: OptimizerName = "adam",
+    betas: Betas = None,
+    eps: Eps = None,
+    weight_decay: WeightDecay = None,
+    sparse: Sparse = None,
+    momentum: Momentum = None,
+    state_dtype: StateDtype = None,
+    max_grad_norm: MaxGradNorm = None,
     seeds: Annotated[int, Option(help="Short trainings at each learning rate.")] = 5,
     steps: Annotated[int, Option(help="Steps of a short training.")] = 50,
     low: Annotated[float, Option(help="Smallest learning rate of the search.")] = 1e-7,
     high: Annotated[float, Option(help="Largest learning rate of the search.")] = 10.0,
-    batch_size: Annotated[int, Option(help="Examples a step.")] = 64,
+    batch_size: BatchSize = 64,
     seed: Annotated[int, Option(help="The first seed; the others follow it.")] = 0,
-    threads: Annotated[
-        int | None,
-        Option(
-            help="CPU threads.",
-            show_default="1 for the smallest workloads, else torch's choice",
-        ),
-    ] = None,
+    threads: Threads = None,
     device: Device = "auto",
     data_dir: DataDir = None,
     out: Annotated[Path, Option(help="Folder for lr_find.png and lr_find.json.")] = Path(

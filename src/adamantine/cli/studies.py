@@ -8,13 +8,17 @@ from typer import Option
 
 from adamantine.cli.arguments import (
     AsJson,
+    BatchSize,
     DataDir,
     Device,
+    Epochs,
     Jobs,
+    Looks,
+    Seed,
+    StudySchedule,
+    WorkloadName,
     complete_contestants,
-    complete_schedules,
     complete_surfaces,
-    complete_workloads,
 )
 
 
@@ -29,13 +33,7 @@ def compare(
             autocompletion=complete_contestants,
         ),
     ] = None,
-    workload: Annotated[
-        str,
-        Option(
-            help="Name (see: adamantine list) or module:attribute.",
-            autocompletion=complete_workloads,
-        ),
-    ] = "digits",
+    workload: WorkloadName = "digits",
     seeds: Annotated[int, Option(help="Final runs of each contestant, on fresh seeds.")] = 5,
     budget: Annotated[int, Option(help="Settings tried for each contestant.")] = 8,
     tuning_seeds: Annotated[int, Option(help="Runs of each setting that is tried.")] = 3,
@@ -43,11 +41,8 @@ def compare(
         int | None,
         Option(help="Passes over the training data.", show_default="5; 30 for digits"),
     ] = None,
-    batch_size: Annotated[int, Option(help="Examples a step.")] = 64,
-    schedule: Annotated[
-        str,
-        Option(help="Learning rate schedule, as for train.", autocompletion=complete_schedules),
-    ] = "none",
+    batch_size: BatchSize = 64,
+    schedule: StudySchedule = "none",
     space: Annotated[
         list[str] | None,
         Option(
@@ -70,8 +65,8 @@ def compare(
     tolerance: Annotated[
         float, Option(help="Learning rates within this share of the best score count as good.")
     ] = 0.01,
-    looks: Annotated[int, Option(help="Looks at the validation data in an epoch.")] = 4,
-    seed: Annotated[int, Option(help="Where all random numbers come from.")] = 0,
+    looks: Looks = 4,
+    seed: Seed = 0,
     jobs: Jobs = None,
     device: Device = "auto",
     data_dir: DataDir = None,
@@ -125,20 +120,11 @@ def tune(
             autocompletion=complete_contestants,
         ),
     ] = None,
-    workload: Annotated[
-        str,
-        Option(
-            help="Name (see: adamantine list) or module:attribute.",
-            autocompletion=complete_workloads,
-        ),
-    ] = "digits",
+    workload: WorkloadName = "digits",
     trials: Annotated[int, Option(help="Settings tried, by all who take part together.")] = 50,
-    epochs: Annotated[int, Option(help="Passes over the training data.")] = 5,
-    batch_size: Annotated[int, Option(help="Examples a step.")] = 64,
-    schedule: Annotated[
-        str,
-        Option(help="Learning rate schedule, as for train.", autocompletion=complete_schedules),
-    ] = "none",
+    epochs: Epochs = 5,
+    batch_size: BatchSize = 64,
+    schedule: StudySchedule = "none",
     space: Annotated[
         list[str] | None,
         Option(
@@ -148,7 +134,7 @@ def tune(
         ),
     ] = None,
     seeds: Annotated[int, Option(help="Final runs of the found setting and the defaults.")] = 5,
-    looks: Annotated[int, Option(help="Looks at the validation data in an epoch.")] = 4,
+    looks: Looks = 4,
     no_pruning: Annotated[
         bool, Option("--no-pruning", help="Stop no trial early, however badly it does.")
     ] = False,
@@ -156,7 +142,7 @@ def tune(
     sampler: Annotated[
         str, Option(help="How settings are drawn: tpe, gp, cmaes or random.")
     ] = "tpe",
-    seed: Annotated[int, Option(help="Where all random numbers come from.")] = 0,
+    seed: Seed = 0,
     storage: Annotated[
         str | None,
         Option(

@@ -5,21 +5,17 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from adamantine.cli.interrupt import Interrupt
-from adamantine.cli.output import SECONDS_BETWEEN_UPDATES, note
+from adamantine.cli.live import LiveBar
+from adamantine.cli.output import note
 from adamantine.records import StudyRecord, TrialRun
 from adamantine.report import format_metric, study_rows
 from adamantine.study import Listener
 from adamantine.workloads import ACCURACY, Metric
-
-if TYPE_CHECKING:
-    from rich.live import Live
-    from rich.progress import Progress
 
 PLURAL = {True: "", False: "s"}
 
@@ -76,53 +72,22 @@ class TerminalStudyOutput(StudyOutput):
 
     def __init__(self, out: Path) -> None:
         super().__init__(out)
-        self._live: Live | None = None
-        self._progress: Progress | None = None
+        self._bar = LiveBar()
         self._metric = ACCURACY
         self._counts: Counter[str] = Counter()
         self._best: dict[str, TrialRun] = {}
-        self._next_update = 0.0
 
     def on_plan(self, total: int, reused: int, others: Sequence[str], metric: Metric) -> None:
         """Start the bar."""
         super().on_plan(total, reused, others, metric)
         self._metric = metric
-        from rich.console import Console
-        from rich.live import Live
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            TextColumn,
-            TimeElapsedColumn,
-            TimeRemainingColumn,
-        )
-
-        self._progress = Progress(
-            TextColumn("Runs"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left:"),
-            TimeRemainingColumn(elapsed_when_finished=True),
-            auto_refresh=False,
-        )
-        self._progress.add_task("", total=total, completed=reused)
-        self._live = Live(
-            console=Console(stderr=True),
-            transient=True,
-            auto_refresh=False,
-            redirect_stdout=False,
-            redirect_stderr=False,
-        )
-        self._live.start()
-        self._draw()
+        self._move()
+        self._bar.draw(self._rows())
 
     def on_reused(self, count: int) -> None:
         """Move the bar."""
         super().on_reused(count)
-        if self._progress:
-            self._progress.update(self._progress.task_ids[0], advance=count)
+        self._move()
 
     def on_run(self, run: TrialRun) -> None:
         """Move the bar."""
@@ -131,43 +96,34 @@ class TerminalStudyOutput(StudyOutput):
         best = self._best.get(run.contestant)
         if run.diverged is None and (best is None or self._better(run, best)):
             self._best[run.contestant] = run
-        if self._progress:
-            self._progress.update(self._progress.task_ids[0], advance=1)
+        self._move()
 
     def check(self) -> None:
         """Draw, ten times a second at most."""
         super().check()
-        now = monotonic()
-        if now >= self._next_update:
-            self._next_update = now + SECONDS_BETWEEN_UPDATES
-            self._draw()
+        if self._bar.is_due:
+            self._bar.draw(self._rows())
 
     def close(self) -> None:
         """Take it away, if it is there."""
-        if self._live:
-            self._live.stop()
-            self._live = None
+        self._bar.close()
+
+    def _move(self) -> None:
+        self._bar.move("Runs", self.total, self.done)
 
     def _better(self, run: TrialRun, best: TrialRun) -> bool:
         gain = _score(run) - _score(best)
         return gain > 0 if self._metric.direction == "max" else gain < 0
 
-    def _draw(self) -> None:
-        if not self._live or not self._progress:
-            return
+    def _rows(self) -> Iterator[tuple[str, ...]]:
         metric = self._metric
-        from rich.console import Group
-        from rich.table import Table
-
-        table = Table.grid(padding=(0, 2))
         for name, run in sorted(self._best.items()):
-            table.add_row(
+            yield (
                 name,
                 f"{self._counts[name]} run{PLURAL[self._counts[name] == 1]}",
                 f"best validation {metric.name} {format_metric(metric.name, _score(run))}",
                 _settings(run.settings),
             )
-        self._live.update(Group(self._progress, table), refresh=True)
 
 
 def study_output(out: Path) -> StudyOutput:

@@ -8,11 +8,11 @@ import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from adamantine.cli.interrupt import Interrupt
-from adamantine.cli.output import SECONDS_BETWEEN_UPDATES, note
+from adamantine.cli.live import LiveBar
+from adamantine.cli.output import note
 from adamantine.records import SearchTrial, TuneRecord
 from adamantine.report import format_metric
 from adamantine.study import TuneListener
@@ -20,9 +20,6 @@ from adamantine.study.literals import typed
 from adamantine.workloads import ACCURACY, Metric
 
 if TYPE_CHECKING:
-    from rich.live import Live
-    from rich.progress import Progress
-
     from adamantine.study.search import Running, Standing
 
 BARS = "▁▂▃▄▅▆▇█"
@@ -67,9 +64,7 @@ class TerminalTuneOutput(TuneOutput):
 
     def __init__(self, out: Path) -> None:
         super().__init__(out)
-        self._live: Live | None = None
-        self._progress: Progress | None = None
-        self._next_update = 0.0
+        self._bar = LiveBar()
         self._standing: Standing | None = None
         self._metric = ACCURACY
 
@@ -77,79 +72,22 @@ class TerminalTuneOutput(TuneOutput):
         """Move the bar."""
         super().on_search(standing, metric)
         self._standing, self._metric = standing, metric
-        self._move("Trials", standing.total, len(standing.done))
+        self._bar.move("Trials", standing.total, len(standing.done))
 
     def on_finals(self, total: int, done: int) -> None:
         """A bar of its own for the runs after the search."""
         self._standing = None
-        self._move("Last runs", total, done)
+        self._bar.move("Last runs", total, done)
 
     def check(self) -> None:
         """Draw, ten times a second at most."""
         super().check()
-        now = monotonic()
-        if now >= self._next_update and self._live:
-            self._next_update = now + SECONDS_BETWEEN_UPDATES
-            self._draw()
+        if self._bar.is_due:
+            self._bar.draw(standing_rows(self._standing, self._metric) if self._standing else ())
 
     def close(self) -> None:
         """Take it away, if it is there."""
-        if self._live:
-            self._live.stop()
-            self._live = None
-
-    def _move(self, what: str, total: int, done: int) -> None:
-        if self._progress is None:
-            self._start()
-        assert self._progress
-        tasks = self._progress.tasks
-        if not tasks or tasks[-1].description != what:
-            for task in tasks:
-                self._progress.remove_task(task.id)
-            self._progress.add_task(what, total=total, completed=done)
-        else:
-            self._progress.update(tasks[-1].id, total=total, completed=done)
-
-    def _start(self) -> None:
-        from rich.console import Console
-        from rich.live import Live
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            TextColumn,
-            TimeElapsedColumn,
-            TimeRemainingColumn,
-        )
-
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left:"),
-            TimeRemainingColumn(elapsed_when_finished=True),
-            auto_refresh=False,
-        )
-        self._live = Live(
-            console=Console(stderr=True),
-            transient=True,
-            auto_refresh=False,
-            redirect_stdout=False,
-            redirect_stderr=False,
-        )
-        self._live.start()
-
-    def _draw(self) -> None:
-        if not self._live or not self._progress:
-            return
-        from rich.console import Group
-        from rich.table import Table
-
-        table = Table.grid(padding=(0, 2))
-        for row in standing_rows(self._standing, self._metric) if self._standing else ():
-            table.add_row(*row)
-        self._live.update(Group(self._progress, table), refresh=True)
+        self._bar.close()
 
 
 def tune_output(out: Path) -> TuneOutput:

@@ -3,7 +3,7 @@
 import types
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from adamantine.records.reading import (
     as_object,
@@ -15,6 +15,30 @@ from adamantine.records.reading import (
 )
 
 T = TypeVar("T")
+R = TypeVar("R", bound="Record")
+
+
+class Record:
+    """What is a file of its own: a dataclass that :func:`to_json` and :func:`from_json` handle."""
+
+    NAME: ClassVar[str] = "record"
+    """What errors call it where no file is named."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As its file and ``--json`` hold it; numbers that are not finite become null."""
+        data: dict[str, Any] = to_json(self)
+        return data
+
+    @classmethod
+    def from_json(cls: type[R], data: Any, source: str = "") -> R:
+        """Read what :meth:`to_json` wrote; keys it does not know are ignored.
+
+        Raises
+        ------
+        CheckpointError
+            Naming `source` and the key that is missing or has the wrong type.
+        """
+        return from_json(cls, data, source or cls.NAME)
 
 
 def to_json(record: Any) -> Any:

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
-from adamantine.records import fields as _fields
+from adamantine.records.fields import Record
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Held:
 
 
 @dataclass(frozen=True)
-class LrFindRecord:
+class LrFindRecord(Record):
     """Learning rates that train a workload with an optimizer, and one to begin with.
 
     Parameters
@@ -90,6 +90,8 @@ class LrFindRecord:
         Why this suggestion, in a sentence or two.
     """
 
+    NAME: ClassVar[str] = "lr_find record"
+
     workload: str
     optimizer: str
     settings: Mapping[str, Any]
@@ -108,19 +110,3 @@ class LrFindRecord:
     reason: str
     versions: Mapping[str, Any]
     machine: Mapping[str, Any]
-
-    def to_json(self) -> dict[str, Any]:
-        """As ``lr_find.json`` and ``--json`` hold it."""
-        data: dict[str, Any] = _fields.to_json(self)
-        return data
-
-    @classmethod
-    def from_json(cls, data: Any, source: str = "lr_find record") -> "LrFindRecord":
-        """Read what :meth:`to_json` wrote; keys it does not know are ignored.
-
-        Raises
-        ------
-        CheckpointError
-            Naming `source` and the key that is missing or has the wrong type.
-        """
-        return _fields.from_json(cls, data, source)

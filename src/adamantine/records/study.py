@@ -6,9 +6,9 @@ machine and the date is the same, bit for bit, whenever the same study is run.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-from adamantine.records import fields as _fields
+from adamantine.records.fields import Record
 
 Quantity = Literal["metric", "epochs_to_target", "lr_width"]
 """What two contestants are compared by; see :class:`Difference`."""
@@ -285,7 +285,7 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class StudyRecord:
+class StudyRecord(Record):
     """A whole study.
 
     Parameters
@@ -306,6 +306,8 @@ class StudyRecord:
         What repeats it.
     """
 
+    NAME: ClassVar[str] = "study"
+
     plan: Mapping[str, Any]
     metric: str
     direction: Literal["max", "min"]
@@ -322,19 +324,3 @@ class StudyRecord:
     started: str = ""
     wall_seconds: float = 0.0
     notes: tuple[str, ...] = field(default=())
-
-    def to_json(self) -> dict[str, Any]:
-        """As ``study.json`` and ``--json`` hold it."""
-        data: dict[str, Any] = _fields.to_json(self)
-        return data
-
-    @classmethod
-    def from_json(cls, data: Any, source: str = "study") -> "StudyRecord":
-        """Read what :meth:`to_json` wrote; keys it does not know are ignored.
-
-        Raises
-        ------
-        CheckpointError
-            Naming `source` and the key that is missing or has the wrong type.
-        """
-        return _fields.from_json(cls, data, source)

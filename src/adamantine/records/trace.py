@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
-from adamantine.records import fields as _fields
+from adamantine.records.fields import Record
 
 TOLERANCE = 1e-2
 """How near to the least value counts as having got there."""
@@ -59,7 +59,7 @@ class PathRecord:
 
 
 @dataclass(frozen=True)
-class TraceRecord:
+class TraceRecord(Record):
     """Several optimizers' paths over one surface, from the same start.
 
     Parameters
@@ -76,6 +76,8 @@ class TraceRecord:
         The learning rates that were tried where none was typed.
     """
 
+    NAME: ClassVar[str] = "trace"
+
     surface: str
     title: str
     formula: str
@@ -89,19 +91,3 @@ class TraceRecord:
     steps: int
     rates: tuple[float, ...]
     paths: tuple[PathRecord, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """All of it; not finite numbers become null."""
-        data: dict[str, Any] = _fields.to_json(self)
-        return data
-
-    @classmethod
-    def from_json(cls, data: Any, source: str = "trace") -> "TraceRecord":
-        """Read what :meth:`to_json` wrote; keys it does not know are ignored.
-
-        Raises
-        ------
-        CheckpointError
-            Naming `source` and the key that is missing or has the wrong type.
-        """
-        return _fields.from_json(cls, data, source)

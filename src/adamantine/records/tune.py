@@ -5,9 +5,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-from adamantine.records import fields as _fields
+from adamantine.records.fields import Record
 from adamantine.records.study import Difference, Finding, Interval, TrialRun
 
 
@@ -96,7 +96,7 @@ class Best:
 
 
 @dataclass(frozen=True)
-class TuneRecord:
+class TuneRecord(Record):
     """A whole search.
 
     Parameters
@@ -126,6 +126,8 @@ class TuneRecord:
         the tuned optimizer; empty where that cannot be told.
     """
 
+    NAME: ClassVar[str] = "tune"
+
     plan: Mapping[str, Any]
     metric: str
     direction: Literal["max", "min"]
@@ -147,19 +149,3 @@ class TuneRecord:
     started: str = ""
     wall_seconds: float = 0.0
     notes: tuple[str, ...] = field(default=())
-
-    def to_json(self) -> dict[str, Any]:
-        """As ``tune.json`` and ``--json`` hold it."""
-        data: dict[str, Any] = _fields.to_json(self)
-        return data
-
-    @classmethod
-    def from_json(cls, data: Any, source: str = "tune") -> "TuneRecord":
-        """Read what :meth:`to_json` wrote; keys it does not know are ignored.
-
-        Raises
-        ------
-        CheckpointError
-            Naming `source` and the key that is missing or has the wrong type.
-        """
-        return _fields.from_json(cls, data, source)

@@ -10,8 +10,7 @@ from time import perf_counter
 
 from adamantine.records import TrialRun
 from adamantine.study.conditions import (
-    check_data_dir,
-    check_jobs,
+    check_place,
     check_used,
     conditions_of,
     default_jobs,
@@ -29,7 +28,6 @@ from adamantine.study.space import parse_space
 from adamantine.study.workers import Workers
 from adamantine.train.files import remove_leftovers, write_text
 from adamantine.train.machine import machine, versions
-from adamantine.train.seeds import rng_state, set_rng_state
 from adamantine.workloads.protocol import Metric, Workload
 
 SECONDS_BETWEEN_CHECKS = 0.1
@@ -121,8 +119,7 @@ def compare(
     if not isinstance(plan, Plan):
         plan = Plan((plan,) if isinstance(plan, str) else tuple(plan))
     listener = listener or Listener()
-    check_jobs(jobs, workload)
-    check_data_dir(data_dir, workload)
+    check_place(workload, jobs, data_dir)
     contestants = parse_contestants(plan.contestants)
     spaces = parse_space(plan.space, contestants)
     enter = partial(enter_arena, workload, plan, data_dir)
@@ -130,7 +127,6 @@ def compare(
     check_used(plan, arena)
     metric = arena.tuning.metric
     conditions = conditions_of(workload, plan, arena)
-    before = rng_state()
     with closing(Journal(None if out is None else Path(out) / JOURNAL, conditions)) as journal:
         entries = {
             each.name: Progress(each, spaces.get(each.name, {}), plan, journal, metric.direction)
@@ -138,10 +134,7 @@ def compare(
         }
         named = isinstance(workload, str)
         team = Workers(jobs or default_jobs(arena), enter) if named else Here(arena, listener.check)
-        try:
-            _run_all(entries, team, plan, journal, listener, metric)
-        finally:
-            set_rng_state(before)  # runs done here have seeded them
+        _run_all(entries, team, plan, journal, listener, metric)
         described = {**plan.to_json(), **conditions}
         runs = [entry.runs() for entry in entries.values()]
         found = figures(

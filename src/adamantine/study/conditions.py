@@ -65,20 +65,18 @@ def enter_arena(workload: Workload | str, plan: LoopPlan, data_dir: str | Path |
     return Arena.of(workload, config, plan.looks, plan.device)
 
 
-def check_jobs(jobs: int | None, workload: Workload | str) -> None:
-    """Raise :class:`UsageError` unless there can be so many processes."""
+def check_place(workload: Workload | str, jobs: int | None, data_dir: str | Path | None) -> None:
+    """Raise :class:`UsageError` unless runs can be done in so many processes, with those data."""
     if jobs is not None and jobs < 1:
         raise UsageError(f"jobs is {jobs}, expected at least 1")
-    if jobs is not None and not isinstance(workload, str):
+    if isinstance(workload, str):
+        return
+    if jobs is not None:
         raise UsageError(
             "jobs needs a workload that other processes can load: give its name or "
             "module:attribute instead of the object, or leave jobs out"
         )
-
-
-def check_data_dir(data_dir: str | Path | None, workload: Workload | str) -> None:
-    """Raise :class:`UsageError` where a folder is given for data that are there already."""
-    if data_dir is not None and not isinstance(workload, str):
+    if data_dir is not None:
         raise UsageError(
             f"data_dir is {data_dir}, and the workload is an object that has its data; leave it out"
         )

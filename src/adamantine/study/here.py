@@ -7,6 +7,7 @@ from functools import partial
 from adamantine.records import Look, TrialRun
 from adamantine.study.tasks import Task
 from adamantine.study.training import Arena, train_once
+from adamantine.train.seeds import rng_state, set_rng_state
 
 
 class Here:
@@ -43,7 +44,12 @@ class Here:
         if self._waiting:
             task = self._waiting.popleft()
             on_look = partial(self._on_look, task) if self._on_look else None
-            yield train_once(self._arena, task, self._on_step, on_look)
+            before = rng_state()  # a run seeds the global generators, which are the caller's
+            try:
+                run = train_once(self._arena, task, self._on_step, on_look)
+            finally:
+                set_rng_state(before)
+            yield run
 
     def close(self) -> None:
         """Forget what is queued."""

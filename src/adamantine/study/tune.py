@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adamantine.study.conditions import check_jobs
+from adamantine.study.conditions import check_place
 from adamantine.study.found import Found
 from adamantine.study.tune_plan import TunePlan
 from adamantine.workloads.protocol import Metric, Workload
@@ -103,7 +103,7 @@ def tune(
     """
     from adamantine.study.tuning import Tuning  # brings Optuna, which takes a second
 
-    check_jobs(jobs, workload)
+    check_place(workload, jobs, data_dir)
     return Tuning(
         workload,
         plan if isinstance(plan, TunePlan) else TunePlan(tuple(plan)),

@@ -15,6 +15,7 @@ from adamantine.records import Candidate, SearchTrial, TrialRun, TuneRecord
 from adamantine.records.fields import to_json
 from adamantine.study.best import best_of
 from adamantine.study.conditions import (
+    check_used,
     conditions_of,
     default_jobs,
     enter_arena,
@@ -83,6 +84,7 @@ class Tuning:
         self._where = storage if storage is not None else out and out / JOURNAL
         self._name = study_name or NAME
         _check_batches(self._spaces, self._conditions)
+        check_used(plan, self._arena)
 
     def run(self, jobs: int | None, command: str) -> Found:
         """Search, judge, and write down what was found."""
