@@ -29,10 +29,10 @@ test: $(VENV)/installed-test  ## everything CI runs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n 3
+	$(BIN)/python -m pytest -n 3 --dist worksteal
 
 test-all: $(VENV)/installed-test  ## the slow tests as well: more kills, whole searches, benchmarks
-	$(BIN)/python -m pytest -n 3 --slow
+	$(BIN)/python -m pytest -n 3 --dist worksteal --slow
 
 bench: $(VENV)/installed-benchmark  ## measure again what the README's tables say
 	$(BIN)/python -m benchmarks $(ARGS)
