@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
 from cases import CASES
 
 every_case = pytest.mark.parametrize("case", CASES, ids=str)
+
+
+def _first_of_each_optimizer() -> list[Any]:
+    found, seen = [], set()
+    for case in CASES:
+        marks = [pytest.mark.slow] if case.ours in seen else []
+        seen.add(case.ours)
+        found.append(pytest.param(case, id=str(case), marks=marks))
+    return found
+
+
+one_case_each = pytest.mark.parametrize("case", _first_of_each_optimizer())
+"""A row of each optimizer; the others are slow: for what compiles many kernels a row."""
 
 Optimizer = torch.optim.Optimizer
 

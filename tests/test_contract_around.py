@@ -11,7 +11,14 @@ import torch
 from torch import Tensor
 
 from cases import Case
-from contract import Optimizer, assert_same_state, clones, every_case, parameters
+from contract import (
+    Optimizer,
+    assert_same_state,
+    clones,
+    every_case,
+    one_case_each,
+    parameters,
+)
 
 SHAPES = 1000, (7, 9), (), 33
 MAX_NORM = 2.0
@@ -84,7 +91,7 @@ def test_clips_as_clip_grad_norm(case: Case, backend: str) -> None:
     assert not all(map(torch.equal, ours, unclipped))
 
 
-@every_case
+@one_case_each
 def test_clips_dtypes_together(case: Case) -> None:
     """The reference is the same optimizer, given what is left of the gradients in float64."""
     dtypes = torch.float32, torch.float64, torch.bfloat16, torch.float16, torch.complex64
