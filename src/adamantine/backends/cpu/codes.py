@@ -15,9 +15,9 @@ import numpy as np
 from llvmlite import ir
 from numba import carray, njit, typeof, types
 from numba.core import cgutils
-from numba.extending import intrinsic, overload
+from numba.extending import intrinsic
 
-from adamantine.backends.cpu.compiling import OPTIONS, called
+from adamantine.backends.cpu.compiling import LINKED, called, overloads
 from adamantine.backends.cpu.elements import ELEMENTS, read, write
 from adamantine.backends.cpu.memory import (
     float32_pointer,
@@ -85,7 +85,7 @@ _encode_signed, _encode_unsigned = map(_bound, (int8.encode_signed, int8.encode_
 _decode_signed = _bound(int8.decode_signed)
 # Without contraction, which would carry a product that is below the normal numbers, unrounded, into
 # the rule's arithmetic: decoded alone it is rounded.
-_decode_unsigned = bind(int8.decode_unsigned, _OPERATIONS, njit(error_model="numpy"))
+_decode_unsigned = bind(int8.decode_unsigned, _OPERATIONS, njit(error_model="numpy", **LINKED))
 
 
 def sample_of(format: Format) -> Any:  # noqa: A002 - what it is
@@ -124,7 +124,7 @@ def stack(typingctx, size):
 # to encode a block.
 
 
-@njit(**OPTIONS)
+@called
 def _top(values, length):
     """The bits of the largest magnitude; those of a NaN are above all others."""
     given = carray(float32_pointer(values), length)
@@ -195,7 +195,7 @@ def streams_at(key, offset):
     raise NotImplementedError("only inside compiled code")
 
 
-@overload(streams_at, **OPTIONS)
+@overloads(streams_at)
 def _streams_at(key, offset):
     a, b, c = noise.MULTIPLIERS
     return lambda key, offset: (
@@ -208,7 +208,7 @@ def streams_after(streams):
     raise NotImplementedError("only inside compiled code")
 
 
-@overload(streams_after, **OPTIONS)
+@overloads(streams_after)
 def _streams_after(streams):
     a, b, c = noise.MULTIPLIERS
     return lambda streams: (
@@ -221,7 +221,7 @@ def store_rounded(arrays, i, values, samples, consumers, streams):
     raise NotImplementedError("only inside compiled code")
 
 
-@overload(store_rounded, **OPTIONS)
+@overloads(store_rounded)
 def _store_rounded(arrays, i, values, samples, consumers, streams):
     if len(arrays) == 0:
         return lambda arrays, i, values, samples, consumers, streams: None
@@ -249,7 +249,7 @@ def opened(addresses, samples, exponents, length):
     raise NotImplementedError("only inside compiled code")
 
 
-@overload(opened, **OPTIONS)
+@overloads(opened)
 def _opened(addresses, samples, exponents, length):
     if len(addresses) == 0:
         return lambda addresses, samples, exponents, length: ()
@@ -285,7 +285,7 @@ def working(arrays, scratch, length):
     raise NotImplementedError("only inside compiled code")
 
 
-@overload(working, **OPTIONS)
+@overloads(working)
 def _working(arrays, scratch, length):
     if len(arrays) == 0:
         return lambda arrays, scratch, length: ()
@@ -297,7 +297,7 @@ def _working(arrays, scratch, length):
     )
 
 
-@overload(read, **OPTIONS)
+@overloads(read)
 def _read_code(array, i):
     if not isinstance(array, types.BaseTuple):
         return None
@@ -314,7 +314,7 @@ def close(addresses, samples, exponents, scratch, length, key, offset, consumers
     raise NotImplementedError("only inside compiled code")
 
 
-@overload(close, **OPTIONS)
+@overloads(close)
 def _close(addresses, samples, exponents, scratch, length, key, offset, consumers):
     if len(addresses) == 0:
         return lambda addresses, samples, exponents, scratch, length, key, offset, consumers: None

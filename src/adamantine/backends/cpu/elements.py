@@ -16,7 +16,9 @@ import numpy as np
 import torch
 from llvmlite import binding, ir
 from numba import types
-from numba.extending import intrinsic, overload
+from numba.extending import intrinsic
+
+from adamantine.backends.cpu.compiling import overloads
 
 _I16, _I32, _FLOAT = ir.IntType(16), ir.IntType(32), ir.FloatType()
 
@@ -123,7 +125,7 @@ def read(array, i):
     raise NotImplementedError("only inside compiled code")
 
 
-@overload(read)
+@overloads(read)
 def _read(array, i):
     if isinstance(array, types.BaseTuple):
         return None  # codes: see `.codes`
@@ -139,7 +141,7 @@ def write(array, i, value):
     raise NotImplementedError("only inside compiled code")
 
 
-@overload(write)
+@overloads(write)
 def _write(array, i, value):
     def plain(array, i, value):
         array[i] = value

@@ -8,9 +8,10 @@ processor that waits for roots and divisions has time for them.
 from __future__ import annotations
 
 import numpy as np
-from numba import carray, njit, types
-from numba.extending import intrinsic, overload
+from numba import carray, types
+from numba.extending import intrinsic
 
+from adamantine.backends.cpu.compiling import called, overloads
 from adamantine.backends.cpu.elements import read
 from adamantine.backends.cpu.job import SAMPLED, SUMS
 from adamantine.backends.cpu.memory import float64_pointer
@@ -36,7 +37,7 @@ def nothing(zero):
     raise NotImplementedError("only inside compiled code")
 
 
-@overload(nothing)
+@overloads(nothing)
 def _nothing(zero):
     return lambda zero: (zero, zero, zero)
 
@@ -46,7 +47,7 @@ def after(params, i, result):
     raise NotImplementedError("only inside compiled code")
 
 
-@overload(after)
+@overloads(after)
 def _after(params, i, result):
     if params.dtype == types.float32 or params.dtype == types.float64:
         return lambda params, i, result: result  # as it is: no need to read it again
@@ -58,7 +59,7 @@ def added(sums, given, param):
     raise NotImplementedError("only inside compiled code")
 
 
-@overload(added, fastmath={"contract"})
+@overloads(added)
 def _added(sums, given, param):
     def implementation(sums, given, param):
         update = param - given[0]
@@ -71,7 +72,7 @@ def _added(sums, given, param):
     return implementation
 
 
-@njit
+@called
 def _stride(length):
     # Odd, or every sample of a matrix with an even number of columns might be of the same one.
     return (
@@ -81,7 +82,7 @@ def _stride(length):
     )
 
 
-@njit
+@called
 def leave(words, chunk, sums):
     """Write the sums of a chunk."""
     found = carray(float64_pointer(words[SUMS] + 24 * chunk), 3)
@@ -89,7 +90,7 @@ def leave(words, chunk, sums):
         found[i] = sums[i]
 
 
-@njit
+@called
 def look_before(words, chunk, params):
     """Keep some elements of a chunk of parameters as they are before the update."""
     found = carray(float64_pointer(words[SAMPLED] + 8 * SAMPLES * chunk), SAMPLES)
@@ -99,7 +100,7 @@ def look_before(words, chunk, params):
         found[k] = read(params, k * stride)
 
 
-@njit(error_model="numpy")
+@called
 def look_after(words, chunk, params, grads):
     """Put in their place how far they went for each unit of their gradient."""
     found = carray(float64_pointer(words[SAMPLED] + 8 * SAMPLES * chunk), SAMPLES)

@@ -6,8 +6,9 @@ compiled loop has one plain load and store for each tensor of a rule, whatever t
 
 from llvmlite import ir
 from numba import carray, types
-from numba.extending import intrinsic, overload
+from numba.extending import intrinsic
 
+from adamantine.backends.cpu.compiling import overloads
 from adamantine.backends.cpu.elements import read, write
 
 
@@ -78,7 +79,7 @@ def addresses_at(addresses, samples, offset):
     raise NotImplementedError("only inside compiled code")
 
 
-@overload(addresses_at)
+@overloads(addresses_at)
 def _addresses_at(addresses, samples, offset):
     if len(addresses) == 0:
         return lambda addresses, samples, offset: ()
@@ -102,7 +103,7 @@ def arrays_at(addresses, samples, offset, length):
     raise NotImplementedError("only inside compiled code")
 
 
-@overload(arrays_at)
+@overloads(arrays_at)
 def _arrays_at(addresses, samples, offset, length):
     if len(addresses) == 0:
         return lambda addresses, samples, offset, length: ()
@@ -124,7 +125,7 @@ def load(arrays, i):
     raise NotImplementedError("only inside compiled code")
 
 
-@overload(load)
+@overloads(load)
 def _load(arrays, i):
     if len(arrays) == 0:
         return lambda arrays, i: ()
@@ -136,7 +137,7 @@ def store(arrays, i, values):
     raise NotImplementedError("only inside compiled code")
 
 
-@overload(store)
+@overloads(store)
 def _store(arrays, i, values):
     if len(arrays) == 0:
         return lambda arrays, i, values: None
