@@ -144,6 +144,7 @@ def test_a_gradient_that_a_pre_hook_clips_is_the_one_that_counts() -> None:
 
 @every_case
 @pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")  # JAX, where another test has had it
 def test_processes_that_share_memory_train_one_state(case: Case) -> None:
     params = parameters(50, (3, 4))
     alone = copy.deepcopy(params)

@@ -103,7 +103,8 @@ def test_what_a_killed_process_was_at_is_done_with_the_same_settings(tmp_path):
     found = tune(searcher.cheap.workload, searcher.PLAN, out=tmp_path)
     assert len(found.trials) == TRIALS
     again = found.trials[lost.user_attrs[SLOT]]
-    assert again.drawn == lost.params
+    # Settings are written one by one: those that were not yet, are drawn now.
+    assert lost.params.items() <= again.drawn.items()
 
 
 @pytest.mark.slow
