@@ -34,7 +34,7 @@ def compare(
         ),
     ] = None,
     workload: WorkloadName = "digits",
-    seeds: Annotated[int, Option(help="Final runs of each contestant, on fresh seeds.")] = 5,
+    seeds: Annotated[int, Option(help="Final runs of each contestant, on fresh seeds.")] = 10,
     budget: Annotated[int, Option(help="Settings tried for each contestant.")] = 8,
     tuning_seeds: Annotated[int, Option(help="Runs of each setting that is tried.")] = 3,
     epochs: Annotated[

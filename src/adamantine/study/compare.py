@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
@@ -123,17 +123,24 @@ def compare(
     contestants = parse_contestants(plan.contestants)
     spaces = parse_space(plan.space, contestants)
     enter = partial(enter_arena, workload, plan, data_dir)
-    arena = enter()
-    check_used(plan, arena)
-    metric = arena.tuning.metric
-    conditions = conditions_of(workload, plan, arena)
-    with closing(Journal(None if out is None else Path(out) / JOURNAL, conditions)) as journal:
+    with ExitStack() as stack:
+        team: Workers | Here
+        if isinstance(workload, str):
+            team = stack.enter_context(closing(Workers(jobs or default_jobs(plan), enter)))
+            team.start(len(contestants) * plan.runs_of_each)
+            arena = enter()
+        else:
+            arena = enter()
+            team = Here(arena, listener.check)
+        check_used(plan, arena)
+        metric = arena.tuning.metric
+        conditions = conditions_of(workload, plan, arena)
+        journal = Journal(None if out is None else Path(out) / JOURNAL, conditions)
+        stack.enter_context(closing(journal))
         entries = {
             each.name: Progress(each, spaces.get(each.name, {}), plan, journal, metric.direction)
             for each in contestants
         }
-        named = isinstance(workload, str)
-        team = Workers(jobs or default_jobs(arena), enter) if named else Here(arena, listener.check)
         _run_all(entries, team, plan, journal, listener, metric)
         described = {**plan.to_json(), **conditions}
         runs = [entry.runs() for entry in entries.values()]

@@ -82,9 +82,9 @@ def check_place(workload: Workload | str, jobs: int | None, data_dir: str | Path
         )
 
 
-def default_jobs(arena: Arena) -> int:
+def default_jobs(plan: LoopPlan) -> int:
     """As many as there are cores; one where runs share a GPU."""
-    return (cores() or 1) if arena.device.type == "cpu" else 1
+    return (cores() or 1) if torch.device(plan.device).type == "cpu" else 1
 
 
 def conditions_of(workload: Workload | str, plan: LoopPlan, arena: Arena) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from scipy import stats
+import scipy  # whose parts load when they are asked for: workers need none
 
 from adamantine.records import Interval
 
@@ -46,7 +46,7 @@ def mean_interval(
     if len(values) < 2:
         return Interval(centre, math.nan, math.nan)
     error = deviation(values) / math.sqrt(len(values))
-    half = float(stats.t.ppf((1 + LEVEL) / 2, len(values) - 1)) * error
+    half = float(scipy.stats.t.ppf((1 + LEVEL) / 2, len(values) - 1)) * error
     return Interval(centre, max(centre - half, lowest), min(centre + half, highest))
 
 

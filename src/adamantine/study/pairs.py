@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import combinations
 
-from scipy import optimize, special, stats
+import scipy  # whose parts load when they are asked for: workers need none
 
 from adamantine.records import Difference, Interval
 from adamantine.records.study import Quantity
@@ -84,11 +84,11 @@ class PairedTest:
             return 1.0
         if self.error == 0:
             return 0.0
-        return float(2 * stats.t.sf(abs(self.value) / self.error, self.freedom))
+        return float(2 * scipy.stats.t.sf(abs(self.value) / self.error, self.freedom))
 
     def half_width(self, alpha: float) -> float:
         """Of the t interval at level 1 - `alpha`."""
-        return 0.0 if self.same else float(stats.t.isf(alpha / 2, self.freedom)) * self.error
+        return 0.0 if self.same else float(scipy.stats.t.isf(alpha / 2, self.freedom)) * self.error
 
     def detectable(self, alpha: float) -> float | None:
         """The true difference that is shown with a power of 80 %; None where nothing varies."""
@@ -187,8 +187,8 @@ def power(freedom: float, shift: float, alpha: float) -> float:
     """Of a two-sided t-test, where the true difference is `shift` standard errors."""
     # The square of a noncentral t is a noncentral F, which has both of the test's sides in one
     # (and numbers for all arguments: scipy.stats.nct has NaN for some of its far tails).
-    critical = stats.t.isf(alpha / 2, freedom)
-    return float(1 - special.ncfdtr(1, freedom, min(shift, FAR) ** 2, critical**2))
+    critical = scipy.stats.t.isf(alpha / 2, freedom)
+    return float(1 - scipy.special.ncfdtr(1, freedom, min(shift, FAR) ** 2, critical**2))
 
 
 @lru_cache(maxsize=1024)
@@ -198,7 +198,7 @@ def shift(freedom: float, alpha: float) -> float:
     while power(freedom, highest, alpha) < POWER:
         highest *= 2
     return float(
-        optimize.brentq(lambda x: power(freedom, x, alpha) - POWER, 0.0, highest, xtol=1e-9)
+        scipy.optimize.brentq(lambda x: power(freedom, x, alpha) - POWER, 0.0, highest, xtol=1e-9)
     )
 
 

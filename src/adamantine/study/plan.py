@@ -53,7 +53,7 @@ class Plan:
     """
 
     contestants: tuple[str, ...]
-    seeds: int = 5
+    seeds: int = 10
     budget: int = 8
     tuning_seeds: int = 3
     epochs: int = 5

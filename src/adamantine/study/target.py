@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+import scipy  # whose parts load when they are asked for: workers need none
 
 from adamantine.records import Look, Survival, TrialRun
 from adamantine.study.intervals import LEVEL, mean, mean_interval
@@ -72,13 +72,13 @@ def survival(arrivals: Sequence[Arrival], limit: float) -> Survival:
         time and the limit is known of every run, and its mean has an ordinary t interval.
     """
     times = [run.end if run.time is None else run.time for run in arrivals]
-    data = stats.CensoredData.right_censored(
+    data = scipy.stats.CensoredData.right_censored(
         np.asarray(times, float), np.array([run.time is None for run in arrivals])
     )
     with warnings.catch_warnings():
         # Where all or none are left, log(-log S) has no variance; the bounds are set below.
         warnings.simplefilter("ignore", RuntimeWarning)
-        left = stats.ecdf(data).sf
+        left = scipy.stats.ecdf(data).sf
         band = left.confidence_interval(LEVEL, method="log-log")
     share = 1 - left.probabilities
     # A share never falls, so a lower bound holds later on, too; where all are left, it is zero.

@@ -95,7 +95,7 @@ class Tuning:
             stack.enter_context(storage_errors(self._where))
             search = stack.enter_context(closing(self._search()))
             view = _View(search, self._listener, self._metric)
-            size = jobs or default_jobs(self._arena) if self._named else 1
+            size = jobs or default_jobs(self._plan) if self._named else 1
             team = stack.enter_context(
                 closing(
                     Workers(size, self._enter, search.on_look)

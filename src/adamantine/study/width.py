@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy  # whose parts load when they are asked for: workers need none
 from numpy.typing import NDArray
-from scipy import stats
 
 from adamantine.records import Interval, Trial, Width
 from adamantine.study.intervals import LEVEL, rounding_variance
@@ -154,7 +154,7 @@ def _bootstrap(
     """The percentile interval of a statistic of which seeds there are."""
     if count < 2:
         return Interval(estimate, math.nan, math.nan)
-    result = stats.bootstrap(
+    result = scipy.stats.bootstrap(
         (np.arange(count),),
         lambda seeds, **_: statistic(np.atleast_2d(seeds)),
         vectorized=True,

@@ -62,6 +62,11 @@ class Workers:
         self._waiting: deque[Task] = deque()
         self._begun: dict[str, int] = {}
 
+    def start(self, tasks: int) -> None:
+        """Start processes for so many tasks, which load what they need while the caller does."""
+        while len(self._workers) < min(tasks, self._jobs):
+            self._start()
+
     def add(self, task: Task) -> None:
         """Queue a task."""
         self._waiting.append(task)
