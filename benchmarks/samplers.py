@@ -28,8 +28,9 @@ def search(workload, sampler, pruning, seed):
     began = perf_counter()
     found = tune(workload, plan)
     best = max(trial.score for trial in found.trials if trial.score is not None)
+    steps = sum(trial.run.steps for trial in found.trials)
     trained = sum(trial.run.seconds for trial in found.trials)
-    return found.tuned_metric.value, best, trained, perf_counter() - began
+    return found.tuned_metric.value, best, steps, trained, perf_counter() - began
 
 
 def main():
@@ -39,13 +40,15 @@ def main():
     samplers = sys.argv[3:] or SAMPLERS
     torch.set_num_threads(1)
     workload = load(name)
-    print("| sampler | early stopping | seed | found | believed | seconds trained | in all |")
-    print("|---|---|---|---|---|---|---|")
+    print(
+        "| sampler | early stopping | seed | found | believed | steps | seconds trained | in all |"
+    )
+    print("|---|---|---|---|---|---|---|---|")
     for repeat in range(repeats):
         for sampler in samplers:
             for pruning in (False, True):
-                found, best, trained, total = search(workload, sampler, pruning, 10_000 * repeat)
-                cells = f"{found:.4f} | {best:.4f} | {trained:.1f} | {total:.1f}"
+                row = search(workload, sampler, pruning, 10_000 * repeat)
+                cells = "{:.4f} | {:.4f} | {} | {:.1f} | {:.1f}".format(*row)
                 print(
                     f"| {sampler} | {'yes' if pruning else 'no'} | {repeat} | {cells} |",
                     flush=True,
