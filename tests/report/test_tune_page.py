@@ -8,6 +8,7 @@ import shutil
 from dataclasses import replace
 
 import pytest
+from test_curves import count, pixels
 
 from adamantine.records import (
     Best,
@@ -20,7 +21,8 @@ from adamantine.records import (
     TrialRun,
     TuneRecord,
 )
-from adamantine.report import tune_html
+from adamantine.report import tune_html, tune_pngs
+from adamantine.report.panels import COLOURS
 from adamantine.report.tune.charts import tune_charts
 
 HARMFUL = "</script><img src=x onerror=alert(1)>"
@@ -151,3 +153,37 @@ def test_a_browser_draws_it_without_a_complaint(tmp_path):
             page.wait_for_timeout(200)
             assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert said == []
+
+
+def test_the_pictures_show_both_kinds_of_trials_and_are_the_same_again():
+    found = tune_pngs(record())
+    assert sorted(found) == ["search.png", "settings.png"]
+    for name, png in found.items():
+        assert pixels(png)[0] == 2100
+        assert count(png, COLOURS[0]) > 300, name
+    assert tune_pngs(record()) == found
+
+
+def drawing(name, *values):
+    """The record's trials with one more setting, which is the only one that matters."""
+    trials = tuple(
+        replace(one, drawn={**one.drawn, name: values[n % len(values)]})
+        for n, one in enumerate(record().trials)
+    )
+    return record(trials=trials, importances={name: 1.0})
+
+
+@pytest.mark.parametrize(
+    ("found", "names"),
+    [
+        (record(importances={}), ["search.png"]),
+        (record(trials=()), []),
+        (record(trials=(trial(0, "diverged"),)), []),
+        (record(trials=tuple(trial(5 * n) for n in range(6))), ["search.png", "settings.png"]),
+        (drawing("$schedule", "none", "cosine"), ["search.png", "settings.png"]),
+        (drawing("nesterov", True, False), ["search.png", "settings.png"]),
+    ],
+    ids=["nothing mattered", "no trials", "all diverged", "no surface", "words", "switches"],
+)
+def test_whatever_was_searched_there_are_pictures_of_what_there_is(found, names):
+    assert sorted(tune_pngs(found)) == names

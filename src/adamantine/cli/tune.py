@@ -11,10 +11,10 @@ from adamantine.cli.study_report import PAGE
 from adamantine.cli.tune_output import print_tune, tune_output
 from adamantine.errors import CheckpointError
 from adamantine.records import TuneRecord, parse
-from adamantine.report import tune_html
+from adamantine.report import tune_html, tune_pngs
 from adamantine.study import TunePlan, tune
 from adamantine.study.tune import FILES, TUNE
-from adamantine.train.files import write_text
+from adamantine.train.files import write_bytes, write_text
 
 
 def run_tune(
@@ -48,23 +48,32 @@ def run_tune(
         raise Interrupted(output.how_to_go_on()) from None
     finally:
         output.close()
-    write_text(out / PAGE, tune_html(found))
+    written = _write_report(found, out)
     print_tune(found, as_json=as_json)
-    files = [PAGE, *(name for name in FILES if (out / name).exists())]
+    files = [*written, *(name for name in FILES if (out / name).exists())]
     note(f"Saved in {out}: {', '.join(files)}")
 
 
 def run_tune_report(folder: Path, *, as_json: bool) -> None:
-    """Write the page of the search in `folder` again; runs nothing."""
+    """Draw the search in `folder` again; runs nothing."""
     path = folder / TUNE
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise CheckpointError(f"cannot read {path}: {error}") from error
     found = TuneRecord.from_json(parse(text, str(path)), str(path))
-    write_text(folder / PAGE, tune_html(found))
+    written = _write_report(found, folder)
     print_tune(found, as_json=as_json)
-    note(f"Saved in {folder}: {PAGE}")
+    note(f"Saved in {folder}: {', '.join(written)}")
+
+
+def _write_report(found: TuneRecord, folder: Path) -> list[str]:
+    """Write page and pictures beside the record; returns their names."""
+    pictures = tune_pngs(found)
+    for name, picture in pictures.items():
+        write_bytes(folder / name, picture)
+    write_text(folder / PAGE, tune_html(found))
+    return [PAGE, *pictures]
 
 
 def repeat_without_password(context: typer.Context, storage: str | None) -> str:

@@ -3,7 +3,7 @@
 from adamantine.report.curves import comparison_png, curves_png, format_metric
 from adamantine.report.stats import stats_png
 from adamantine.report.study import study_html, study_pngs, study_rows
-from adamantine.report.tune import tune_html
+from adamantine.report.tune import tune_html, tune_pngs
 
 __all__ = [
     "comparison_png",
@@ -14,4 +14,5 @@ __all__ = [
     "study_pngs",
     "study_rows",
     "tune_html",
+    "tune_pngs",
 ]

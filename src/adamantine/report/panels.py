@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from adamantine.records import RunRecord
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = (
@@ -84,6 +85,46 @@ def picture(
         figure.suptitle(title, x=0.018, ha="left", fontsize=10.5, color=FAINT)
         paint(*figure.subplots(*panels, squeeze=False, gridspec_kw=ratios).flat)
         return _png(figure)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture before it is drawn: inches, columns, and what paints its panels row by row."""
+
+    size: tuple[float, float]
+    columns: int
+    panels: Sequence[Callable[[Axes], None]]
+
+    def draw(self, title: str) -> bytes:
+        """Its PNG."""
+
+        def paint(*grid: Axes) -> None:
+            for axes, panel in zip(grid, self.panels, strict=True):
+                panel(axes)
+
+        return picture(title, self.size, (len(self.panels) // self.columns, self.columns), paint)
+
+
+def drawn(title: str, pictures: Mapping[str, Picture]) -> dict[str, bytes]:
+    """PNGs by file name; those with nothing to show are left out."""
+    return {name: one.draw(plain(title)) for name, one in pictures.items() if one.panels}
+
+
+def heading(axes: Axes, title: str, along: str = "") -> None:
+    """A panel's title, and what its horizontal axis is."""
+    axes.set_title(plain(title), loc="left", fontsize=12, fontweight="bold", pad=10)
+    axes.set_xlabel(plain(along), color=FAINT)
+
+
+def per_cent(axis: Axis, wanted: bool) -> None:
+    """Write the ticks of an axis as percentages, if so `wanted`."""
+    if wanted:
+        axis.set_major_formatter(lambda value, _: f"{round(100 * value, 6):g}%")
+
+
+def plain(value: str) -> str:
+    """Without what Matplotlib takes for a formula."""
+    return value.replace("$", r"\$")
 
 
 def panel(axes: Axes, title: str, lines: list[Line]) -> None:

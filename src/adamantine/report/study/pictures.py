@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 from adamantine.records import Contestant, StudyRecord
 from adamantine.report import words
 from adamantine.report.marks import Mark, mark
-from adamantine.report.panels import FAINT, INK, Line, label_ends, picture, shortened
+from adamantine.report.panels import (
+    INK,
+    Line,
+    Picture,
+    drawn,
+    heading,
+    label_ends,
+    per_cent,
+    plain,
+    shortened,
+)
 from adamantine.report.study import captions, data
 from adamantine.report.study.page import study_title
 
@@ -30,29 +38,10 @@ def study_pngs(record: StudyRecord) -> dict[str, bytes]:
 
     ``overview.png`` has the most telling panels side by side. Equal records give equal bytes.
     """
-    title = _plain(study_title(record))
-    return {name: plan.draw(title) for name, plan in _plans(record).items() if plan.panels}
+    return drawn(study_title(record), _pictures(record))
 
 
-@dataclass(frozen=True)
-class Plan:
-    """A picture before it is drawn: inches, columns, and what paints its panels row by row."""
-
-    size: tuple[float, float]
-    columns: int
-    panels: Sequence[Callable[[Axes], None]]
-
-    def draw(self, title: str) -> bytes:
-        """Its PNG."""
-
-        def paint(*grid: Axes) -> None:
-            for axes, panel in zip(grid, self.panels, strict=True):
-                panel(axes)
-
-        return picture(title, self.size, (len(self.panels) // self.columns, self.columns), paint)
-
-
-def _plans(record: StudyRecord) -> dict[str, Plan]:
+def _pictures(record: StudyRecord) -> dict[str, Picture]:
     count = len(record.contestants)
     final = partial(_final, record=record)
     rates = partial(_rates, record=record)
@@ -71,17 +60,17 @@ def _plans(record: StudyRecord) -> dict[str, Plan]:
     ]
     curves = [panel for pair in zip(loss, metric, strict=True) for panel in pair]
     return {
-        "overview.png": Plan((5.0 * len(overview), 4.2), len(overview), overview),
-        "final.png": Plan((9.5, 1.7 + 0.55 * count), 1, [final] if has_final else []),
-        "curves.png": Plan((10.5, 7.8), 2, curves if has_runs else []),
-        "time_to_target.png": Plan((10.5, 4.1), 2, times if has_runs else []),
-        "learning_rates.png": Plan((9.5, 4.2 + 0.25 * count), 1, [rates] if has_trials else []),
+        "overview.png": Picture((5.0 * len(overview), 4.2), len(overview), overview),
+        "final.png": Picture((9.5, 1.7 + 0.55 * count), 1, [final] if has_final else []),
+        "curves.png": Picture((10.5, 7.8), 2, curves if has_runs else []),
+        "time_to_target.png": Picture((10.5, 4.1), 2, times if has_runs else []),
+        "learning_rates.png": Picture((9.5, 4.2 + 0.25 * count), 1, [rates] if has_trials else []),
     }
 
 
 def _final(axes: Axes, record: StudyRecord) -> None:
     write = words.metric_format(record.metric)
-    _title(axes, f"Test {record.metric}")
+    heading(axes, f"Test {record.metric}")
     axes.grid(visible=True, axis="x")
     axes.grid(visible=False, axis="y")
     axes.locator_params(axis="x", nbins=4)
@@ -102,16 +91,16 @@ def _final(axes: Axes, record: StudyRecord) -> None:
             textcoords="offset points", ha="center", color=INK, fontsize=9,
         )  # fmt: skip
     last = len(record.contestants) - 1
-    names = [_plain(shortened(one.name)) for one in record.contestants]
+    names = [plain(shortened(one.name)) for one in record.contestants]
     axes.set_yticks(range(len(names)), names, color=INK)
     axes.set_ylim(last + 0.5, -0.7)
     axes.margins(x=0.12)
-    _per_cent(axes.xaxis, record.metric == "accuracy")
+    per_cent(axes.xaxis, record.metric == "accuracy")
 
 
 def _curves(axes: Axes, record: StudyRecord, field: str, unit: data.Unit) -> None:
     is_loss = field == "train_loss"
-    _title(axes, "Training loss" if is_loss else f"Validation {record.metric}", unit)
+    heading(axes, "Training loss" if is_loss else f"Validation {record.metric}", unit)
     groups = [data.final_runs(record, one.name) for one in record.contestants]
     least, most = data.bounds(groups, field)
     lines = []
@@ -142,12 +131,12 @@ def _curves(axes: Axes, record: StudyRecord, field: str, unit: data.Unit) -> Non
             axes.yaxis.set_minor_formatter(_plain_number)
         else:
             axes.set_ylim(bottom=0)
-    _per_cent(axes.yaxis, not is_loss and record.metric == "accuracy")
+    per_cent(axes.yaxis, not is_loss and record.metric == "accuracy")
     label_ends(axes, lines)
 
 
 def _times(axes: Axes, record: StudyRecord, unit: data.Unit) -> None:
-    _title(axes, "Runs that have reached the target", unit)
+    heading(axes, "Runs that have reached the target", unit)
     lines = []
     for index, one in enumerate(record.contestants):
         its, found = mark(index), data.steps(record, one, unit)
@@ -163,13 +152,13 @@ def _times(axes: Axes, record: StudyRecord, unit: data.Unit) -> None:
         lines.append(_end(one, its, found.share))
     axes.set_xlim(left=0)
     axes.set_ylim(-0.03, 1.03)
-    _per_cent(axes.yaxis, True)
+    per_cent(axes.yaxis, True)
     label_ends(axes, lines)
 
 
 def _rates(axes: Axes, record: StudyRecord) -> None:
     score = data.score_name(record)
-    _title(axes, f"{score.capitalize()} by learning rate", "learning rate")
+    heading(axes, f"{score.capitalize()} by learning rate", "learning rate")
     axes.set_xscale("log")
     bottom = data.floor(record)
     for index, one in enumerate(record.contestants):
@@ -194,7 +183,7 @@ def _rates(axes: Axes, record: StudyRecord) -> None:
     if len(tried) == 1:  # a logarithmic axis of no width leaves no room for anything
         axes.set_xlim(min(tried) / 3, max(tried) * 3)
     _widths(axes, record)
-    _per_cent(axes.yaxis, data.judged_by_metric(record) and record.metric == "accuracy")
+    per_cent(axes.yaxis, data.judged_by_metric(record) and record.metric == "accuracy")
 
 
 def _widths(axes: Axes, record: StudyRecord) -> None:
@@ -224,7 +213,7 @@ def _widths(axes: Axes, record: StudyRecord) -> None:
                     transform=axes.get_xaxis_transform(),
                 )  # fmt: skip
         axes.annotate(
-            _plain(shortened(said)), (name_at, height), xycoords=axes.get_xaxis_transform(),
+            plain(shortened(said)), (name_at, height), xycoords=axes.get_xaxis_transform(),
             xytext=(7, 0), textcoords="offset points", va="center", fontsize=8.5,
             color=its.colour, fontweight="bold",
         )  # fmt: skip
@@ -238,19 +227,4 @@ def _plain_number(value: float, _: object) -> str:
 
 def _end(contestant: Contestant, its: Mark, values: list[float]) -> Line:
     """What :func:`label_ends` needs to know of a line: its name, and where it ends."""
-    return Line(f"{its.glyph} {_plain(shortened(contestant.name))}", its.colour, [], values)
-
-
-def _title(axes: Axes, title: str, along: str = "") -> None:
-    axes.set_title(_plain(title), loc="left", fontsize=12, fontweight="bold", pad=10)
-    axes.set_xlabel(along, color=FAINT)
-
-
-def _per_cent(axis: object, wanted: bool) -> None:
-    if wanted:
-        axis.set_major_formatter(lambda value, _: f"{round(100 * value, 6):g}%")  # type: ignore[attr-defined]
-
-
-def _plain(value: str) -> str:
-    """Without what Matplotlib takes for a formula."""
-    return value.replace("$", r"\$")
+    return Line(f"{its.glyph} {plain(shortened(contestant.name))}", its.colour, [], values)

@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from itertools import accumulate
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from adamantine.records import SearchTrial, TuneRecord
 from adamantine.report import words
 from adamantine.report.frame import Chart, label
 from adamantine.report.layout import axis, layout, rows
 from adamantine.report.marks import mark
-
-if TYPE_CHECKING:
-    import numpy as np
+from adamantine.report.tune import data
+from adamantine.report.tune.data import OUTCOMES, ended, last
 
 Trace = dict[str, Any]
 NO_BOX = "<extra></extra>"
 SIZE = 9
-OUTCOMES = ("finished", "pruned")
 LOG = {"type": "log", "exponentformat": "power"}
-GRID = 40
-"""Points along each side of the contour."""
-DECADES = 1.5
-"""Numbers that span so many are drawn on a logarithmic axis."""
 
 
 def tune_charts(record: TuneRecord) -> list[Chart]:
     """All charts that the record has numbers for, in the page's order."""
-    important = list(record.importances)[:2]
+    important = data.important(record)
     found = [history(record), curves(record), importance(record)]
     found += [slice_of(record, name, index) for index, name in enumerate(important, 1)]
     if len(important) == 2:
@@ -42,19 +34,15 @@ def history(record: TuneRecord) -> Chart:
     traces = [
         _dots(record, own, [trial.number for trial in own], outcome, index)
         for index, outcome in enumerate(OUTCOMES)
-        if (own := _with(record, outcome))
+        if (own := ended(record, outcome))
     ]
-    finished = _with(record, "finished")
+    finished = ended(record, "finished")
     if finished:
-        best = accumulate(
-            (trial.run.looks[-1].validation_metric for trial in finished),
-            max if record.direction == "max" else min,
-        )
         its = mark(0)
         traces.append(
             {
                 "x": [trial.number for trial in finished],
-                "y": list(best),
+                "y": data.best_so_far(record),
                 "mode": "lines",
                 "line": {"color": its.colour, "width": 2.5, "shape": "hv"},
                 "hovertemplate": "best so far<br>%{y:.5~g}" + NO_BOX,
@@ -75,7 +63,7 @@ def curves(record: TuneRecord) -> Chart:
     traces = []
     for index, outcome in reversed(list(enumerate(OUTCOMES))):
         its = mark(index)
-        for trial in _with(record, outcome):
+        for trial in ended(record, outcome):
             looks = trial.run.looks
             traces.append(
                 {
@@ -131,7 +119,7 @@ def slice_of(record: TuneRecord, name: str, place: int) -> Chart:
     traces = [
         _dots(record, own, [trial.drawn[name] for trial in own], outcome, index)
         for index, outcome in enumerate(OUTCOMES)
-        if (own := [trial for trial in _with(record, outcome) if name in trial.drawn])
+        if (own := [trial for trial in ended(record, outcome) if name in trial.drawn])
     ]
     return Chart(
         f"slice-{place}",
@@ -145,23 +133,8 @@ def slice_of(record: TuneRecord, name: str, place: int) -> Chart:
 
 def contour(record: TuneRecord, first: str, second: str) -> Chart:
     """A smooth surface through the trials over the two settings that mattered most."""
-    own = [
-        trial
-        for trial in (*_with(record, "finished"), *_with(record, "pruned"))
-        if _is_number(trial.drawn.get(first)) and _is_number(trial.drawn.get(second))
-    ]
-    traces: list[Trace] = []
-    if len(own) >= 5:
-        import numpy as np
-
-        points = np.array([[_scaled(record, n, t.drawn[n]) for n in (first, second)] for t in own])
-        scores = np.array([trial.run.looks[-1].validation_metric for trial in own])
-        low, high = points.min(axis=0), points.max(axis=0)
-        if (high > low).all():
-            traces = [
-                _surface(record, points, scores, (first, second)),
-                _places(own, first, second),
-            ]
+    found = data.surface(record, first, second)
+    traces = [_surface(record, found), _places(found.trials, first, second)] if found else []
     return Chart(
         "contour",
         f"{first} and {second} together",
@@ -172,23 +145,12 @@ def contour(record: TuneRecord, first: str, second: str) -> Chart:
     )
 
 
-def _surface(
-    record: TuneRecord, points: np.ndarray, scores: np.ndarray, names: tuple[str, str]
-) -> Trace:
-    low, high = points.min(axis=0), points.max(axis=0)
-    import numpy as np
-    from scipy.interpolate import RBFInterpolator
-
-    sides = [np.linspace(low[i], high[i], GRID) for i in range(2)]
-    mesh = np.stack(np.meshgrid(*sides), axis=-1).reshape(-1, 2)
-    unit = (points - low) / (high - low)
-    smooth = RBFInterpolator(unit, scores, smoothing=1.0, kernel="linear")
-    height = smooth((mesh - low) / (high - low)).clip(scores.min(), scores.max())
+def _surface(record: TuneRecord, found: data.Surface) -> Trace:
     return {
         "type": "contour",
-        "x": [_unscaled(record, names[0], value) for value in sides[0]],
-        "y": [_unscaled(record, names[1], value) for value in sides[1]],
-        "z": height.reshape(GRID, GRID).round(6).tolist(),
+        "x": found.x,
+        "y": found.y,
+        "z": found.z,
         "colorscale": "Viridis",
         "reversescale": record.direction == "min",
         "contours": {"coloring": "heatmap"},
@@ -213,10 +175,10 @@ def _dots(
     record: TuneRecord, trials: Sequence[SearchTrial], xs: Sequence[Any], outcome: str, index: int
 ) -> Trace:
     write, its = words.metric_format(record.metric), mark(index)
-    last = [trial.run.looks[-1].validation_metric for trial in trials]
+    ends = last(trials)
     return {
         "x": list(xs),
-        "y": last,
+        "y": ends,
         "mode": "markers",
         "marker": {
             "color": its.shade(0.9 if outcome == "finished" else 0.5),
@@ -224,14 +186,10 @@ def _dots(
             "symbol": its.symbol,
         },
         "text": [
-            f"{write(value)}<br>{_said(trial)}" for value, trial in zip(last, trials, strict=True)
+            f"{write(value)}<br>{_said(trial)}" for value, trial in zip(ends, trials, strict=True)
         ],
         "hovertemplate": "%{text}" + NO_BOX,
     }
-
-
-def _with(record: TuneRecord, outcome: str) -> list[SearchTrial]:
-    return [trial for trial in record.trials if trial.outcome == outcome and trial.run.looks]
 
 
 def _said(trial: SearchTrial) -> str:
@@ -249,23 +207,4 @@ def _tick_format(record: TuneRecord) -> str:
 
 
 def _axis_of(record: TuneRecord, name: str) -> dict[str, Any]:
-    return axis(title=name, showgrid=False, **(LOG if _is_log(record, name) else {}))
-
-
-def _is_log(record: TuneRecord, name: str) -> bool:
-    values = [trial.drawn[name] for trial in record.trials if name in trial.drawn]
-    if not values or not all(_is_number(value) and value > 0 for value in values):
-        return False
-    return math.log10(max(values) / min(values)) > DECADES
-
-
-def _scaled(record: TuneRecord, name: str, value: float) -> float:
-    return math.log10(value) if _is_log(record, name) else float(value)
-
-
-def _unscaled(record: TuneRecord, name: str, value: float) -> float:
-    return 10**value if _is_log(record, name) else float(value)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return axis(title=name, showgrid=False, **(LOG if data.is_log(record, name) else {}))

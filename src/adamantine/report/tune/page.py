@@ -24,7 +24,7 @@ from adamantine.report.tune.charts import tune_charts
 def tune_html(record: TuneRecord) -> str:
     """One page that holds all of a search and opens offline; equal for equal records."""
     charts = {chart.name: chart for chart in tune_charts(record)}
-    title = _title(record)
+    title = tune_title(record)
     parts = [
         f"<header>\n<h1>{text(title)}</h1>\n"
         f'<p class="subtitle">{text(_subtitle(record))}</p>\n</header>',
@@ -45,7 +45,8 @@ def tune_html(record: TuneRecord) -> str:
     return page_html(title, "\n".join(part for part in parts if part), charts.values())
 
 
-def _title(record: TuneRecord) -> str:
+def tune_title(record: TuneRecord) -> str:
+    """What was searched, in a line."""
     names = ", ".join(record.plan.get("contestants", []))
     return f"Settings of {names} for {record.plan.get('workload')}"
 
