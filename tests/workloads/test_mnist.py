@@ -7,7 +7,14 @@ import torch
 
 from adamantine.errors import DataError
 from adamantine.workloads import ACCURACY, load
-from adamantine.workloads.mnist import convolutional, load_mnist, logistic, perceptron, wide
+from adamantine.workloads.mnist import (
+    convolutional,
+    dropping_out,
+    load_mnist,
+    logistic,
+    perceptron,
+    wide,
+)
 from workloads.fake_mnist import NAMES, TEST, TRAIN, FakeMnist, idx_bytes
 
 
@@ -95,6 +102,7 @@ def test_the_real_data_are_the_published_ones(mnist_folder: Path) -> None:
         ("mnist-cnn", 20_522, convolutional),
         ("mnist-logistic", 784 * 10 + 10, logistic),
         ("mnist-mlp", 785 * 1_000 + 1_001 * 1_000 + 1_001 * 10, wide),
+        ("mnist-dropout", 785 * 1_000 + 1_001 * 1_000 + 1_001 * 10, dropping_out),
     ],
 )
 def test_the_workloads_fit_their_networks(
@@ -115,7 +123,7 @@ def test_the_workloads_fit_their_networks(
 
 
 def test_models_are_fresh_and_follow_the_seed() -> None:
-    for model in (perceptron, convolutional, logistic, wide):
+    for model in (perceptron, convolutional, logistic, wide, dropping_out):
         torch.manual_seed(3)
         first, second = model(), model()
         torch.manual_seed(3)

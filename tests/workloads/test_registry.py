@@ -12,6 +12,7 @@ NAMES = [
     "mnist-cnn",
     "mnist-logistic",
     "mnist-mlp",
+    "mnist-dropout",
     "digits",
     "chars-rnn",
     "chars-transformer",

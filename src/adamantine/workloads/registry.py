@@ -92,6 +92,17 @@ _BUILTINS: dict[str, tuple[Listing, _Loader]] = {
         ),
         (
             Listing(
+                "mnist-dropout",
+                mnist.DROPOUT,
+                size="1,796,010 parameters, 60,000 images",
+                metric=_ACCURACY,
+                time="about 45 s",
+                data=_MNIST_DATA,
+            ),
+            mnist.mnist_dropout,
+        ),
+        (
+            Listing(
                 "digits",
                 digits.DESCRIPTION,
                 size="9,610 parameters, 1,437 images",
