@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from adamantine.cli import run
-from adamantine.cli.study_output import StudyOutput
+from adamantine.cli.study_output import StudyOutput, TerminalStudyOutput
+from adamantine.records import Look, TrialRun
 from adamantine.workloads import ACCURACY
 
 FOLDER = Path(__file__).parents[1] / "study"
@@ -82,14 +83,30 @@ def test_the_same_command_runs_nothing_and_json_has_everything(copied, adamantin
     assert "--json" not in printed["command"]
 
 
+def finished_run(accuracy):
+    look = Look(1, 1.0, 0.1, 0.3, 0.3, accuracy)
+    return TrialRun("adam", "tune", {"lr": 0.1}, 1, (look,), 2, 0.1, 4, 32)
+
+
 def test_a_changed_plan_says_what_can_be_reused(tmp_path, capsys):
     output = StudyOutput(tmp_path)
-    output.on_plan(16, 3, ["batch_size was 64 and is now 50"], ACCURACY)
+    output.on_plan(16, [finished_run(0.9)] * 3, ["batch_size was 64 and is now 50"], ACCURACY)
     said = capsys.readouterr().err
     assert f"3 of 16 runs are in {tmp_path} already and are reused" in said
     assert "cannot be reused: batch_size was 64 and is now 50" in said
-    output.on_reused(4)
+    output.on_reused([finished_run(0.9)] * 4)
     assert "7 of 16 runs are saved" in output.how_to_go_on()
+
+
+def test_what_is_reused_counts_for_the_best_so_far(tmp_path):
+    output = TerminalStudyOutput(tmp_path)
+    output.on_plan(16, [finished_run(0.8), finished_run(0.9)], [], ACCURACY)
+    output.on_run(finished_run(0.7))
+    output.on_reused([finished_run(0.85)])
+    ((name, runs, best, _),) = output._rows()
+    output.close()
+    assert (name, runs) == ("adam", "4 runs")
+    assert "90" in best
 
 
 @pytest.mark.parametrize(

@@ -42,11 +42,11 @@ class Stop(Listener):
         self.known = 0
 
     def on_plan(self, total, reused, others, metric):
-        self.plan = (total, reused, list(others))
-        self.known = reused
+        self.plan = (total, len(reused), list(others))
+        self.known = len(reused)
 
-    def on_reused(self, count):
-        self.known += count
+    def on_reused(self, runs):
+        self.known += len(runs)
 
     def on_run(self, run):
         self.left -= 1

@@ -31,20 +31,20 @@ class StudyOutput(Listener):
     def on_plan(
         self,
         total: int,
-        reused: int,
+        reused: Sequence[TrialRun],
         others: Sequence[str],
         metric: Metric,  # noqa: ARG002 - for what is drawn on a terminal
     ) -> None:
         """Say what is there already."""
-        self.total, self.done = total, reused
+        self.total, self.done = total, len(reused)
         if reused:
-            note(f"{reused} of {total} runs are in {self.out} already and are reused")
+            note(f"{len(reused)} of {total} runs are in {self.out} already and are reused")
         for changed in others:
             note(f"Runs in {self.out} that cannot be reused: {changed}")
 
-    def on_reused(self, count: int) -> None:
+    def on_reused(self, runs: Sequence[TrialRun]) -> None:
         """Count them."""
-        self.done += count
+        self.done += len(runs)
 
     def on_run(self, run: TrialRun) -> None:  # noqa: ARG002
         """Count it."""
@@ -77,25 +77,26 @@ class TerminalStudyOutput(StudyOutput):
         self._counts: Counter[str] = Counter()
         self._best: dict[str, TrialRun] = {}
 
-    def on_plan(self, total: int, reused: int, others: Sequence[str], metric: Metric) -> None:
+    def on_plan(
+        self, total: int, reused: Sequence[TrialRun], others: Sequence[str], metric: Metric
+    ) -> None:
         """Start the bar."""
         super().on_plan(total, reused, others, metric)
         self._metric = metric
+        self._note(reused)
         self._move()
         self._bar.draw(self._rows())
 
-    def on_reused(self, count: int) -> None:
+    def on_reused(self, runs: Sequence[TrialRun]) -> None:
         """Move the bar."""
-        super().on_reused(count)
+        super().on_reused(runs)
+        self._note(runs)
         self._move()
 
     def on_run(self, run: TrialRun) -> None:
         """Move the bar."""
         super().on_run(run)
-        self._counts[run.contestant] += 1
-        best = self._best.get(run.contestant)
-        if run.diverged is None and (best is None or self._better(run, best)):
-            self._best[run.contestant] = run
+        self._note([run])
         self._move()
 
     def check(self) -> None:
@@ -110,6 +111,13 @@ class TerminalStudyOutput(StudyOutput):
 
     def _move(self) -> None:
         self._bar.move("Runs", self.total, self.done)
+
+    def _note(self, runs: Sequence[TrialRun]) -> None:
+        for run in runs:
+            self._counts[run.contestant] += 1
+            best = self._best.get(run.contestant)
+            if run.diverged is None and (best is None or self._better(run, best)):
+                self._best[run.contestant] = run
 
     def _better(self, run: TrialRun, best: TrialRun) -> bool:
         gain = _score(run) - _score(best)

@@ -40,14 +40,16 @@ class Listener:
     An exception raised here stops the comparison; finished runs stay in the journal.
     """
 
-    def on_plan(self, total: int, reused: int, others: Sequence[str], metric: Metric) -> None:
+    def on_plan(
+        self, total: int, reused: Sequence[TrialRun], others: Sequence[str], metric: Metric
+    ) -> None:
         """Before the first run: `total` runs at most, `reused` of them known already.
 
         `others` says how the conditions of runs differ that are there and cannot be used.
         """
 
-    def on_reused(self, count: int) -> None:
-        """So many runs of a later stage are known already, too."""
+    def on_reused(self, runs: Sequence[TrialRun]) -> None:
+        """These runs of a later stage are known already, too."""
 
     def on_run(self, run: TrialRun) -> None:
         """A run has finished."""
@@ -181,7 +183,7 @@ def _run_all(
     metric: Metric,
 ) -> None:
     first = [task for entry in entries.values() for task in entry.next_tasks()]
-    reused = sum(entry.reused for entry in entries.values())
+    reused = [run for entry in entries.values() for run in entry.reused]
     listener.on_plan(len(entries) * plan.runs_of_each, reused, journal.others, metric)
     with closing(team):
         for task in first:
@@ -190,9 +192,9 @@ def _run_all(
             for run in team.finished(SECONDS_BETWEEN_CHECKS):
                 listener.on_run(journal.add(run))
                 entry = entries[run.contestant]
-                known = entry.reused
+                known = len(entry.reused)
                 for task in entry.next_tasks():
                     team.add(task)
-                if entry.reused > known:
-                    listener.on_reused(entry.reused - known)
+                if again := entry.reused[known:]:
+                    listener.on_reused(again)
             listener.check()

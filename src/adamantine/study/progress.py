@@ -41,7 +41,7 @@ class Progress:
         self.keys: list[str] = []
         """Of all tasks so far, in their order."""
         self.done = False
-        self.reused = 0
+        self.reused: list[TrialRun] = []
         """Of its tasks, those whose runs were known when they were planned."""
         self._round: list[Mapping[str, Any]] = []
         self._waits_for: set[str] = set()
@@ -56,7 +56,7 @@ class Progress:
             tasks = {task.key: task for task in self._next_stage()}
             self.keys += tasks
             new = {key: task for key, task in tasks.items() if key not in self.journal}
-            self.reused += len(tasks) - len(new)
+            self.reused += [self.journal[key] for key in tasks if key not in new]
             if new:
                 self._waits_for = set(new)
                 return list(new.values())
