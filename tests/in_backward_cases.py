@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+import adamantine
 from adamantine.optim import RuleOptimizer
 
 STEPS = 4
@@ -38,6 +39,13 @@ def twins(cls: type[RuleOptimizer], dtype: torch.dtype = torch.float32, **settin
     """Two networks that are alike, each with an optimizer."""
     networks = Network(dtype), Network(dtype)
     return [(network, cls(network.parameters(), **settings)) for network in networks]
+
+
+def stepping(**settings: Any) -> tuple[Network, adamantine.AdamW, Any]:
+    """A network whose backward steps, its optimizer, and the handle."""
+    network = Network()
+    optimizer = adamantine.AdamW(network.parameters(), **settings)
+    return network, optimizer, optimizer.step_in_backward(network)
 
 
 def train(network: Network, optimizer: RuleOptimizer, steps: int = STEPS, start: int = 0) -> None:

@@ -1,0 +1,12 @@
+"""Shared by the tests of the CPU's backend."""
+
+import pytest
+
+from adamantine.backends.cpu import probe
+
+
+@pytest.fixture(params=["dlpack", "python"])
+def both_probes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything here holds for the fast probe and for the one without DLPack's C functions."""
+    if request.param == "python":
+        monkeypatch.setattr(probe, "exporter", lambda: 0)
