@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 from dataclasses import replace
 
 import cheap
@@ -257,6 +258,29 @@ def test_a_changed_model_loss_or_data_is_noticed(tmp_path):
         compare(workload, plan, out=tmp_path, listener=told)
         assert told.plan[:2] == (5, 0)
         assert len(told.plan[2]) == number
+
+
+OWN = """
+from torch.optim import SGD
+
+class Mine(SGD):
+    pass
+"""
+
+
+def test_an_edited_optimizer_is_trained_anew_and_the_others_are_not(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    plan = replace(PLAN, contestants=("sgd", "edited_between:Mine:lr=0.1"), budget=1)
+    found = []
+    for text in (OWN, OWN, OWN.replace("pass", "weight_decay = 1")):
+        (tmp_path / "edited_between.py").write_text(text)
+        monkeypatch.delitem(sys.modules, "edited_between", raising=False)
+        told = Stop(-1)
+        compare(cheap.workload, plan, out=tmp_path / "study", listener=told)
+        found.append((told.known, told.plan[2]))
+    changed = "the source of edited_between:Mine(lr=0.1) has changed"
+    assert found == [(0, []), (10, []), (5, [changed])]
 
 
 def test_more_tuning_seeds_reuse_what_is_there_stage_by_stage(tmp_path):

@@ -101,6 +101,22 @@ def test_runs_under_other_conditions_stay_and_are_not_used(path):
     assert task(RUN).key in first
 
 
+def test_an_edited_class_of_the_users_own_counts_for_its_runs_alone(path):
+    mine = replace(RUN, contestant="mine")
+    journal = Journal(path, CONDITIONS, {"mine": "aa"})
+    journal.add(RUN)
+    journal.add(mine)
+    journal.close()
+    for sources, there, others in (
+        ({"mine": "aa"}, 2, []),
+        ({"mine": "bb"}, 1, ["the source of mine has changed"]),
+        ({}, 2, []),  # not in this study
+    ):
+        journal = Journal(path, CONDITIONS, sources)
+        journal.close()
+        assert (len(journal), journal.others) == (there, others)
+
+
 def test_two_processes_do_not_write_at_once(path):
     journal = Journal(path, CONDITIONS)
     with pytest.raises(CheckpointError, match=r"another process is writing to .*--out"):

@@ -22,6 +22,7 @@ from adamantine.study.contestants import (
     names,
     parse_contestant,
     parse_contestants,
+    sources_of,
 )
 
 SOURCE = """
@@ -95,6 +96,19 @@ def test_all_that_are_listed_can_be_built_and_train(name: str) -> None:
         optimizer.step()
     assert all(not torch.equal(before[key], value) for key, value in model.state_dict().items())
     assert pickle.loads(pickle.dumps(contestant)) == contestant
+
+
+def test_classes_of_the_users_own_have_a_sum_of_their_source(project: Path) -> None:
+    specs = ["adam", "torch:SGD", "contestants_mine:Mine", "contestants_mine:NoDefault:lr=1"]
+    ours, torchs, mine, other = parse_contestants(specs)
+    assert ours.source == torchs.source == ""
+    assert mine.source == other.source != ""  # of the module: a class may call its functions
+    assert sources_of([ours, mine]) == {"contestants_mine:Mine": mine.source}
+    before = mine.source
+    (project / "contestants_mine.py").write_text(SOURCE + "\nBETA = 0.9\n")
+    assert mine.source not in ("", before)
+    (project / "contestants_mine.py").unlink()
+    assert mine.source == ""
 
 
 def test_every_optimizer_of_ours_and_every_suitable_one_of_torch_is_listed() -> None:

@@ -78,6 +78,8 @@ def test_claims_turn_with_the_numbers_and_need_their_contestants():
         2,
         0,
     ]
+    theirs = replace(ADAM, optimizer="my_module.Adam")  # may be anything
+    assert not study([theirs, SGD], target=0.9).claims
 
 
 def test_divergence_edges_and_arrivals_are_told():

@@ -17,7 +17,7 @@ from adamantine.study.conditions import (
     enter_arena,
     resolution_of,
 )
-from adamantine.study.contestants import parse_contestants
+from adamantine.study.contestants import parse_contestants, sources_of
 from adamantine.study.figures import ContestantRuns, figures
 from adamantine.study.here import Here
 from adamantine.study.journal import Journal
@@ -137,7 +137,8 @@ def compare(
         check_used(plan, arena)
         metric = arena.tuning.metric
         conditions = conditions_of(workload, plan, arena)
-        journal = Journal(None if out is None else Path(out) / JOURNAL, conditions)
+        path = None if out is None else Path(out) / JOURNAL
+        journal = Journal(path, conditions, sources_of(contestants))
         stack.enter_context(closing(journal))
         entries = {
             each.name: Progress(each, spaces.get(each.name, {}), plan, journal, metric.direction)

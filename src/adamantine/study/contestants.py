@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import sys
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
@@ -75,6 +78,19 @@ class Contestant:
     settings: Mapping[str, Any]
     default_lr: float
     cls: type[Optimizer] = field(repr=False)
+
+    @property
+    def source(self) -> str:
+        """A sum over the modules of a user's class, so that an edited one is noticed.
+
+        Empty for ours and torch's, whose versions are known, and where there is no text.
+        """
+        total = 0
+        for module in dict.fromkeys(cls.__module__ for cls in self.cls.__mro__):
+            if module.partition(".")[0] not in ("adamantine", "torch", "builtins"):
+                with suppress(KeyError, OSError, TypeError):
+                    total = zlib.crc32(inspect.getsource(sys.modules[module]).encode(), total)
+        return f"{total:08x}" if total else ""
 
     def build(
         self,
@@ -199,6 +215,11 @@ def parse_contestants(specs: Sequence[str]) -> list[Contestant]:
             name = f"{contestant.name}#{number}"
         contestants[name] = replace(contestant, name=name)
     return list(contestants.values())
+
+
+def sources_of(contestants: Iterable[Contestant]) -> dict[str, str]:
+    """By name, for those whose class is the user's own."""
+    return {each.name: source for each in contestants if (source := each.source)}
 
 
 def parse_contestant(spec: str) -> Contestant:

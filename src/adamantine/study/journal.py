@@ -30,6 +30,8 @@ class Journal:
         Of the file; None keeps runs in memory.
     conditions
         All but contestant, settings and seed that decides a run, as JSON.
+    sources
+        Sums over the classes of contestants that are the user's own; others need not be there.
     patience
         Called again and again while another process writes to the file, to wait for it; None
         does not wait.
@@ -44,10 +46,12 @@ class Journal:
         self,
         path: Path | None,
         conditions: Mapping[str, Any],
+        sources: Mapping[str, str] | None = None,
         patience: Callable[[], None] | None = None,
     ) -> None:
         self.path = path
         self.conditions = conditions
+        self.sources = sources or {}
         self.others: list[str] = []
         """How the conditions of runs that cannot be used differ, each way once."""
         self._runs: dict[str, TrialRun] = {}
@@ -73,6 +77,8 @@ class Journal:
             The disk is full or the file cannot be written.
         """
         entry = {"conditions": self.conditions, "run": to_json(run)}
+        if source := self.sources.get(run.contestant):
+            entry["source"] = source
         line = json.dumps(entry, allow_nan=False) + "\n"
         if self.path is not None:
             _append(self.path, line)
@@ -124,6 +130,9 @@ class Journal:
                 f"{error}; delete that line, or choose another folder with --out"
             ) from error
         changed = "; ".join(differences(conditions, self.conditions))
+        source = self.sources.get(run.contestant)
+        if not changed and source and source != entry.get("source"):
+            changed = f"the source of {run.contestant} has changed"
         if not changed:
             self._runs[key_of(run)] = run
         elif changed not in self.others:

@@ -21,7 +21,7 @@ from adamantine.study.conditions import (
     enter_arena,
     resolution_of,
 )
-from adamantine.study.contestants import parse_contestants
+from adamantine.study.contestants import parse_contestants, sources_of
 from adamantine.study.finals import Entry, candidate, entries, finalists, rechecks
 from adamantine.study.found import Found
 from adamantine.study.here import Here
@@ -149,6 +149,7 @@ class Tuning:
             **{name: plan[name] for name in ("contestants", "pruning", "floor", "sampler", "seed")},
             "space": self._spaces.to_json(),
             "direction": self._metric.direction,
+            "source": sources_of(self._spaces.contestants.values()),
         }
         direction = self._metric.direction
         return Search(self._where, self._name, self._plan, self._spaces, agreed, direction)
@@ -158,7 +159,8 @@ class Tuning:
         plan, metric = self._plan, self._metric
         among = entries(trials, self._spaces.contestants, metric.direction)
         path = self._out and self._out / RUNS
-        with closing(Journal(path, self._conditions, self._listener.check)) as journal:
+        sources = sources_of(self._spaces.contestants.values())
+        with closing(Journal(path, self._conditions, sources, self._listener.check)) as journal:
             again = [rechecks(entry, plan) for entry in among]
             rechecked = _do_runs(again, team, journal, self._listener)
             found, plain = finalists(among, rechecked, metric.direction)
