@@ -101,6 +101,20 @@ def test_every_chart_is_there_and_holds_the_trials():
     assert min(scores) - 1e-6 <= min(heights) <= max(heights) <= max(scores) + 1e-6
 
 
+def test_the_map_compares_trials_where_all_have_come():
+    """At their ends it would show which were stopped."""
+    found = record()
+    pruning = replace(found, plan={**found.plan, "pruning": True, "floor": 1})
+    charts = {chart.name: chart for chart in tune_charts(pruning)}
+    first = [t.run.looks[0].validation_metric for t in found.trials]
+    heights = [height for row in charts["contour"].data[0]["z"] for height in row]
+    assert min(first) - 1e-6 <= min(heights) <= max(heights) <= max(first) + 1e-6
+    assert "after epoch 1" in charts["contour"].caption
+    unlucky = replace(found.trials[0], run=replace(found.trials[0].run, looks=()))
+    fewer = tune_charts(replace(pruning, trials=(unlucky, *found.trials[1:])))[-1]
+    assert len(fewer.data[1]["x"]) == len(found.trials) - 1
+
+
 def test_the_page_says_what_was_found():
     page = tune_html(record())
     for said in ("use it.", "adamantine.Adam(adam)", "88.00% [87.00, 89.00]", "12 trials"):

@@ -8,8 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.trial import TrialState
 
+from adamantine.study import TunePlan
+from adamantine.study.contestants import parse_contestants
+from adamantine.study.search import Search
 from adamantine.study.slots import PLAN, RESULTS, SLOT, Slots
 from adamantine.study.storage import open_storage, quietly
+from adamantine.study.suggest import Spaces
 
 COUNT = 5
 
@@ -138,10 +142,56 @@ def test_more_trials_are_more_slots(tmp_path):
     few, many = (opened(tmp_path / "journal", count) for count in (2, 4))
     few.refill()
     many.refill()
-    assert not few.finished
     while (trial := few.claim()) is not None:
         finish(few, trial)
-    assert filled(few) == Counter(range(4))
+    assert few.finished
+    assert filled(few) == Counter(range(2))
+    assert not many.finished
+    while (trial := many.claim()) is not None:
+        finish(many, trial)
+    assert sorted(few.results()) == sorted(many.results()) == list(range(4))
+
+
+def test_what_it_knows_of_optunas_inside_is_there(tmp_path):
+    """An attribute that is only set would be missed by nobody if Optuna called it otherwise."""
+    slots = opened(tmp_path / "journal", 1)
+    slots.study.ask()
+    assert hasattr(slots.study._thread_local, "cached_all_trials")
+
+
+def test_a_trial_that_is_taken_away_while_it_is_drawn_is_another_ones(tmp_path, monkeypatch):
+    plan = TunePlan(("adam",), trials=2, sampler="random")
+    spaces = Spaces(parse_contestants(plan.contestants), ())
+    search = Search(tmp_path / "journal", "one", plan, spaces, {}, "max")
+    suggest = spaces.suggest
+
+    def slowly(trial):
+        monkeypatch.undo()
+        search._slots.fail(trial)  # somebody else thinks that this process is gone
+        search._slots.refill()
+        return suggest(trial)
+
+    monkeypatch.setattr(spaces, "suggest", slowly)
+    tasks = [search.next_task() for _ in range(3)]
+    assert tasks[2] is None
+    assert len(search._slots.attempts()[0]) == 2
+    assert [task.seed for task in tasks[:2]] == [plan.seed_of_trial(0), plan.seed_of_trial(1)]
+    search.close()
+
+
+def test_a_trial_that_is_interrupted_while_it_is_drawn_goes_back(tmp_path, monkeypatch):
+    plan = TunePlan(("adam",), trials=1, sampler="random")
+    spaces = Spaces(parse_contestants(plan.contestants), ())
+    search = Search(tmp_path / "journal", "one", plan, spaces, {}, "max")
+
+    def interrupted(trial):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(spaces, "suggest", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        search.next_task()
+    search.close()
+    assert opened(tmp_path / "journal", 1).live()[0].state == TrialState.WAITING
 
 
 def test_a_trial_of_others_is_left_alone(tmp_path):

@@ -1,9 +1,7 @@
 """A search as a whole, on workloads that train in milliseconds."""
 
-import errno
 import json
 import math
-import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,46 +9,17 @@ from dataclasses import replace
 import cheap
 import optuna
 import pytest
+import torch
 from torch import nn
 
-from adamantine.errors import AdamantineError, CheckpointError, UsageError
-from adamantine.records import Divergence, Look, TrialRun, TuneRecord
-from adamantine.study import TuneListener, TunePlan, here, tune
+from adamantine.errors import UsageError
+from adamantine.records import Divergence, TuneRecord
+from adamantine.study import TuneListener, here, tune
 from adamantine.study.finals import RECHECKED, RECHECKS
-from adamantine.study.pruning import REDUCTION
 from adamantine.study.storage import open_storage
 from adamantine.study.tuning import BEST, JOURNAL, NAME, TUNE
 from adamantine.workloads import Metric
-
-PLAN = TunePlan(("adam",), trials=12, epochs=2, batch_size=32, seeds=2)
-
-
-def without_times(found):
-    """A search as JSON, but for what may differ between two times it is run."""
-
-    def cut(value):
-        if isinstance(value, dict):
-            return {
-                key: cut(element)
-                for key, element in value.items()
-                if "seconds" not in key and key not in ("started", "machine", "command", "storage")
-            }
-        return [cut(element) for element in value] if isinstance(value, list) else value
-
-    return json.dumps(cut(found.to_json()), sort_keys=True)
-
-
-class Stop(TuneListener):
-    """Interrupts a search after some trials."""
-
-    def __init__(self, after):
-        self.after = after
-        self.standings = []
-
-    def on_search(self, standing, metric):
-        self.standings.append(standing)
-        if len(standing.done) >= self.after:
-            raise KeyboardInterrupt
+from study.searches import PLAN, Stop, noise, pretend, without_times
 
 
 def test_a_search_from_end_to_end(tmp_path):
@@ -101,12 +70,7 @@ def test_settings_are_found_without_the_test_set():
     assert hostile.reads == 2 * PLAN.seeds  # once for each final run
 
 
-@pytest.fixture
-def _always_look(monkeypatch):
-    monkeypatch.setattr("adamantine.study.tuning.SECONDS_BETWEEN_VIEWS", 0.0)
-
-
-@pytest.mark.usefixtures("_always_look")
+@pytest.mark.usefixtures("always_look")
 @pytest.mark.parametrize("after", [1, 6])
 def test_an_interrupted_search_goes_on_and_is_the_same(tmp_path, after):
     # A model of the results sees them in another order, and may draw another setting then.
@@ -121,7 +85,7 @@ def test_an_interrupted_search_goes_on_and_is_the_same(tmp_path, after):
     assert [trial.drawn for trial in resumed.trials] == [trial.drawn for trial in whole.trials]
 
 
-@pytest.mark.usefixtures("_always_look")
+@pytest.mark.usefixtures("always_look")
 def test_a_trial_that_is_interrupted_goes_back_to_the_queue(tmp_path):
     class InTheMiddle(TuneListener):
         def on_search(self, standing, metric):
@@ -155,17 +119,60 @@ def test_pruning_spares_steps_and_keeps_the_floor():
     whole = tune(cheap.workload, replace(plan, pruning=False))
     assert {trial.outcome for trial in whole.trials} == {"finished"}
     cut = tune(cheap.workload, plan)
-    # The first rung is where the floor ends, the next ones three and nine times as far.
+    # The first rung is where the floor ends, the next ones twice and four times as far.
     ends = {trial.run.looks[-1].epoch for trial in cut.trials if trial.outcome == "pruned"}
-    assert ends <= {1.0, float(REDUCTION)}
+    assert ends <= {1.0, 2.0, 4.0, 8.0}
     assert 1.0 in ends
     later = tune(cheap.workload, replace(plan, floor=2))
-    assert {t.run.looks[-1].epoch for t in later.trials if t.outcome == "pruned"} <= {2.0, 6.0}
+    assert {t.run.looks[-1].epoch for t in later.trials if t.outcome == "pruned"} <= {2.0, 4.0, 8.0}
     for one, other in zip(whole.trials, cut.trials, strict=True):
         assert one.drawn == other.drawn
         assert [look.validation_loss for look in other.run.looks] == [
             look.validation_loss for look in one.run.looks[: len(other.run.looks)]
         ]
+
+
+def test_fewer_trials_end_sooner_and_use_what_is_there(tmp_path):
+    plan = replace(PLAN, sampler="random", pruning=False)
+    told = Stop(3)
+    with pytest.raises(KeyboardInterrupt):
+        tune(cheap.workload, replace(plan, trials=500), out=tmp_path, listener=told)
+    done = len(told.standings[-1].done)
+    told = Stop(math.inf)
+    found = tune(cheap.workload, replace(plan, trials=done + 2), out=tmp_path, listener=told)
+    assert len(found.trials) == told.standings[-1].total == done + 2
+    # Of these, fewer still are no reason to forget any.
+    assert len(tune(cheap.workload, replace(plan, trials=2), out=tmp_path).trials) == done + 2
+
+
+def test_a_metric_that_is_no_number_is_said():
+    undefined = Metric("share", lambda out, y: torch.full((len(y),), math.nan))
+    for pruning in (True, False):
+        found = tune(cheap.cheap(metric=undefined), replace(PLAN, pruning=pruning))
+        assert {trial.outcome for trial in found.trials} == {"diverged"}
+        assert found.recommended == "defaults"
+        assert "came to its end with a finite share" in found.verdict[0].sentence
+
+
+def test_what_is_found_for_an_object_is_not_to_be_trained_by_name(tmp_path):
+    data = [cheap.examples(32, seed) for seed in range(3)]
+    workload = cheap.cheap(train=data, validation=cheap.examples(30, 7))
+    best = tune(workload, replace(PLAN, trials=2, batch_size=64), out=tmp_path).best
+    assert (best.command, best.batch_size) == ("", None)
+    assert json.loads((tmp_path / BEST).read_text())["batch_size"] is None
+
+
+def test_settings_that_were_judged_before_are_told_of(tmp_path, monkeypatch):
+    """Each longer search is another chance to be better by luck, on the same test data."""
+    monkeypatch.setattr(here, "train_once", pretend(lambda task: task.settings.get("lr", 0.5)))
+    plan = replace(PLAN, sampler="random", pruning=False)
+    first = tune(cheap.workload, replace(plan, trials=1), out=tmp_path)
+    assert [finding.about for finding in first.verdict] == ["final"]
+    later = tune(cheap.workload, replace(plan, trials=12), out=tmp_path)
+    assert later.tuned.settings != first.tuned.settings
+    assert "another setting was judged on the same test data" in later.verdict[1].sentence
+    again = tune(cheap.workload, replace(plan, trials=12), out=tmp_path)
+    assert again.verdict == later.verdict
 
 
 def test_several_optimizers_are_one_search():
@@ -227,45 +234,6 @@ def test_a_workload_whose_less_is_better():
     assert more.recommended == less.recommended
 
 
-def pretend(score):
-    """A run that costs nothing: `score(task)` is what it ends with, in validation and test."""
-
-    def train(arena, task, on_step=None, on_look=None):
-        value = score(task)
-        looks = []
-        for number in range(1, 9):
-            looks.append(Look(number, number / 4, 0.0, 1.0, 1.0, value))
-            if on_look and on_look(looks[-1]):
-                break
-        pruned = len(looks) < 8
-        return TrialRun(
-            task.contestant,
-            task.purpose,
-            task.settings,
-            task.seed,
-            tuple(looks),
-            8,
-            0.0,
-            1,
-            1,
-            test_loss=None if task.purpose == "tune" else 1.0,
-            test_metric=None if task.purpose == "tune" else value,
-            training=task.training,
-            pruned=pruned,
-        )
-
-    return train
-
-
-def noise(task):
-    """Does not depend on the settings; another number for each run."""
-    import hashlib
-    import random
-
-    text = json.dumps([task.seed, sorted(map(str, task.settings.items())), task.purpose])
-    return random.Random(hashlib.sha256(text.encode()).digest()).gauss(0.9, 0.01)
-
-
 @pytest.mark.slow
 def test_where_there_is_nothing_to_find_the_defaults_are_recommended(monkeypatch):
     monkeypatch.setattr(here, "train_once", pretend(noise))
@@ -320,6 +288,9 @@ def test_diverged_finals_are_told(monkeypatch):
         ({"space": ("momentum=0.5:0.9",)}, "none of adam has a setting 'momentum'"),
         ({"space": ("batch_size=0|32",)}, "expected batch sizes such as"),
         ({"space": ("batch_size=32:64",)}, "expected batch sizes such as"),
+        ({"space": ("batch_size=32",)}, "two or more that differ; one alone is given as --batch-"),
+        ({"space": ("batch_size=32|32",)}, "expected two or more that differ"),
+        ({"space": ("schedule=none|cosine", "schedule=step|none")}, "schedule is given twice"),
         ({"space": ("schedule=none|cosin",)}, "schedule is 'cosin', expected one of"),
     ],
 )
@@ -339,111 +310,6 @@ def test_batches_of_ones_own_have_no_size_to_search():
 def test_jobs_need_a_name():
     with pytest.raises(UsageError, match="jobs needs a workload that other processes can load"):
         tune(cheap.workload, PLAN, jobs=2)
-
-
-def test_another_search_in_the_same_place_is_refused(tmp_path):
-    tune(cheap.workload, replace(PLAN, trials=2), out=tmp_path)
-    before = (tmp_path / JOURNAL).read_bytes()
-    changed = replace(PLAN, epochs=3, space=("lr=1e-3:1:log",))
-    with pytest.raises(
-        CheckpointError,
-        match=r"study 'tune' in .*optuna.journal is another search: epochs was 2 and is now 3; "
-        r"space.adam.lr.low was 1e-05 and is now 0.001; .*--study or --out",
-    ):
-        tune(cheap.workload, changed, out=tmp_path)
-    assert (tmp_path / JOURNAL).read_bytes().startswith(before)
-    tune(cheap.workload, replace(changed, trials=2), out=tmp_path, study_name="other")
-
-
-def test_a_study_that_is_not_ours_is_refused(tmp_path):
-    url = f"sqlite:///{tmp_path}/trials.db"
-    study = optuna.create_study(storage=url, study_name="theirs")
-    study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=1)
-    with pytest.raises(
-        CheckpointError, match=r"'theirs' in sqlite.* is not a search of adamantine"
-    ):
-        tune(cheap.workload, PLAN, storage=url, study_name="theirs")
-    assert len(study.get_trials()) == 1
-
-
-@pytest.mark.usefixtures("_always_look")
-def test_sqlite_keeps_a_search(tmp_path):
-    url = f"sqlite:///{tmp_path}/trials.db"
-    plan = replace(PLAN, trials=3)
-    with pytest.raises(KeyboardInterrupt):
-        tune(cheap.workload, plan, storage=url, listener=Stop(1))
-    found = tune(cheap.workload, plan, storage=url)
-    assert without_times(found) == without_times(tune(cheap.workload, plan))
-
-
-@pytest.mark.parametrize(
-    ("url", "error", "saying"),
-    [
-        ("nonsense", UsageError, "storage is 'nonsense', expected a URL"),
-        ("sqlite:////nowhere/at/all.db", AdamantineError, "cannot use storage sqlite.*unable to"),
-        ("mysql+none://u:secret@h/d", UsageError, r"storage is 'mysql\+none://u:\*\*\*@h/d'"),
-        ("mysql://u:secret@h/d", UsageError, r"storage mysql://u:\*\*\*@h/d needs a driver"),
-    ],
-)
-def test_a_storage_that_cannot_be_used(url, error, saying):
-    with pytest.raises(error, match=saying) as caught:
-        tune(cheap.workload, PLAN, storage=url)
-    assert "\n" not in str(caught.value)
-    assert "secret" not in str(caught.value)
-
-
-def test_a_database_that_nobody_answers_for():
-    pytest.importorskip("psycopg", reason="psycopg, the driver for PostgreSQL, is not installed")
-    with pytest.raises(
-        AdamantineError, match=r"cannot use storage .*@127.0.0.1.*refused"
-    ) as caught:
-        tune(cheap.workload, PLAN, storage="postgresql+psycopg://u:secret@127.0.0.1:1/d")
-    assert "secret" not in str(caught.value)
-
-
-def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch):
-    sync = os.fsync
-    calls = []
-    plan = replace(PLAN, sampler="random")
-
-    def full(descriptor):
-        calls.append(descriptor)
-        if len(calls) > 60:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        sync(descriptor)
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(CheckpointError, match=r"No space left.*trials that are finished are kept"):
-        tune(cheap.workload, plan, out=tmp_path)
-    monkeypatch.undo()
-    assert (tmp_path / JOURNAL).read_bytes().endswith(b"\n")
-    study = optuna.load_study(study_name=NAME, storage=open_storage(tmp_path / JOURNAL))
-    done = [t for t in study.get_trials() if t.state.name in ("COMPLETE", "PRUNED")]
-    assert done
-    found = tune(cheap.workload, plan, out=tmp_path)
-    assert [found.trials[t.user_attrs["slot"]].drawn for t in done] == [t.params for t in done]
-    assert without_times(found) == without_times(tune(cheap.workload, plan))
-
-
-def test_half_a_line_that_a_kill_left_is_cut_off(tmp_path):
-    tune(cheap.workload, replace(PLAN, trials=2), out=tmp_path)
-    with (tmp_path / JOURNAL).open("ab") as file:
-        file.write(b'{"op_code":4,"wor')
-    assert len(tune(cheap.workload, replace(PLAN, trials=3), out=tmp_path).trials) == 3
-
-
-@pytest.mark.parametrize("text", ["hello\n", '{"a": 1}\n', "[]\n"])
-def test_a_file_that_is_no_journal(tmp_path, text):
-    (tmp_path / JOURNAL).write_text(text + text)
-    with pytest.raises(CheckpointError, match="is no journal of Optuna's"):
-        tune(cheap.workload, PLAN, out=tmp_path)
-    assert (tmp_path / JOURNAL).read_text() == text + text
-
-
-def test_a_folder_that_cannot_be_written(tmp_path):
-    (tmp_path / "file").touch()
-    with pytest.raises(CheckpointError, match=r"cannot write .*--out"):
-        tune(cheap.workload, PLAN, out=tmp_path / "file")
 
 
 def test_processes_give_the_same_trials_where_nothing_is_modelled():
@@ -486,3 +352,5 @@ def test_what_matters_is_found_to_matter(monkeypatch):
     assert next(iter(found.importances)) == "lr"
     assert found.importances["lr"] > 0.8
     assert sum(found.importances.values()) == pytest.approx(1)
+    few = tune(cheap.workload, replace(PLAN, trials=12, sampler="random"))
+    assert few.importances == {}  # five settings, and twelve trials: it would be noise

@@ -1,6 +1,7 @@
 """``adamantine compare``."""
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 
 import typer
@@ -51,14 +52,17 @@ def run_compare(
     note(f"Saved in {out}: {', '.join(written)}")
 
 
-def repeat(context: typer.Context) -> str:
-    """The command line that repeats this one: what was given, but for how it is printed."""
+def repeat(context: typer.Context, instead: Mapping[str, str] | None = None) -> str:
+    """The command line that repeats this one: what was given, but for how it is printed.
+
+    `instead` has what stands in place of an option's value, by its name.
+    """
     words = ["adamantine", context.info_name or ""]
     for parameter in context.command.params:
         source = context.get_parameter_source(parameter.name or "")
         if source is None or source.name == "DEFAULT" or parameter.name == "as_json":
             continue
-        given = context.params[parameter.name or ""]
+        given = {**context.params, **(instead or {})}[parameter.name or ""]
         values = [str(value) for value in (given if isinstance(given, list | tuple) else [given])]
         if parameter.param_type_name == "argument":
             words += values

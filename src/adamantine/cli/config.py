@@ -42,7 +42,8 @@ def options_of_config(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
         raise UsageError(
             f"--config {path} has the key {unknown[0]!r}, expected some of {', '.join(KNOWN)}"
         )
-    options = {name: _typed(held, name, path) for name in OPTIONS if name in held}
+    # Nothing stands for "the default", as where a workload brings batches of its own.
+    options = {name: _typed(held, name, path) for name in OPTIONS if held.get(name) is not None}
     _check_optimizer(options.get("optimizer"), given.get("optimizer"), path)
     settings = held.get("settings", {})
     if not isinstance(settings, dict):

@@ -78,9 +78,8 @@ def _write_report(found: TuneRecord, folder: Path) -> list[str]:
 
 def repeat_without_password(context: typer.Context, storage: str | None) -> str:
     """The command line that repeats this one, as a record may hold it."""
-    command = repeat(context)
     if storage is None:
-        return command
+        return repeat(context)
     from adamantine.study.storage import shown
 
-    return command.replace(storage, shown(storage))
+    return repeat(context, {"storage": shown(storage)})

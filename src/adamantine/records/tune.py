@@ -3,6 +3,7 @@
 ``tune.json`` holds one :class:`TuneRecord`, ``best.json`` its :class:`Best`.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
@@ -34,8 +35,9 @@ class SearchTrial:
 
     @property
     def outcome(self) -> Literal["finished", "pruned", "diverged"]:
-        """How it ended."""
-        if self.run.diverged:
+        """How it ended; where its metric was no number it diverged, whatever its loss was."""
+        looks = self.run.looks
+        if self.run.diverged or (looks and not math.isfinite(looks[-1].validation_metric)):
             return "diverged"
         return "pruned" if self.run.pruned else "finished"
 
@@ -74,7 +76,7 @@ class Best:
     Parameters
     ----------
     workload, epochs, batch_size, schedule
-        What it was found for.
+        What it was found for; no batch size where the workload brings batches of its own.
     optimizer
         The contestant's spec.
     settings
@@ -82,14 +84,15 @@ class Best:
     python
         A line that builds it.
     command
-        What trains with it; empty where ``adamantine train`` does not have the optimizer.
+        What trains with it; empty where ``adamantine train`` does not have the optimizer or the
+        workload.
     """
 
     workload: str
     optimizer: str
     settings: Mapping[str, Any]
     epochs: int
-    batch_size: int
+    batch_size: int | None
     schedule: str
     python: str
     command: str

@@ -5,15 +5,14 @@ import secrets
 import socket
 from collections.abc import Iterable
 from contextlib import suppress
-from datetime import datetime
 from pathlib import Path
+from time import monotonic, time
 
 import optuna
 from filelock import FileLock, Timeout
-from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.study import Study
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.trial import Trial, TrialState
 
 from adamantine.study.slots import SLOT, Slots
 
@@ -21,7 +20,10 @@ SEARCHER = "searcher"
 NAME = ".searcher-{}.lock"
 """Of the file that a process holds a lock on."""
 NAMELESS = 60
-"""Seconds after which a running trial is given up whose process died before it signed it."""
+"""Seconds after which a running trial is given up whose process died before it signed it.
+
+A lock's file that nobody holds and that is as old has been left by the dead, too.
+"""
 
 
 class Alive:
@@ -40,19 +42,16 @@ class Alive:
     def __init__(self, slots: Slots, storage: BaseStorage, folder: Path | None) -> None:
         self._slots, self._storage, self._folder = slots, storage, folder
         self.token = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+        self._seen: dict[int, float] = {}
         self._lock: FileLock | None = None
         if folder is not None:
             self._lock = FileLock(folder / NAME.format(self.token))
             self._lock.acquire()
 
-    def sign(self, trial: Trial) -> bool:
-        """Mark a trial as this process's; false if it was taken away already."""
-        try:
-            self.beat([trial])
-            trial.set_user_attr(SEARCHER, self.token)
-        except UpdateFinishedTrialError:
-            return False
-        return True
+    def sign(self, trial: Trial) -> None:
+        """Mark a trial as this process's; ``UpdateFinishedTrialError`` if it was taken away."""
+        self.beat([trial])
+        trial.set_user_attr(SEARCHER, self.token)
 
     def beat(self, trials: Iterable[Trial]) -> None:
         """Say that these trials are still being run."""
@@ -68,8 +67,9 @@ class Alive:
             if SLOT not in trial.user_attrs:
                 continue
             token = trial.user_attrs.get(SEARCHER)
-            if token is None:
-                dead = _age(trial) > NAMELESS
+            if token is None:  # clocks of two machines differ: by when it was first seen here
+                first = self._seen.setdefault(trial.number, monotonic())
+                dead = monotonic() - first > NAMELESS
             else:
                 dead = gone.setdefault(token, self._is_gone(token))
             if dead:
@@ -80,8 +80,11 @@ class Alive:
         if self._lock is not None and self._folder is not None:
             self._lock.release()
             self._lock = None
+            with suppress(OSError):
+                self._folder.joinpath(NAME.format(self.token)).unlink()
             for path in self._folder.glob(NAME.format("*")):
-                _removed(path)  # this one's, and those of the dead
+                if _age(path) > NAMELESS:  # a new one may not be locked yet
+                    _removed(path)
 
     def _is_gone(self, token: str) -> bool:
         return (
@@ -98,11 +101,14 @@ def _removed(path: Path) -> bool:
         lock.acquire(timeout=0)
     except Timeout:
         return False
-    lock.release()
     with suppress(OSError):
         path.unlink()
+    lock.release()
     return True
 
 
-def _age(trial: FrozenTrial) -> float:
-    return (datetime.now() - trial.datetime_start).total_seconds() if trial.datetime_start else 0.0
+def _age(path: Path) -> float:
+    try:
+        return time() - path.stat().st_mtime
+    except OSError:
+        return 0.0

@@ -13,24 +13,27 @@ from adamantine.study.tune_plan import TunePlan
 OURS = "adamantine."
 
 
-def best_of(entry: Entry, plan: TunePlan, workload: str, file: Path | None) -> Best:
+def best_of(entry: Entry, plan: TunePlan, conditions: Mapping[str, Any], file: Path | None) -> Best:
     """The setting, ready to paste.
 
     Parameters
     ----------
+    conditions
+        The search's: which workload, and whether it takes a batch size.
     file
-        Where it is going to lie; None if nowhere.
+        Where it is going to lie, to be trained from; None if it cannot be.
     """
     contestant = entry.contestant
     settings = contestant.with_values(entry.settings)
-    loop = {"batch_size": plan.batch_size, "schedule": plan.schedule, **entry.training}
+    loop = {"schedule": plan.schedule, **entry.training}
+    size = conditions["batch_size"] and loop.get("batch_size", plan.batch_size)
     trainable = file is not None and contestant.optimizer.startswith(OURS)
     return Best(
-        workload=workload,
+        workload=conditions["workload"],
         optimizer=_name(contestant),
         settings=settings,
         epochs=plan.epochs,
-        batch_size=loop["batch_size"],
+        batch_size=size,
         schedule=loop["schedule"],
         python=python_line(contestant.optimizer, settings),
         command=f"adamantine train --config {shlex.quote(str(file))}" if trainable else "",

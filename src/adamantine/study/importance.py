@@ -9,8 +9,8 @@ from optuna.trial import FrozenTrial
 
 from adamantine.study.suggest import OPTIMIZER
 
-FEWEST = 5
-"""Trials from which anything can be said."""
+FEWEST = 4
+"""Trials for each drawn number without which it is noise that is explained; and of one, ten."""
 
 
 def importances(
@@ -34,7 +34,8 @@ def importances(
     """
     reached = [_at(trial, look) for trial in trials]
     known = [value for value in reached if value is not None]
-    if len(known) < FEWEST or len(set(known)) < 2:
+    dimensions = max((len(trial.params.keys() - {OPTIMIZER}) for trial in trials), default=0)
+    if len(known) < max(FEWEST * dimensions, 10) or len(set(known)) < 2:
         return {}
     worst = min(known) if direction == "max" else max(known)
     study = optuna.create_study()

@@ -68,6 +68,11 @@ class Journal:
     def __getitem__(self, key: str) -> TrialRun:
         return self._runs[key]
 
+    @property
+    def runs(self) -> tuple[TrialRun, ...]:
+        """All that can be used."""
+        return tuple(self._runs.values())
+
     def add(self, run: TrialRun) -> TrialRun:
         """Keep a run, which is on the disk when this returns; gives it back as read from there.
 

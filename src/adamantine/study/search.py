@@ -94,6 +94,7 @@ class Search:
         folder = storage.parent if isinstance(storage, Path) else None
         self._alive = Alive(self._slots, opened, folder)
         self._mine: dict[str, Trial] = {}
+        self._drawing: Trial | None = None
         self._reported: dict[str, set[int]] = {}
         self._done: dict[int, SearchTrial] = {}
         self._next_beat = 0.0
@@ -107,22 +108,22 @@ class Search:
         """The run of a trial that is now this process's to do; None if there is none left."""
         self.keep_up()
         while (trial := self._slots.claim()) is not None:
-            if not self._alive.sign(trial):
-                continue
-            setting = self._spaces.suggest(trial)
-            with suppress(UpdateFinishedTrialError):  # taken away; the first look will tell
+            self._drawing = trial  # goes back to the queue if drawing is interrupted
+            with suppress(UpdateFinishedTrialError):  # it was taken away meanwhile
+                self._alive.sign(trial)
+                setting = self._spaces.suggest(trial)
                 trial.set_user_attr(SETTING, to_json(setting))
-            task = Task(
-                setting.contestant,
-                self._spaces.contestants[setting.contestant].spec,
-                "tune",
-                setting.settings,
-                self._plan.seed_of_trial(trial.user_attrs[SLOT]),
-                setting.training,
-            )
-            self._mine[task.key] = trial
-            self._reported[task.key] = set()
-            return task
+                task = Task(
+                    setting.contestant,
+                    self._spaces.contestants[setting.contestant].spec,
+                    "tune",
+                    setting.settings,
+                    self._plan.seed_of_trial(trial.user_attrs[SLOT]),
+                    setting.training,
+                )
+                self._mine[task.key], self._drawing = trial, None
+                self._reported[task.key] = set()
+                return task
         return None
 
     def on_look(self, task: Task, look: Look) -> bool:
@@ -168,9 +169,10 @@ class Search:
     def close(self) -> None:
         """Leave the search; trials that this process is at go back to the queue."""
         try:
-            for trial in self._mine.values():
+            unfinished = [*self._mine.values(), *filter(None, [self._drawing])]
+            for trial in unfinished:
                 self._slots.fail(trial)
-            if self._mine:
+            if unfinished:
                 self._slots.refill()
         finally:
             self._alive.close()
@@ -194,10 +196,10 @@ class Search:
 
     def standing(self) -> Standing:
         """How far it has come."""
-        live = self._slots.live()
+        live, done = self._slots.live(), self.trials()
         return Standing(
-            total=max(self._plan.trials, len(live)),
-            done=self.trials(),
+            total=max(self._plan.trials, len(done)),
+            done=done,
             running=tuple(
                 _running(slot, trial)
                 for slot, trial in live.items()

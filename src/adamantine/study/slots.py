@@ -35,7 +35,8 @@ class Slots:
     Parameters
     ----------
     count
-        How many there are to be at least; somebody else may have asked for more.
+        How many this process is at. Somebody else may be at more of them, or have been: what has
+        a result there is used, and the rest is left to them.
     """
 
     def __init__(self, study: Study, count: int) -> None:
@@ -70,7 +71,7 @@ class Slots:
         """Queue every slot that has no live attempt; what an attempt had drawn, it draws again."""
         attempts = self.attempts()
         live = _live(attempts)
-        for slot in range(max([self._count, *(slot + 1 for slot in attempts)])):
+        for slot in range(self._count):
             if slot not in live:
                 drawn = [trial.params for trial in attempts.get(slot, []) if trial.params]
                 self.study.enqueue_trial(drawn[-1] if drawn else {}, {SLOT: slot})
@@ -83,8 +84,8 @@ class Slots:
         new ones where none is left.
         """
         storage = self.study._storage
-        for trial in self.live().values():
-            if trial.state != TrialState.WAITING:
+        for slot, trial in self.live().items():
+            if trial.state != TrialState.WAITING or slot >= self._count:
                 continue
             try:
                 ours = storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING)
@@ -109,8 +110,8 @@ class Slots:
     @property
     def finished(self) -> bool:
         """Whether every slot has its result."""
-        live = self.live()
-        return len(live) >= self._count and all(t.state in RESULTS for t in live.values())
+        results = self.results()
+        return all(slot in results for slot in range(self._count))
 
 
 def _live(attempts: Mapping[int, Sequence[FrozenTrial]]) -> dict[int, FrozenTrial]:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -24,6 +25,8 @@ HEARTBEAT = 15
 """Seconds between two signs of life in a database."""
 GRACE = 60
 """Seconds without one after which a trial goes back to the queue."""
+SECRET = re.compile(r"([?&](?:\w*pass\w*|pwd)=)[^&]*", re.IGNORECASE)
+"""A password among a URL's options."""
 
 
 def open_storage(where: str | Path | None) -> BaseStorage:
@@ -42,9 +45,23 @@ def open_storage(where: str | Path | None) -> BaseStorage:
         return InMemoryStorage()
     if isinstance(where, Path):
         return _journal(where)
-    with storage_errors(where), warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)
-        return RDBStorage(where, heartbeat_interval=HEARTBEAT, grace_period=GRACE)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            return RDBStorage(where, heartbeat_interval=HEARTBEAT, grace_period=GRACE)
+    except ArgumentError as error:
+        raise UsageError(
+            f"storage is {shown(where)!r}, expected a URL such as sqlite:///tune.db or "
+            "postgresql+psycopg://user@host/database"
+        ) from error
+    except ImportError as error:
+        missing = error.__cause__ or error
+        raise UsageError(
+            f"storage {shown(where)} needs a driver that is not installed ({missing}); for "
+            "PostgreSQL: pip install 'adamantine[postgresql]'"
+        ) from error
+    except (SQLAlchemyError, StorageInternalError) as error:
+        raise AdamantineError(f"cannot use storage {shown(where)}: {_reason(error)}") from error
 
 
 def close_storage(storage: BaseStorage) -> None:
@@ -55,40 +72,33 @@ def close_storage(storage: BaseStorage) -> None:
 
 
 def shown(where: str | Path | None) -> str:
-    """A storage in messages and records: a URL's password is left out."""
+    """A storage in messages and records: passwords of a URL are left out."""
     if where is None:
         return "memory"
     if isinstance(where, Path):
         return str(where)
     try:
-        return make_url(where).render_as_string(hide_password=True)
-    except ArgumentError:
-        return where
+        url = make_url(where)
+    except ArgumentError:  # whatever stands where a password might
+        return SECRET.sub(r"\1***", re.sub(r"(?<=[:/]).*@", "***@", where))
+    return SECRET.sub(r"\1***", url.render_as_string(hide_password=True))
 
 
 @contextmanager
 def storage_errors(where: str | Path | None) -> Iterator[None]:
-    """What a storage raises, as this package's errors, one line each."""
+    """What an open storage raises when it is lost, as this package's error, in one line."""
     try:
         yield
-    except ArgumentError as error:
-        raise UsageError(
-            f"storage is {shown(where)!r}, expected a URL such as sqlite:///tune.db or "
-            "postgresql://user@host/database"
-        ) from error
-    except ImportError as error:
-        missing = error.__cause__ or error
-        raise UsageError(
-            f"storage {shown(where)} needs a driver that is not installed ({missing}); for "
-            "PostgreSQL: pip install 'psycopg[binary]'"
-        ) from error
     except (SQLAlchemyError, StorageInternalError) as error:
-        cause = getattr(error, "orig", None) or error.__cause__ or error
-        reason = " ".join(str(getattr(cause, "orig", None) or cause).split())
         raise AdamantineError(
-            f"cannot use storage {shown(where)}: {reason}; trials that are finished are kept there,"
-            " and the same command goes on with them"
+            f"cannot use storage {shown(where)}: {_reason(error)}; trials that are finished are "
+            "kept there, and the same command goes on with them"
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    cause = getattr(error, "orig", None) or error.__cause__ or error
+    return " ".join(str(getattr(cause, "orig", None) or cause).split())
 
 
 @contextmanager

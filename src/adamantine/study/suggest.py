@@ -119,7 +119,15 @@ def _loops_own(texts: Sequence[str]) -> tuple[dict[str, Choice], list[str]]:
         if not equals or name not in ("schedule", "batch_size"):
             rest.append(item)
             continue
-        own[name] = Choice(tuple(_value(name, value, item) for value in values.split("|")))
+        if name in own:
+            raise UsageError(f"space {item!r}: {name} is given twice")
+        options = tuple(_value(name, value, item) for value in values.split("|"))
+        if len(set(options)) < max(len(options), 2):
+            raise UsageError(
+                f"space {item!r}: expected two or more that differ; one alone is given as "
+                f"--{name.replace('_', '-')}"
+            )
+        own[name] = Choice(options)
     return own, rest
 
 

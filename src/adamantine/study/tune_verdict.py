@@ -4,10 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import scipy  # whose parts load when they are asked for
+
 from adamantine.records import Candidate, Difference, Finding, Interval, TrialRun
 from adamantine.study.intervals import mean_interval, rounding_variance
 from adamantine.study.literals import typed
-from adamantine.study.pairs import Sample, compare
+from adamantine.study.pairs import ALPHA, Sample, compare
 from adamantine.study.trials import Direction
 from adamantine.study.wording import counted, scale_of
 
@@ -32,6 +34,7 @@ def judge(
     metric: str,
     direction: Direction,
     resolution: float,
+    judged_before: int = 0,
 ) -> Judgement:
     """Compare the final runs seed by seed.
 
@@ -41,13 +44,18 @@ def judge(
         Those of ``"tuned"`` and of ``"defaults"``; empty where there are none.
     resolution
         The step of a metric that counts hits among the test examples, or 0.
+    judged_before
+        Other settings of the same search whose finals there are, from when it had fewer trials.
     """
     metrics = {role: _metric(finals.get(role, ()), metric) for role in (TUNED, DEFAULTS)}
     recommended: Literal["tuned", "defaults"] = "defaults"
     difference = None
     scale = scale_of(metric)
     if tuned is None:
-        sentence = "No trial came to its end: there is no setting to recommend but the defaults"
+        sentence = (
+            f"No trial came to its end with a finite {metric}: there is no setting to recommend "
+            "but the defaults"
+        )
     else:
         of_tuned = _outcome(finals[TUNED], metrics[TUNED], metric)
         of_defaults = _outcome(finals[DEFAULTS], metrics[DEFAULTS], metric)
@@ -56,7 +64,7 @@ def judge(
         if metrics[TUNED] is None:
             follows = "Do not use it: use the defaults"
         elif metrics[DEFAULTS] is None:
-            recommended, follows = "tuned", "Use the tuned setting"
+            recommended, follows = _where_defaults_diverge(finals[DEFAULTS], len(finals[TUNED]))
         else:
             samples = [_sample(role, finals[role], resolution) for role in (TUNED, DEFAULTS)]
             difference = compare(samples, "metric", direction)[0]
@@ -71,8 +79,19 @@ def judge(
         metrics[DEFAULTS],
         difference,
         recommended,
-        (Finding("final", f"{sentence}."),),
+        (Finding("final", f"{sentence}."), *_cautions(judged_before)),
     )
+
+
+def _cautions(judged_before: int) -> tuple[Finding, ...]:
+    if not judged_before:
+        return ()
+    others = "another setting was" if judged_before == 1 else f"{judged_before} others were"
+    sentence = (
+        f"Earlier in this search {others} judged on the same test data: of several, one looks "
+        "better by chance more often than once in twenty times."
+    )
+    return (Finding("caution", sentence),)
 
 
 def described(candidate: Candidate) -> str:
@@ -93,6 +112,18 @@ def _follows(difference: Difference, amount: Any, seeds: int) -> str:
     if difference.detectable is not None:
         seen = f" (one under {amount(difference.detectable)} would often not be seen)"
     return f"No difference could be shown with {counted(seeds, 'seed')}{seen}: use the defaults"
+
+
+def _where_defaults_diverge(
+    runs: Sequence[TrialRun], seeds: int
+) -> tuple[Literal["tuned", "defaults"], str]:
+    """What follows where the tuned setting never diverged; there are no metrics to compare."""
+    lost = sum(run.test_metric is None for run in runs)
+    table = [[lost, len(runs) - lost], [0, seeds]]
+    if scipy.stats.fisher_exact(table).pvalue < ALPHA:
+        return "tuned", "Use the tuned setting"
+    often = f"with {counted(seeds, 'seed')} that may be chance"
+    return "defaults", f"Whether it helped cannot be told ({often}): use the defaults"
 
 
 def _metric(runs: Sequence[TrialRun], metric: str) -> Interval | None:

@@ -11,7 +11,7 @@ from time import monotonic, perf_counter, sleep
 from typing import Any
 
 from adamantine.errors import UsageError
-from adamantine.records import Candidate, SearchTrial, TrialRun, TuneRecord
+from adamantine.records import Candidate, SearchTrial, TrialRun, TuneRecord, finite
 from adamantine.records.fields import to_json
 from adamantine.study.best import best_of
 from adamantine.study.conditions import (
@@ -19,6 +19,7 @@ from adamantine.study.conditions import (
     conditions_of,
     default_jobs,
     enter_arena,
+    fingerprint,
     resolution_of,
 )
 from adamantine.study.contestants import parse_contestants, sources_of
@@ -125,8 +126,8 @@ class Tuning:
             best=best_of(
                 outcome.recommended,
                 self._plan,
-                self._conditions["workload"],
-                self._out and self._out / BEST,
+                self._conditions,
+                self._out / BEST if self._out is not None and self._named else None,
             ),
             runs=outcome.runs,
             versions=versions(),
@@ -150,6 +151,7 @@ class Tuning:
             "space": self._spaces.to_json(),
             "direction": self._metric.direction,
             "source": sources_of(self._spaces.contestants.values()),
+            "fingerprint": fingerprint(self._arena, exact=False),
         }
         direction = self._metric.direction
         return Search(self._where, self._name, self._plan, self._spaces, agreed, direction)
@@ -167,12 +169,13 @@ class Tuning:
             places = {DEFAULTS: plain} if found is None else {TUNED: found, DEFAULTS: plain}
             last = [among[i].tasks("final", plan.seeds_of_finals) for i in places.values()]
             finals = dict(zip(places, _do_runs(last, team, journal, self._listener), strict=True))
+            before = _judged_before(journal, last)
         candidates = tuple(map(candidate, among, rechecked))
         tuned = None if found is None else candidates[found]
         runs = [*rechecked, *finals.values()]
         resolution = resolution_of(self._arena, list(finals.values()))
         judgement = judge(
-            tuned, candidates[plain], finals, metric.name, metric.direction, resolution
+            tuned, candidates[plain], finals, metric.name, metric.direction, resolution, before
         )
         chosen = places[judgement.recommended]
         return Outcome(
@@ -241,6 +244,17 @@ def _do_runs(
             listener.on_finals(len(every), len(every) - len(new))
         listener.check()
     return [[journal[task.key] for task in own] for own in tasks]
+
+
+def _judged_before(journal: Journal, now: Sequence[Sequence[Task]]) -> int:
+    """Settings other than defaults that had finals when this search had fewer trials."""
+
+    def setting(of: Task | TrialRun) -> str:
+        return json.dumps([of.contestant, finite(of.settings), finite(of.training)], sort_keys=True)
+
+    present = {setting(task) for own in now for task in own}
+    finals = [run for run in journal.runs if run.purpose == "final"]
+    return len({setting(run) for run in finals if run.settings or run.training} - present)
 
 
 def _check_batches(spaces: Spaces, conditions: Mapping[str, Any]) -> None:

@@ -135,10 +135,12 @@ def contour(record: TuneRecord, first: str, second: str) -> Chart:
     """A smooth surface through the trials over the two settings that mattered most."""
     found = data.surface(record, first, second)
     traces = [_surface(record, found), _places(found.trials, first, second)] if found else []
+    epoch = data.common_epoch(record)
+    where = "where the trials ended" if epoch is None else f"after epoch {epoch:g}"
     return Chart(
         "contour",
         f"{first} and {second} together",
-        f"Validation {record.metric} where the trials ended, smoothed between them, over the two "
+        f"Validation {record.metric} {where}, smoothed between the trials, over the two "
         "settings that mattered most; each circle is a trial.",
         traces,
         layout(height=420, xaxis=_axis_of(record, first), yaxis=_axis_of(record, second)),

@@ -40,6 +40,21 @@ def last(trials: Sequence[SearchTrial]) -> list[float]:
     return [trial.run.looks[-1].validation_metric for trial in trials]
 
 
+def common_epoch(record: TuneRecord) -> float | None:
+    """Where trials can be compared though most were stopped; None is at their end."""
+    plan = record.plan
+    floor, epochs = plan.get("floor", 1), plan.get("epochs", 1)
+    return float(floor) if plan.get("pruning") and floor < epochs else None
+
+
+def _compared(record: TuneRecord, trial: SearchTrial) -> float | None:
+    epoch = common_epoch(record)
+    looks = [look for look in trial.run.looks if epoch is None or look.epoch <= epoch + 1e-9]
+    arrived = looks and (epoch is None or looks[-1].epoch >= epoch - 1e-9)
+    value = looks[-1].validation_metric if arrived else math.nan
+    return value if math.isfinite(value) else None
+
+
 def best_so_far(record: TuneRecord) -> list[float]:
     """After each finished trial."""
     better = max if record.direction == "max" else min
@@ -65,13 +80,18 @@ def is_log(record: TuneRecord, name: str) -> bool:
 
 
 def surface(record: TuneRecord, first: str, second: str) -> Surface | None:
-    """None where trials are too few, or a setting is no number or always the same one."""
-    own = [
-        trial
+    """Of what trials came to where all can be compared.
+
+    None where trials are too few, or a setting is no number or always the same one.
+    """
+    compared = [
+        (trial, value)
         for outcome in OUTCOMES
         for trial in ended(record, outcome)
         if is_number(trial.drawn.get(first)) and is_number(trial.drawn.get(second))
+        if (value := _compared(record, trial)) is not None
     ]
+    own = [trial for trial, _ in compared]
     if len(own) < ENOUGH:
         return None
     import numpy as np
@@ -80,7 +100,7 @@ def surface(record: TuneRecord, first: str, second: str) -> Surface | None:
     logs = [is_log(record, name) for name in (first, second)]
     points = np.array([[float(trial.drawn[name]) for name in (first, second)] for trial in own])
     points[:, logs] = np.log10(points[:, logs])
-    scores = np.array(last(own))
+    scores = np.array([value for _, value in compared])
     low, high = points.min(axis=0), points.max(axis=0)
     if not (high > low).all():
         return None

@@ -1,0 +1,43 @@
+"""What is recommended where final runs diverge, and the metrics say nothing."""
+
+import math
+
+import pytest
+
+from adamantine.records import Candidate, Divergence, TrialRun
+from adamantine.study.tune_verdict import judge
+
+TUNED = Candidate("found", "adam", {"lr": 0.1}, {}, 0.9, (0.9,), 0.9)
+DEFAULTS = Candidate("defaults", "adam", {}, {}, None, (0.9,), 0.9)
+
+
+def finals(seeds, lost):
+    return [
+        TrialRun(
+            "adam", "final", {}, 1000 + seed, (), 2, 0.1, 4, 32,
+            test_metric=None if seed < lost else 0.9,
+            diverged=Divergence(2, math.nan) if seed < lost else None,
+        )
+        for seed in range(seeds)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("seeds", "lost", "recommended"),
+    [
+        (5, 5, "tuned"),
+        (5, 4, "tuned"),  # Fisher's exact test: p = 0.048
+        (5, 3, "defaults"),  # p = 0.17
+        (3, 3, "defaults"),  # p = 0.1
+        (1, 1, "defaults"),
+        (20, 5, "tuned"),  # p = 0.047
+        (20, 4, "defaults"),
+    ],
+)
+def test_defaults_that_diverge_have_to_do_so_more_often_than_by_chance(seeds, lost, recommended):
+    runs = {"tuned": finals(seeds, 0), "defaults": finals(seeds, lost)}
+    found = judge(TUNED, DEFAULTS, runs, "accuracy", "max", 0.0)
+    assert found.recommended == recommended
+    said = f"{lost} of {seeds} final run{'s' * (seeds > 1)} diverged at the defaults"
+    assert said in found.verdict[0].sentence
+    assert ("cannot be told" in found.verdict[0].sentence) == (recommended == "defaults")
