@@ -15,17 +15,20 @@ PLAN = TunePlan(("adam",), trials=40, epochs=2, batch_size=32, seeds=2, sampler=
 class Slow(nn.Linear):
     """Takes so long that a kill comes in the middle of a trial."""
 
+    pause = 0.01
+
     def forward(self, inputs):
         if self.training:
-            time.sleep(0.01)
+            time.sleep(self.pause)
         return super().forward(inputs)
 
+
+workload = cheap.cheap(model=lambda: Slow(cheap.FEATURES, cheap.CLASSES))
 
 if __name__ == "__main__":
     # Tests are in a hurry.
     search.SECONDS_BETWEEN_BEATS = 0.3
     storage.HEARTBEAT, storage.GRACE, alive.NAMELESS = 1, 4, 8
     folder, *url = sys.argv[1:]
-    workload = cheap.cheap(model=lambda: Slow(cheap.FEATURES, cheap.CLASSES))
     found = tune(workload, PLAN, out=Path(folder), storage=url[0] if url else None)
     print(len(found.trials))

@@ -91,7 +91,7 @@ def test_two_processes_and_three_kills(kind, tmp_path):
     assert not [path for folder in folders for path in folder.glob(".searcher*")]
 
 
-def test_what_a_killed_process_was_at_is_done_with_the_same_settings(tmp_path):
+def test_what_a_killed_process_was_at_is_done_with_the_same_settings(tmp_path, monkeypatch):
     process = begin(tmp_path, None)
     with reading(tmp_path / JOURNAL) as trials:
         while not any(t.state == TrialState.RUNNING and t.params for t in trials()):
@@ -100,7 +100,8 @@ def test_what_a_killed_process_was_at_is_done_with_the_same_settings(tmp_path):
         process.wait()
         process.stdout.close()
         (lost,) = (trial for trial in trials() if trial.state == TrialState.RUNNING)
-    found = tune(searcher.cheap.workload, searcher.PLAN, out=tmp_path)
+    monkeypatch.setattr(searcher.Slow, "pause", 0)
+    found = tune(searcher.workload, searcher.PLAN, out=tmp_path)
     assert len(found.trials) == TRIALS
     again = found.trials[lost.user_attrs[SLOT]]
     # Settings are written one by one: those that were not yet, are drawn now.
