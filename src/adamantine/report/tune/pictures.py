@@ -122,7 +122,9 @@ def _importances(axes: Axes, record: TuneRecord) -> None:
 
 def _surface(axes: Axes, record: TuneRecord, found: data.Surface) -> None:
     first, second = data.important(record)
-    heading(axes, f"{first} and {second} together", first)
+    epoch = data.common_epoch(record)
+    where = "together" if epoch is None else f"together, after epoch {epoch:g}"
+    heading(axes, f"{first} and {second} {where}", first)
     axes.set_ylabel(plain(second))
     axes.grid(visible=False)
     map_name = "viridis" if record.direction == "max" else "viridis_r"
