@@ -96,6 +96,8 @@ def test_a_changed_plan_says_what_can_be_reused(tmp_path, capsys):
     assert "cannot be reused: batch_size was 64 and is now 50" in said
     output.on_reused([finished_run(0.9)] * 4)
     assert "7 of 16 runs are saved" in output.how_to_go_on()
+    output.on_plan(3, [finished_run(0.9)] * 3, ["batch_size was 64 and is now 50"], ACCURACY)
+    assert "cannot be reused" not in capsys.readouterr().err  # all are there
 
 
 def test_what_is_reused_counts_for_the_best_so_far(tmp_path):
@@ -138,6 +140,19 @@ def test_there_is_nothing_to_report(adamantine, tmp_path, text, saying):
     if text is not None:
         (tmp_path / "study.json").write_text(text)
     assert adamantine("report", tmp_path).failed(1, saying=saying)
+
+
+@pytest.mark.parametrize("command", ["compare", "tune"])
+def test_a_file_where_a_folder_should_be(adamantine, tmp_path, command):
+    (tmp_path / "file").touch()
+    result = adamantine(command, "adam", "--epochs", 1, "--out", tmp_path / "file")
+    assert result.failed(1, saying="a file stands where a folder is expected")
+
+
+def test_a_report_of_nothing_and_of_a_file(adamantine, tmp_path):
+    assert adamantine("report", tmp_path / "x").failed(1, saying="there is no folder")
+    (tmp_path / "file").touch()
+    assert adamantine("report", tmp_path / "file").failed(1, saying="file is a file; name the")
 
 
 def test_a_report_that_finds_the_disk_full_keeps_the_old_one(copied, adamantine, monkeypatch):

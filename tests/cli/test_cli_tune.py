@@ -31,7 +31,7 @@ def found(adamantine, tmp_path):
 def test_a_search_and_a_training_with_what_it_found(found, adamantine, tmp_path):
     folder, result = found
     assert "tuned adam(amsgrad=true) lr" in result.out
-    assert "fresh seeds" in result.out
+    assert "rechecks" in result.out
     best = json.loads((folder / "best.json").read_text())
     assert best["python"] in result.out
     assert best["settings"]["amsgrad"] is True

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import sys
 from dataclasses import replace
 
 import cheap
@@ -30,6 +31,18 @@ def test_another_search_in_the_same_place_is_refused(tmp_path):
     tune(cheap.workload, replace(changed, trials=2), out=tmp_path, study_name="other")
 
 
+def test_an_edited_optimizer_is_another_search(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    source = tmp_path / "edited_in_a_search.py"
+    source.write_text("from torch.optim import SGD\n\nclass Mine(SGD):\n    pass\n")
+    plan = replace(PLAN, contestants=("edited_in_a_search:Mine:lr=0.1",), trials=1)
+    tune(cheap.workload, plan, out=tmp_path / "found")
+    source.write_text(source.read_text() + "\nBETA = 0.9\n")
+    with pytest.raises(CheckpointError, match=r"source of edited_in_a_search:Mine.* has changed"):
+        tune(cheap.workload, plan, out=tmp_path / "found")
+
+
 def test_a_study_that_is_not_ours_is_refused(tmp_path):
     url = f"sqlite:///{tmp_path}/trials.db"
     study = optuna.create_study(storage=url, study_name="theirs")
@@ -51,7 +64,7 @@ def test_other_data_or_another_model_of_the_same_name_are_refused(tmp_path):
         cheap.cheap(loss=lambda out, y: 5 * nn.functional.cross_entropy(out, y)),
     ]
     for workload in changed:
-        with pytest.raises(CheckpointError, match="is another search: fingerprint was"):
+        with pytest.raises(CheckpointError, match="another search: the data, the model, the loss"):
             tune(workload, PLAN, out=tmp_path)
     # Another machine rounds otherwise, and can help.
     tune(cheap.cheap(train=(inputs * (1 + 1e-7), targets)), replace(PLAN, trials=2), out=tmp_path)

@@ -46,13 +46,25 @@ def test_the_example_learns_what_least_squares_knows(diabetes) -> None:
     assert least_squares < 0.6 * error(torch.zeros_like(test_y))
 
 
+MEASURED = """
+from adamantine.train.loop import evaluate
+
+shown = [value for value in list(globals().values()) if isinstance(value, Workload)]
+assert len(shown) >= 2
+for shown_one in shown:
+    stream = batches(shown_one.test, 64)
+    evaluate(shown_one.model(), shown_one.loss, shown_one.metric, stream)
+"""
+"""Each workload of the page can be trained and judged, too."""
+
+
 def test_the_page_of_docs_runs_as_it_stands(tmp_path: Path) -> None:
     """Every Python block of docs/workloads.md, in order, in one fresh interpreter."""
     page = (ROOT / "docs" / "workloads.md").read_text()
     blocks = [part.split("```")[0] for part in page.split("```python\n")[1:]]
     assert len(blocks) >= 3
     script = tmp_path / "page.py"
-    script.write_text("\n".join(blocks))
+    script.write_text("\n".join([*blocks, MEASURED]))
     done = subprocess.run(
         [sys.executable, "-W", "error", str(script)], cwd=tmp_path, capture_output=True, text=True
     )

@@ -39,7 +39,7 @@ class StudyOutput(Listener):
         self.total, self.done = total, len(reused)
         if reused:
             note(f"{len(reused)} of {total} runs are in {self.out} already and are reused")
-        for changed in others:
+        for changed in others if len(reused) < total else ():  # else nothing was missing
             note(f"Runs in {self.out} that cannot be reused: {changed}")
 
     def on_reused(self, runs: Sequence[TrialRun]) -> None:

@@ -32,8 +32,14 @@ def read_study(folder: Path) -> StudyRecord:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
+        what = f"{folder} holds no {STUDY}" if folder.exists() else f"there is no folder {folder}"
         raise CheckpointError(
-            f"{folder} holds no {STUDY}; name the --out of an `adamantine compare` that has ended"
+            f"{what}; name the --out of an `adamantine compare` or `adamantine tune` that has ended"
+        ) from None
+    except NotADirectoryError:
+        raise CheckpointError(
+            f"{folder} is a file; name the folder that --out of `adamantine compare` or "
+            "`adamantine tune` named"
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise CheckpointError(f"cannot read {path}: {error}") from error

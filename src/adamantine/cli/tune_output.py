@@ -147,10 +147,10 @@ def print_tune(found: TuneRecord, *, as_json: bool) -> None:
     from rich.table import Table
 
     console = Console()
-    table = Table("", "search", "fresh seeds", "settings", box=None, pad_edge=False)
+    table = Table("", "search", "rechecks", "settings", box=None, pad_edge=False)
     for each in found.candidates:
         table.add_row(
-            each.role,
+            f"{each.role}, in the finals" if each in (found.tuned, found.defaults) else each.role,
             *(
                 "" if s is None else format_metric(found.metric, s)
                 for s in (each.score, each.recheck)

@@ -217,11 +217,22 @@ def _check_agreed(
     where = f"study {name!r} in {shown(storage)}"
     if first is None:
         raise CheckpointError(f"{where} is not a search of adamantine; give another --study")
-    if changed := "; ".join(differences(first, agreed)):
+    changed = "; ".join(_in_words(text) for text in differences(first, agreed))
+    if changed:
         raise CheckpointError(
             f"{where} is another search: {changed}; give it another --study or --out, or the "
             "options it was begun with"
         )
+
+
+def _in_words(changed: str) -> str:
+    """Sums say nothing to a person."""
+    what = changed.partition(" was ")[0]
+    if what == "fingerprint":
+        return "the data, the model, the loss or the metric has changed"
+    if what.startswith("source."):
+        return f"the source of {what.removeprefix('source.')} has changed"
+    return changed
 
 
 def _score(run: TrialRun) -> float | None:

@@ -23,6 +23,8 @@ class Scale:
         After the point, at least.
     significant
         Digits of a number without an interval.
+    exact
+        Digits of an interval's half width that are shown.
     """
 
     factor: float = 1.0
@@ -30,10 +32,11 @@ class Scale:
     gap: str = ""
     digits: int = 0
     significant: int = 4
+    exact: int = 1
 
     def value(self, interval: Interval, unit: str = "") -> str:
         """``97.8% [97.6, 97.9]``, as exact as the interval is short; one run has no interval."""
-        places = self._places(interval, 1)
+        places = self._places(interval, self.exact)
         text = f"{_rounded(interval.value * self.factor, places)}{self.suffix}{unit}"
         return text + self._bounds(interval, places)
 
@@ -72,7 +75,7 @@ DECADES = Scale(gap=" decades", digits=1, significant=2)
 
 def scale_of(metric: str) -> Scale:
     """Accuracy is a fraction, printed in per cent and points; other metrics as they are."""
-    return ACCURACY if metric == "accuracy" else Scale()
+    return ACCURACY if metric == "accuracy" else Scale(exact=2)
 
 
 def listed(names: Sequence[str], word: str = "and") -> str:

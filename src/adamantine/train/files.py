@@ -75,6 +75,11 @@ def cannot_write(path: Path, error: OSError, kept: str = "") -> CheckpointError:
     kept
         What is still there; what stands at `path` if it is not said.
     """
+    if isinstance(error, FileExistsError | NotADirectoryError):
+        return CheckpointError(
+            f"cannot write {path}: a file stands where a folder is expected; nothing was "
+            "written. Choose another folder with --out"
+        )
     kept = kept or ("the one written before is kept" if path.exists() else "nothing was written")
     return CheckpointError(
         f"cannot write {path}: {error.strerror or error}; {kept}. "

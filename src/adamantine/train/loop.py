@@ -150,7 +150,8 @@ def _total_score(metric: Metric, outputs: Tensor, targets: Tensor) -> Tensor:
     if score.dim() and score.shape != targets.shape[:1]:
         raise WorkloadError(
             f"the metric {metric.name!r} gave a tensor of shape {tuple(score.shape)} for a batch "
-            f"of {len(targets)}, expected ({len(targets)},) or a scalar"
+            f"of {len(targets)}, expected ({len(targets)},) or a scalar: return one number for "
+            "each example, such as a mean over the other dimensions, or the batch's mean"
         )
     # A sum, because a count of hits is exact where their mean would be rounded.
     return score.sum() if score.dim() else score * len(targets)

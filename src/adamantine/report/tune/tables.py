@@ -14,7 +14,7 @@ def candidates(record: TuneRecord) -> Table:
     finalists = (record.tuned, record.defaults)
     rows = [
         (
-            each.role,
+            f"{each.role}, in the finals" if each in finalists else each.role,
             _settings(each),
             words.number(each.score, write),
             words.number(each.recheck, write),
@@ -22,7 +22,7 @@ def candidates(record: TuneRecord) -> Table:
         )
         for each in record.candidates
     ]
-    heads = ("", "settings", "in the search", "fresh seeds", "test, finals")
+    heads = ("", "settings", "in the search", "rechecks", "test, finals")
     caption = f"What was trained again, and what it came to: {record.metric}"
     return Table(caption, heads, rows, words=frozenset({1}))
 
