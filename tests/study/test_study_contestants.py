@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -98,7 +99,10 @@ def test_all_that_are_listed_can_be_built_and_train(name: str) -> None:
     assert pickle.loads(pickle.dumps(contestant)) == contestant
 
 
-def test_classes_of_the_users_own_have_a_sum_of_their_source(project: Path) -> None:
+def test_classes_of_the_users_own_have_a_sum_of_their_source(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "contestants_mine", raising=False)  # another test's
     specs = ["adam", "torch:SGD", "contestants_mine:Mine", "contestants_mine:NoDefault:lr=1"]
     ours, torchs, mine, other = parse_contestants(specs)
     assert ours.source == torchs.source == ""
