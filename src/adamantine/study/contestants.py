@@ -149,7 +149,8 @@ class Contestant:
     def defaults(self) -> dict[str, Any]:
         """The class's settings and their defaults; None for what every optimizer of ours takes."""
         own = {name: p.default for name, p in keywords(self.cls).items() if name != "params"}
-        return {**(dict.fromkeys(NAMES) if _takes_options(self.cls) else {}), **own}
+        options = NAMES if _takes_options(self.cls) else ()
+        return {**own, **{name: None for name in options if name not in own}}
 
     def annotation(self, setting: str) -> str:
         """How a setting is annotated, as text; empty where it is not."""
