@@ -18,6 +18,7 @@ from adamantine.cli import run
 from adamantine.cli.study_output import StudyOutput, TerminalStudyOutput
 from adamantine.records import Look, TrialRun
 from adamantine.workloads import ACCURACY
+from study.untimed import without
 
 FOLDER = Path(__file__).parents[1] / "study"
 SMALL = ["--seeds", "2", "--budget", "3", "--tuning-seeds", "2", "--epochs", "2"]
@@ -231,17 +232,8 @@ def test_kill_9_and_ctrl_c_lose_the_runs_in_flight_and_no_more(tmp_path):
 
 def bits(out):
     """``study.json`` but for times."""
-
-    def kept(value):
-        if isinstance(value, dict):
-            return {
-                key: kept(element)
-                for key, element in value.items()
-                if "seconds" not in key and key not in ("started", "command")
-            }
-        return [kept(element) for element in value] if isinstance(value, list) else value
-
-    return json.dumps(kept(json.loads((out / "study.json").read_text())))
+    whole = json.loads((out / "study.json").read_text())
+    return json.dumps(without(whole, "started", "command"))
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="limits the size of files with bash")

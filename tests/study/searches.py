@@ -6,23 +6,15 @@ import random
 
 from adamantine.records import Look, TrialRun
 from adamantine.study import TuneListener, TunePlan
+from study.untimed import without
 
 PLAN = TunePlan(("adam",), trials=12, epochs=2, batch_size=32, seeds=2)
 
 
 def without_times(found):
     """A search as JSON, but for what may differ between two times it is run."""
-
-    def cut(value):
-        if isinstance(value, dict):
-            return {
-                key: cut(element)
-                for key, element in value.items()
-                if "seconds" not in key and key not in ("started", "machine", "command", "storage")
-            }
-        return [cut(element) for element in value] if isinstance(value, list) else value
-
-    return json.dumps(cut(found.to_json()), sort_keys=True)
+    kept = without(found.to_json(), "started", "machine", "command", "storage")
+    return json.dumps(kept, sort_keys=True)
 
 
 class Stop(TuneListener):

@@ -15,23 +15,15 @@ from adamantine.records import StudyRecord
 from adamantine.study import Listener, Plan, compare
 from adamantine.study.tasks import key_of
 from adamantine.workloads import ACCURACY, Metric
+from study.untimed import without
 
 PLAN = Plan(("adam", "sgd"), seeds=3, budget=4, tuning_seeds=2, epochs=2, batch_size=32)
 
 
 def without_times(study):
     """A study as JSON, but for what may differ between two times it is run."""
-
-    def cut(value):
-        if isinstance(value, dict):
-            return {
-                key: cut(element)
-                for key, element in value.items()
-                if "seconds" not in key and key not in ("started", "machine", "command")
-            }
-        return [cut(element) for element in value] if isinstance(value, list) else value
-
-    return json.dumps(cut(study.to_json()), sort_keys=True)
+    kept = without(study.to_json(), "started", "machine", "command")
+    return json.dumps(kept, sort_keys=True)
 
 
 class Stop(Listener):

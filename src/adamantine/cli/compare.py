@@ -58,11 +58,12 @@ def repeat(context: typer.Context, instead: Mapping[str, str] | None = None) -> 
     `instead` has what stands in place of an option's value, by its name.
     """
     words = ["adamantine", context.info_name or ""]
+    params = {**context.params, **(instead or {})}
     for parameter in context.command.params:
         source = context.get_parameter_source(parameter.name or "")
         if source is None or source.name == "DEFAULT" or parameter.name == "as_json":
             continue
-        given = {**context.params, **(instead or {})}[parameter.name or ""]
+        given = params[parameter.name or ""]
         values = [str(value) for value in (given if isinstance(given, list | tuple) else [given])]
         if parameter.param_type_name == "argument":
             words += values

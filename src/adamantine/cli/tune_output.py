@@ -150,7 +150,7 @@ def print_tune(found: TuneRecord, *, as_json: bool) -> None:
     table = Table("", "search", "rechecks", "settings", box=None, pad_edge=False)
     for each in found.candidates:
         table.add_row(
-            f"{each.role}, in the finals" if each in (found.tuned, found.defaults) else each.role,
+            f"{each.role}, in the finals" if found.is_finalist(each) else each.role,
             *(
                 "" if s is None else format_metric(found.metric, s)
                 for s in (each.score, each.recheck)

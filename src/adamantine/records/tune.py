@@ -152,3 +152,7 @@ class TuneRecord(Record):
     started: str = ""
     wall_seconds: float = 0.0
     notes: tuple[str, ...] = field(default=())
+
+    def is_finalist(self, candidate: Candidate) -> bool:
+        """Whether it went to the finals."""
+        return candidate in (self.tuned, self.defaults)

@@ -77,6 +77,8 @@ class Tuning:
     ) -> None:
         self._plan, self._out, self._listener = plan, out, listener
         self._spaces = Spaces(parse_contestants(plan.contestants), plan.space)
+        # Once, at the start: a file that is edited meanwhile is not what the workers have loaded.
+        self._sources = sources_of(self._spaces.contestants.values())
         self._enter = partial(enter_arena, workload, plan, data_dir)
         self._named = isinstance(workload, str)
         self._arena = self._enter()
@@ -150,7 +152,7 @@ class Tuning:
             **{name: plan[name] for name in ("contestants", "pruning", "floor", "sampler", "seed")},
             "space": self._spaces.to_json(),
             "direction": self._metric.direction,
-            "source": sources_of(self._spaces.contestants.values()),
+            "source": self._sources,
             "fingerprint": fingerprint(self._arena, exact=False),
         }
         direction = self._metric.direction
@@ -161,8 +163,8 @@ class Tuning:
         plan, metric = self._plan, self._metric
         among = entries(trials, self._spaces.contestants, metric.direction)
         path = self._out and self._out / RUNS
-        sources = sources_of(self._spaces.contestants.values())
-        with closing(Journal(path, self._conditions, sources, self._listener.check)) as journal:
+        check = self._listener.check
+        with closing(Journal(path, self._conditions, self._sources, check)) as journal:
             again = [rechecks(entry, plan) for entry in among]
             rechecked = _do_runs(again, team, journal, self._listener)
             found, plain = finalists(among, rechecked, metric.direction)

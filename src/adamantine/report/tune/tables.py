@@ -11,14 +11,13 @@ def candidates(record: TuneRecord) -> Table:
     """The settings that were trained again, and what they came to."""
     write = words.metric_format(record.metric)
     metrics = {"found": record.tuned_metric, "defaults": record.defaults_metric}
-    finalists = (record.tuned, record.defaults)
     rows = [
         (
-            f"{each.role}, in the finals" if each in finalists else each.role,
+            f"{each.role}, in the finals" if record.is_finalist(each) else each.role,
             _settings(each),
             words.number(each.score, write),
             words.number(each.recheck, write),
-            words.interval(metrics[each.role] if each in finalists else None, write),
+            words.interval(metrics[each.role] if record.is_finalist(each) else None, write),
         )
         for each in record.candidates
     ]
