@@ -16,6 +16,7 @@ from adamantine.study.storage import open_storage, quietly
 from adamantine.study.suggest import Spaces
 
 COUNT = 5
+STARTS = [{"x": 0.125}]
 
 
 @pytest.fixture(autouse=True)
@@ -27,11 +28,12 @@ def _quiet():
 def opened(path, count=COUNT):
     """As another process would see them."""
     study = optuna.create_study(storage=open_storage(path), study_name="one", load_if_exists=True)
-    return Slots(study, count)
+    return Slots(study, count, STARTS)
 
 
 def finish(slots, trial):
-    trial.suggest_float("x", 0, 1)
+    drawn = trial.suggest_float("x", 0, 1)
+    assert [drawn] == [start["x"] for start in STARTS] or trial.user_attrs[SLOT] > 0
     slots.study.tell(trial, 1.0)
 
 

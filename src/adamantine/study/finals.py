@@ -43,19 +43,36 @@ class Entry:
 
 
 def entries(
-    trials: Sequence[SearchTrial], contestants: Mapping[str, Contestant], direction: Direction
+    trials: Sequence[SearchTrial],
+    contestants: Mapping[str, Contestant],
+    direction: Direction,
+    training: Mapping[str, Any],
 ) -> list[Entry]:
-    """The best few settings of a search, the best first, and then all defaults."""
+    """The best few settings of a search, the best first, and then all defaults.
+
+    Parameters
+    ----------
+    training
+        The loop's settings where they are not searched. With these, a setting that is a
+        contestant's defaults is not compared with itself.
+    """
     found: dict[str, Entry] = {}
     for trial in ranked(trials, direction):
         run, contestant = trial.run, contestants[trial.run.contestant]
         whole = contestant.with_values(run.settings)  # JSON made lists of tuples
         settings = {name: whole[name] for name in run.settings}
+        own = {**contestant.defaults(), **contestant.settings}
+        if _changes_nothing(settings, own) and _changes_nothing(run.training, training):
+            continue
         entry = Entry("found", contestant, settings, run.training, trial.score)
         found.setdefault(entry.tasks("tune", [0])[0].key, entry)
         if len(found) == RECHECKED:
             break
     return [*found.values(), *(Entry("defaults", each, {}, {}) for each in contestants.values())]
+
+
+def _changes_nothing(settings: Mapping[str, Any], usual: Mapping[str, Any]) -> bool:
+    return all(name in usual and usual[name] == value for name, value in settings.items())
 
 
 def rechecks(entry: Entry, plan: TunePlan) -> list[Task]:

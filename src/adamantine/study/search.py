@@ -89,7 +89,7 @@ class Search:
             pruner=pruner(plan),
             load_if_exists=True,
         )
-        self._slots = Slots(self._study, plan.trials)
+        self._slots = Slots(self._study, plan.trials, spaces.starts(plan.training))
         _check_agreed(self._slots.agree(finite(agreed)), finite(agreed), name, storage)
         folder = storage.parent if isinstance(storage, Path) else None
         self._alive = Alive(self._slots, opened, folder)

@@ -37,10 +37,12 @@ class Slots:
     count
         How many this process is at. Somebody else may be at more of them, or have been: what has
         a result there is used, and the rest is left to them.
+    starts
+        What the first slots draw; the sampler draws what they leave out.
     """
 
-    def __init__(self, study: Study, count: int) -> None:
-        self.study, self._count = study, count
+    def __init__(self, study: Study, count: int, starts: Sequence[Mapping[str, Any]] = ()) -> None:
+        self.study, self._count, self._starts = study, count, starts
 
     def agree(self, plan: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """The plan that the search was begun with: `plan`, if nobody was here before.
@@ -49,7 +51,7 @@ class Slots:
         trial. None if that trial is not one of ours.
         """
         if not self.study.get_trials(deepcopy=False):
-            self.study.enqueue_trial({}, {SLOT: 0, PLAN: dict(plan)})
+            self.study.enqueue_trial(self._start(0), {SLOT: 0, PLAN: dict(plan)})
         first: Mapping[str, Any] | None = self.study.get_trials(deepcopy=False)[0].user_attrs.get(
             PLAN
         )
@@ -74,7 +76,11 @@ class Slots:
         for slot in range(self._count):
             if slot not in live:
                 drawn = [trial.params for trial in attempts.get(slot, []) if trial.params]
-                self.study.enqueue_trial(drawn[-1] if drawn else {}, {SLOT: slot})
+                params = drawn[-1] if drawn else self._start(slot)
+                self.study.enqueue_trial(params, {SLOT: slot})
+
+    def _start(self, slot: int) -> dict[str, Any]:
+        return dict(self._starts[slot]) if slot < len(self._starts) else {}
 
     def claim(self) -> Trial | None:
         """The first slot's live attempt that is waiting, which nobody else runs from now on.

@@ -63,6 +63,10 @@ class Range:
             found = rounded(self._between(share))
         return min(max(found, self.low), self.high)
 
+    def nearest(self, value: Any) -> float | None:
+        """Itself, or the end that is nearer to it; None for what is no number."""
+        return min(max(value, self.low), self.high) if _is_number(value) else None
+
     def _between(self, share: float) -> float:
         if self.log:
             return math.exp(math.log(self.low) * (1 - share) + math.log(self.high) * share)

@@ -1,6 +1,7 @@
 """From a search's space to the settings of one trial."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,7 +56,7 @@ class Spaces:
         given = parse_space(rest, contestants)
         self.contestants = {each.name: each for each in contestants}
         self.spaces: dict[str, Space] = {
-            each.name: {**own_space(each), **given.get(each.name, {})} for each in contestants
+            each.name: _together(own_space(each), given.get(each.name, {})) for each in contestants
         }
 
     def suggest(self, trial: BaseTrial) -> Setting:
@@ -75,12 +76,49 @@ class Spaces:
         drawn = {k: v for k, v in settings.items() if typed.get(k) != repr(v)}
         return Setting(name, drawn, training)
 
+    def starts(self, training: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Where the search begins: what Optuna draws for each optimizer's defaults.
+
+        A number outside of its range is the end that is nearer to it. What has no default, or
+        whose default is not among the options, is left to the sampler.
+
+        Parameters
+        ----------
+        training
+            The loop's settings where they are not searched.
+        """
+        several = len(self.spaces) > 1
+        starts = []
+        for name, space in self.spaces.items():
+            start = {OPTIMIZER: name} if several else {}
+            for key, within in space.items():
+                own = f"{name}.{key}" if several else key
+                start.update(_drawn(own, within, _default(self.contestants[name], key)))
+            for key, within in self.training.items():
+                start.update(_drawn(key, within, training[key]))
+            starts.append(start)
+        return starts
+
     def to_json(self) -> dict[str, Any]:
         """For the plan: what decides the trials' distributions."""
         return {
             **{name: _described(space) for name, space in self.spaces.items()},
             **({"training": _described(self.training)} if self.training else {}),
         }
+
+
+def _together(own: Space, given: Space) -> Space:
+    """`given` in the place of `own`; all of ``betas`` is given in the place of ``betas.0``, too."""
+    kept = {key: within for key, within in own.items() if key.partition(".")[0] not in given}
+    return {**kept, **given}
+
+
+def _default(contestant: Contestant, key: str) -> Any:
+    if key == "lr":
+        return contestant.default_lr  # which may have been typed as a tensor
+    with suppress(KeyError):  # only the class itself knows it
+        return contestant.default(key)
+    return None
 
 
 def _draw(trial: BaseTrial, name: str, within: Range | Choice) -> Any:
@@ -97,6 +135,18 @@ def _draw(trial: BaseTrial, name: str, within: Range | Choice) -> Any:
     else:
         value = _rounded(trial.suggest_float(name, low, high, log=within.log))
     return min(max(value, low), high)
+
+
+def _drawn(name: str, within: Range | Choice, value: Any) -> dict[str, Any]:
+    """What :func:`_draw` has to draw for `value`, or for the nearest there is; empty for none."""
+    if isinstance(within, Choice):
+        return {name: literals.typed(value)} if value in within else {}
+    nearest = within.nearest(value)
+    if nearest is None:
+        return {}
+    if within.integer:
+        return {name: round(nearest)}
+    return {f"1-{name}": 1 - nearest} if within.complement else {name: nearest}
 
 
 def _rounded(value: float) -> float:

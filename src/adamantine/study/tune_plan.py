@@ -82,6 +82,11 @@ class TunePlan:
         """Of the runs that see the test set; those of a comparison with the same seed."""
         return [self.seed + FRESH + index for index in range(self.seeds)]
 
+    @property
+    def training(self) -> dict[str, Any]:
+        """The loop's settings, of those that can be searched, where they are not."""
+        return {"batch_size": self.batch_size, "schedule": self.schedule}
+
     def seed_of_trial(self, slot: int) -> int:
         """Each trial has a seed of its own: a setting cannot win by the luck of one seed alone."""
         return self.seed + SEARCH + slot

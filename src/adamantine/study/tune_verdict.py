@@ -53,8 +53,8 @@ def judge(
     scale = scale_of(metric)
     if tuned is None:
         sentence = (
-            f"No trial came to its end with a finite {metric}: there is no setting to recommend "
-            "but the defaults"
+            f"Beside the defaults no trial came to its end with a finite {metric}: there is no "
+            "other setting to recommend"
         )
     else:
         of_tuned = _outcome(finals[TUNED], metrics[TUNED], metric)

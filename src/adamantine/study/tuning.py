@@ -161,7 +161,8 @@ class Tuning:
     def _judge(self, trials: Sequence[SearchTrial], team: Workers | Here) -> Outcome:
         """The best few settings and the defaults again, and the finals."""
         plan, metric = self._plan, self._metric
-        among = entries(trials, self._spaces.contestants, metric.direction)
+        contestants = self._spaces.contestants
+        among = entries(trials, contestants, metric.direction, plan.training)
         path = self._out and self._out / RUNS
         check = self._listener.check
         with closing(Journal(path, self._conditions, self._sources, check)) as journal:

@@ -1,0 +1,125 @@
+"""Is what `adamantine tune` finds as good as random search, at half the time? For docs/tune.md.
+
+    python -m benchmarks.searches [WORKLOAD] [REPEATS] [OUT]
+
+A row is a repeat: Adam from a poor space, learning rates from 1e-6 to 1. The peer is random search
+as it is usually done: settings are drawn, each is trained to its end, and the one that scored best
+is taken. The search is the command's own, with early stopping and rechecks. Both settings are then
+judged on the same 20 fresh seeds. Steps and time are those of the trials alone; the last column is
+the time of all that the command does with its usual five seeds. OUT keeps what the searches found.
+"""
+
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import fmean
+
+import optuna
+import torch
+
+from adamantine.records import SearchTrial
+from adamantine.study import TunePlan, tune
+from adamantine.study.conditions import enter_arena
+from adamantine.study.contestants import parse_contestants
+from adamantine.study.intervals import mean_interval
+from adamantine.study.search import ranked
+from adamantine.study.suggest import Spaces
+from adamantine.study.tasks import Task
+from adamantine.study.training import train_once
+from adamantine.workloads import load
+
+PLAN = TunePlan(("adam",), trials=40, space=("lr=1e-6:1:log",), seeds=20, seed=500_000_000)
+"""The seed is far from those that anything was tried with before."""
+USUAL = 5
+"""Seeds of the command's finals, where nothing else is asked for."""
+HEADS = ("search", "found", "random search", "difference", "steps", "trials' time", "whole time")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A repeat: two settings on the same seeds, and what the first one cost of the second."""
+
+    found: list[float]
+    plain: list[float]
+    steps: float
+    trials: float
+    whole: float
+
+    def cells(self):
+        """As printed."""
+        difference = mean_interval(
+            [100 * (a - b) for a, b in zip(self.found, self.plain, strict=True)]
+        )
+        return (
+            f"{fmean(self.found):.2%}",
+            f"{fmean(self.plain):.2%}",
+            f"{difference.value:+.2f} ({difference.low:+.2f} to {difference.high:+.2f})",
+            *(f"{share:.0%}" for share in (self.steps, self.trials, self.whole)),
+        )
+
+
+def random_search(arena, plan, spaces):
+    """Its trials, each trained to its end."""
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=plan.seed))
+    trials = []
+    for number in range(plan.trials):
+        setting = spaces.suggest(study.ask())
+        run = train(arena, spaces, "tune", plan.seed_of_trial(number), setting)
+        score = None if run.diverged else run.looks[-1].validation_metric
+        trials.append(SearchTrial(number, {}, score, run))
+    return trials
+
+
+def train(arena, spaces, purpose, seed, setting):
+    """A run of a setting, or of another run's setting."""
+    spec = spaces.contestants[setting.contestant].spec
+    task = Task(setting.contestant, spec, purpose, setting.settings, seed, setting.training)
+    return train_once(arena, task)
+
+
+def repeat(workload, plan, out):
+    """A row of the table."""
+    arena = enter_arena(workload, plan, None)
+    spaces = Spaces(parse_contestants(plan.contestants), plan.space)
+    trials = random_search(arena, plan, spaces)
+    best = ranked(trials, workload.metric.direction)[0].run
+    judged = [train(arena, spaces, "final", seed, best) for seed in plan.seeds_of_finals]
+    found = tune(workload, plan, out=out)
+    finals = [run for run in found.runs if run.purpose == "final"]
+    own = [run for run in finals if run.settings]  # the defaults have none
+    after = [run for run in found.runs if run.purpose == "tune"]
+    after += [run for run in finals if run.seed in plan.seeds_of_finals[:USUAL]]
+    ours, theirs = ([trial.run for trial in each] for each in (found.trials, trials))
+    spent, whole, extra = (sum(run.seconds for run in runs) for runs in (ours, theirs, after))
+    return Row(
+        [run.test_metric for run in own],
+        [run.test_metric for run in judged],
+        sum(run.steps for run in ours) / sum(run.steps for run in theirs),
+        spent / whole,
+        (spent + extra) / (whole + extra),
+    )
+
+
+def main():
+    """Print the table, a line as soon as it is measured."""
+    name = sys.argv[1] if len(sys.argv) > 1 else "digits"
+    repeats = int(sys.argv[2]) if len(sys.argv) > 2 else 5
+    out = Path(sys.argv[3]) if len(sys.argv) > 3 else None
+    torch.set_num_threads(1)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    workload = load(name)
+    print(f"| {' | '.join(HEADS)} |")
+    print("|---" * len(HEADS) + "|", flush=True)
+    rows = []
+    for number in range(repeats):
+        plan = replace(PLAN, seed=PLAN.seed + 10_000 * number)
+        rows.append(repeat(workload, plan, out and out / str(number + 1)))
+        print(f"| {' | '.join((str(number + 1), *rows[-1].cells()))} |", flush=True)
+    as_good = sum(fmean(row.found) >= fmean(row.plain) for row in rows)
+    costs = (fmean(getattr(row, part) for row in rows) for part in ("steps", "trials", "whole"))
+    print(f"At least as good in {as_good} of {repeats}; on average", end=" ")
+    print("{:.0%} of the steps, {:.0%} of the trials' time, {:.0%} of the whole".format(*costs))
+
+
+if __name__ == "__main__":
+    main()
