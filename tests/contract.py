@@ -2,27 +2,51 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 import pytest
 import torch
 
-from cases import CASES
+from cases import CASES, Case
 
 every_case = pytest.mark.parametrize("case", CASES, ids=str)
 
 
-def _first_of_each_optimizer() -> list[Any]:
-    found, seen = [], set()
-    for case in CASES:
-        marks = [pytest.mark.slow] if case.ours in seen else []
-        seen.add(case.ours)
-        found.append(pytest.param(case, id=str(case), marks=marks))
-    return found
+FIRST = {case.ours: case for case in reversed(CASES)}.values()
+"""A row of each optimizer."""
 
 
-one_case_each = pytest.mark.parametrize("case", _first_of_each_optimizer())
-"""A row of each optimizer; the others are slow: for what compiles many kernels a row."""
+def _unless_first(case: Case) -> list[pytest.MarkDecorator]:
+    return [] if case in FIRST else [pytest.mark.slow]
+
+
+one_case_each = pytest.mark.parametrize(
+    "case", [pytest.param(case, id=str(case), marks=_unless_first(case)) for case in CASES]
+)
+"""A row of each optimizer; the others are slow: for what compiles kernels of its own a row."""
+
+
+def every_case_in(tolerances: Mapping[torch.dtype, float | None]) -> pytest.MarkDecorator:
+    """Every row with each of the dtypes and its `rtol`.
+
+    Where there is a kernel for each rule and dtype, rows after an optimizer's first one are slow.
+    """
+    shared = torch.float32, torch.complex64  # one kernel, which all tests share
+    return pytest.mark.parametrize(
+        ("case", "dtype", "rtol"),
+        [
+            pytest.param(
+                case,
+                dtype,
+                rtol,
+                id=f"{dtype}-{case}",
+                marks=[] if dtype in shared else _unless_first(case),
+            )
+            for dtype, rtol in tolerances.items()
+            for case in CASES
+        ],
+    )
+
 
 Optimizer = torch.optim.Optimizer
 

@@ -176,7 +176,7 @@ def test_unscales(case: Case, backend: str) -> None:
     assert a.skipped_steps == 1
 
 
-@every_case
+@one_case_each
 @every_backend
 def test_zeroes(case: Case, backend: str) -> None:
     start = [*parameters(*SHAPES), *parameters(9, dtype=torch.complex64)]

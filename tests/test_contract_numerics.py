@@ -10,7 +10,15 @@ import torch
 from torch import Tensor
 
 from cases import Case
-from contract import assert_same_state, clones, every_case, parameters, train, worst_error
+from contract import (
+    assert_same_state,
+    clones,
+    every_case,
+    every_case_in,
+    parameters,
+    train,
+    worst_error,
+)
 
 SIZES = (0, 1, 15, 16, 17, 65_535, 65_536, 65_537)
 
@@ -94,16 +102,8 @@ def test_nan_and_infinity_as_torch(case: Case) -> None:
             torch.testing.assert_close(a[0][name], b[0][name], equal_nan=True)
 
 
-@every_case
-@pytest.mark.parametrize(
-    ("dtype", "rtol"),
-    [
-        (torch.float64, None),
-        (torch.bfloat16, 5e-2),
-        (torch.float16, 1e-2),
-        (torch.complex64, 1e-4),
-    ],
-    ids=str,
+@every_case_in(
+    {torch.float64: None, torch.bfloat16: 5e-2, torch.float16: 1e-2, torch.complex64: 1e-4}
 )
 def test_other_dtypes_as_torch(case: Case, dtype: torch.dtype, rtol: float | None) -> None:
     rtol = rtol or case.float64_rtol
@@ -115,16 +115,13 @@ def test_other_dtypes_as_torch(case: Case, dtype: torch.dtype, rtol: float | Non
     torch.testing.assert_close(ours, theirs, rtol=rtol, atol=rtol)
 
 
-@every_case
-@pytest.mark.parametrize(
-    ("dtype", "rtol"),
-    [
-        (torch.float32, 2e-5),
-        (torch.float64, 1e-12),
-        (torch.bfloat16, 2e-2),  # two results on either side of a tie are a step apart
-        (torch.float16, 2e-3),
-    ],
-    ids=str,
+@every_case_in(
+    {
+        torch.float32: 2e-5,
+        torch.float64: 1e-12,
+        torch.bfloat16: 2e-2,  # two results on either side of a tie are a step apart
+        torch.float16: 2e-3,
+    }
 )
 def test_both_backends_agree(case: Case, dtype: torch.dtype, rtol: float) -> None:
     start = parameters(1000, (7, 9), (), dtype=dtype)

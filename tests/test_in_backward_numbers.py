@@ -54,7 +54,7 @@ def test_same_bits_of_other_dtypes(dtype: torch.dtype, backend: str) -> None:
 
 
 @pytest.mark.parametrize("backend", ["auto", "reference"])
-@pytest.mark.parametrize("name", ["AdamW", "SGD"])
+@pytest.mark.parametrize("name", ["AdamW", pytest.param("SGD", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("dtype", "settings"),
     [

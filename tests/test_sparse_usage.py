@@ -192,7 +192,11 @@ def test_same_bits_for_any_number_of_threads(
 
 
 @pytest.mark.parametrize("mode", ["lazy", "exact"])
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.complex64], ids=str)
+@pytest.mark.parametrize(
+    "dtype",
+    [torch.bfloat16, pytest.param(torch.float16, marks=pytest.mark.slow), torch.complex64],
+    ids=str,
+)
 def test_other_dtypes(dtype: torch.dtype, mode: str) -> None:
     (start,) = parameters((ROWS, WIDTH), dtype=dtype)
     (ours,), (other,) = clones([start]), clones([start])

@@ -58,7 +58,7 @@ def vector_loops(llvm: str) -> str:
 
 
 @every_rule
-def test_the_loop_is_vectorised(rule: Rule) -> None:
+def test_the_loop_is_vectorised_float32_and_keeps_nan(rule: Rule) -> None:
     llvm, assembly = update_of(rule)
     assert re.search(r"load <\d+ x float>", llvm)
     assert re.search(r"store <\d+ x float>", llvm)
@@ -66,6 +66,10 @@ def test_the_loop_is_vectorised(rule: Rule) -> None:
     for operation in set(re.findall(r"= (f\w+) contract float", llvm)):
         assert re.search(rf"= {operation} contract <\d+ x float>", llvm), operation
     assert re.search(r"[xyz]mm\d|\bv\d+\.4s|\bz\d+\.s", assembly)
+    arithmetic = re.findall(r"= (f(?:add|sub|mul|div)|call \S* \S+ @llvm.sqrt\S*) ([^%]*)", llvm)
+    assert arithmetic
+    assert not [line for line in arithmetic if "double" in " ".join(line)]
+    assert not re.search(r"\b(fast|nnan|ninf|arcp|reassoc|afn)\b", llvm.split("!llvm")[0])
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16], ids=str)
@@ -77,15 +81,6 @@ def test_other_dtypes_are_vectorised_too(dtype: torch.dtype) -> None:
     assert re.search(rf"store <\d+ x {kept}>", llvm)
     for operation in set(re.findall(rf"= (f\w+) contract {computed}", llvm)):
         assert re.search(rf"= {operation} contract <\d+ x {computed}>", llvm), operation
-
-
-@every_rule
-def test_arithmetic_is_float32_and_keeps_nan(rule: Rule) -> None:
-    llvm, _ = update_of(rule)
-    arithmetic = re.findall(r"= (f(?:add|sub|mul|div)|call \S* \S+ @llvm.sqrt\S*) ([^%]*)", llvm)
-    assert arithmetic
-    assert not [line for line in arithmetic if "double" in " ".join(line)]
-    assert not re.search(r"\b(fast|nnan|ninf|arcp|reassoc|afn)\b", llvm.split("!llvm")[0])
 
 
 SHARES = {rule.share.holds: rule for rule, _ in RULES if rule.share}.values()

@@ -15,7 +15,12 @@ ADAMW = {"ours": adamantine.AdamW, "torch": torch.optim.AdamW}
 
 # Who writes the checkpoint after 25 steps, and who goes on from it.
 handovers = pytest.mark.parametrize(
-    ("first", "second"), [("ours", "ours"), ("torch", "ours"), ("ours", "torch")]
+    ("first", "second"),
+    [
+        pytest.param("ours", "ours", marks=pytest.mark.slow),
+        ("torch", "ours"),
+        ("ours", "torch"),
+    ],
 )
 
 

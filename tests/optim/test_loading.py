@@ -14,7 +14,7 @@ from torch import nn
 import adamantine
 from adamantine.errors import StateError, UsageError
 from cases import Case
-from contract import clones, every_case, parameters, train
+from contract import clones, every_case, one_case_each, parameters, train
 
 
 def named(*names: str, seed: int = 0) -> list[tuple[str, nn.Parameter]]:
@@ -289,7 +289,7 @@ def test_states_lose_no_digits_that_float32_has(
     assert after.state_dict()["state"][0]["exp_avg"].dtype == kept
 
 
-@every_case
+@one_case_each
 def test_float32_states_of_bfloat16_parameters_follow_a_float32_run(case: Case) -> None:
     """The states see the same gradients, so they are those of the float32 run to rounding."""
     if any(case.settings.get(key) for key in ("weight_decay", "decoupled_weight_decay")):

@@ -47,7 +47,10 @@ def test_of_many_the_largest_are_drawn():
     assert stats_png(run(large)) != stats_png(run(small | large))  # its title does not say so
 
 
-@pytest.mark.parametrize("value", [0.0, math.nan, math.inf, 1e-300, 1e300])
+@pytest.mark.parametrize(
+    "value",
+    [0.0, math.nan, *(pytest.param(x, marks=pytest.mark.slow) for x in (math.inf, 1e-300, 1e300))],
+)
 def test_whatever_the_numbers_there_is_a_picture(value):
     odd = {"w": parameter(update_ratio=value, grad_norm=value)}
     fine = {"w": parameter(), "later": parameter()}

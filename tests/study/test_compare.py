@@ -227,9 +227,9 @@ def test_a_loss_that_refuses_what_is_not_finite_has_diverged():
 
 def test_loaders_with_processes_and_orders_of_their_own():
     """A worker's own workers, and a generator that earlier runs have moved."""
-    plan = Plan(("sgd",), budget=1, tuning_seeds=1, seeds=2, epochs=1)
+    plan = Plan(("sgd",), budget=1, tuning_seeds=1, seeds=1, epochs=1)
     study = compare("cheap:loaded", plan, jobs=1)
-    assert [run.steps for run in study.runs] == [4, 4, 4]
+    assert [run.steps for run in study.runs] == [4, 4]
     assert study.plan["batch_size"] is None
     once, twice = compare(cheap.own_order, plan), compare(cheap.own_order, plan)
     assert untimed(once.runs) == untimed(twice.runs)

@@ -26,7 +26,7 @@ from adamantine.study.progress import Progress
 from adamantine.study.result import Study
 from adamantine.study.space import parse_space
 from adamantine.study.workers import Workers
-from adamantine.train.files import remove_leftovers, write_text
+from adamantine.train.files import write_text
 from adamantine.train.machine import machine, versions
 from adamantine.workloads.protocol import Metric, Workload
 
@@ -170,7 +170,6 @@ def compare(
             wall_seconds=perf_counter() - began,
         )
         if out is not None:
-            remove_leftovers(Path(out), (STUDY,))
             write_text(Path(out) / STUDY, json.dumps(study.to_json(), allow_nan=False) + "\n")
         return study
 

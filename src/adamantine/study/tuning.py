@@ -35,7 +35,7 @@ from adamantine.study.tune import FILES, TUNE, TuneListener
 from adamantine.study.tune_plan import TunePlan
 from adamantine.study.tune_verdict import DEFAULTS, TUNED, Judgement, judge
 from adamantine.study.workers import Workers
-from adamantine.train.files import remove_leftovers, write_text
+from adamantine.train.files import write_text
 from adamantine.train.machine import machine, versions
 from adamantine.workloads.protocol import Metric, Workload
 
@@ -269,6 +269,5 @@ def _check_batches(spaces: Spaces, conditions: Mapping[str, Any]) -> None:
 
 
 def _write(folder: Path, record: TuneRecord) -> None:
-    remove_leftovers(folder, (TUNE, BEST))
     for name, what in ((TUNE, record), (BEST, record.best)):
         write_text(folder / name, json.dumps(to_json(what), allow_nan=False) + "\n")

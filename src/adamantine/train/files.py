@@ -1,8 +1,10 @@
 """Files that are there whole or not at all, whatever kills the process."""
 
+import glob
 import os
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -13,7 +15,7 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Replace `path` by what `write` writes, or leave it as it was.
 
     The bytes reach the disk before the name does, and the name before this returns: after a
-    power cut `path` is the old file or the new one.
+    power cut `path` is the old file or the new one. What killed processes have left of it goes.
 
     Raises
     ------
@@ -29,6 +31,7 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
                 os.fsync(file.fileno())
             temporary.replace(path)
             _sync_folder(path.parent)
+            _remove_leftovers(path)
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
@@ -50,11 +53,26 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode())
 
 
-def remove_leftovers(folder: Path, names: tuple[str, ...]) -> None:
-    """Delete the temporary files that a killed process left of the files called `names`."""
-    for name in names:
-        for leftover in folder.glob(f".{name}.*.tmp"):
-            leftover.unlink(missing_ok=True)
+def _remove_leftovers(path: Path) -> None:
+    """Delete what killed processes have left of `path`, but not what others are writing now."""
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        writer = leftover.name.split(".")[-2].partition("-")[0]
+        if writer.isdecimal() and not _lives(int(writer)):
+            with suppress(OSError):  # what was to be written is there
+                leftover.unlink()
+
+
+def _lives(process: int) -> bool:
+    # One that is gone may have had our number, for containers count from 1.
+    if process == os.getpid() or os.name == "nt":  # where signal 0 is Ctrl-C
+        return False
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # another user's
+        pass
+    return True
 
 
 def _sync_folder(folder: Path) -> None:
