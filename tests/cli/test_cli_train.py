@@ -276,7 +276,7 @@ def test_an_exact_run_is_resumed_bit_for_bit(table, tmp_path, monkeypatch):
         (["--device", "abacus"], "--device abacus cannot be used here"),
         (["--device", "meta"], "--device meta cannot be used here"),
         (["--schedule", "cosin"], "expected one of none, step, cosine"),
-        (["--optimizer", "adma"], "optimizer is 'adma', expected one of ada"),
+        (["--optimizer", "adma"], "optimizer is 'adma', did you mean 'adam'? There are ada"),
         (["--workload", "mnits"], "did you mean 'mnist'"),
         (["--lr", "-1"], "Invalid learning rate: -1.0"),
         (["--lr", "nan"], "Invalid learning rate: nan"),

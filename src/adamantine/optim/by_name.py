@@ -12,6 +12,7 @@ from torch import nn
 from adamantine import optim
 from adamantine.errors import UsageError
 from adamantine.optim.base import RuleOptimizer
+from adamantine.optim.spelling import nearest
 
 OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
     name.lower(): getattr(optim, name)
@@ -31,7 +32,9 @@ def settings_of(name: str) -> dict[str, Any]:
         There is no such optimizer.
     """
     if name not in OPTIMIZERS:
-        raise UsageError(f"optimizer is {name!r}, expected one of {', '.join(OPTIMIZERS)}")
+        near = nearest(name, OPTIMIZERS, cutoff=0.6)
+        hint = f"did you mean {near!r}? There are" if near else "expected one of"
+        raise UsageError(f"optimizer is {name!r}, {hint} {', '.join(OPTIMIZERS)}")
     settings = keywords(OPTIMIZERS[name])
     return {key: p.default for key, p in settings.items() if key not in HIDDEN}
 
