@@ -5,8 +5,9 @@
 A row is a repeat: Adam from a poor space, learning rates from 1e-6 to 1. The peer is random search
 as it is usually done: settings are drawn, each is trained to its end, and the one that scored best
 is taken. The search is the command's own, with early stopping and rechecks. Both settings are then
-judged on the same 20 fresh seeds. Steps and time are those of the trials alone; the last column is
-the time of all that the command does with its usual five seeds. OUT keeps what the searches found.
+judged on the same 20 fresh seeds. Steps and seconds are those of the trials, in percent of random
+search's. The last column has the steps of all that the command does, with its usual five seeds in
+the finals, in percent of the same without early stopping. OUT keeps what the searches found.
 """
 
 import sys
@@ -32,7 +33,7 @@ PLAN = TunePlan(("adam",), trials=40, space=("lr=1e-6:1:log",), seeds=20, seed=5
 """The seed is far from those that anything was tried with before."""
 USUAL = 5
 """Seeds of the command's finals, where nothing else is asked for."""
-HEADS = ("search", "found", "random search", "difference", "steps", "trials' time", "whole time")
+HEADS = ("search", "found", "random search", "difference", "steps", "seconds", "all steps")
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,8 @@ class Row:
     found: list[float]
     plain: list[float]
     steps: float
-    trials: float
-    whole: float
+    seconds: float
+    all_steps: float
 
     def cells(self):
         """As printed."""
@@ -54,7 +55,7 @@ class Row:
             f"{fmean(self.found):.2%}",
             f"{fmean(self.plain):.2%}",
             f"{difference.value:+.2f} ({difference.low:+.2f} to {difference.high:+.2f})",
-            *(f"{share:.0%}" for share in (self.steps, self.trials, self.whole)),
+            *(f"{share:.0%}" for share in (self.steps, self.seconds, self.all_steps)),
         )
 
 
@@ -90,13 +91,13 @@ def repeat(workload, plan, out):
     after = [run for run in found.runs if run.purpose == "tune"]
     after += [run for run in finals if run.seed in plan.seeds_of_finals[:USUAL]]
     ours, theirs = ([trial.run for trial in each] for each in (found.trials, trials))
-    spent, whole, extra = (sum(run.seconds for run in runs) for runs in (ours, theirs, after))
+    steps, all_to_the_end, more = (sum(run.steps for run in runs) for runs in (ours, theirs, after))
     return Row(
         [run.test_metric for run in own],
         [run.test_metric for run in judged],
-        sum(run.steps for run in ours) / sum(run.steps for run in theirs),
-        spent / whole,
-        (spent + extra) / (whole + extra),
+        steps / all_to_the_end,
+        sum(run.seconds for run in ours) / sum(run.seconds for run in theirs),
+        (steps + more) / (all_to_the_end + more),
     )
 
 
@@ -116,9 +117,11 @@ def main():
         rows.append(repeat(workload, plan, out and out / str(number + 1)))
         print(f"| {' | '.join((str(number + 1), *rows[-1].cells()))} |", flush=True)
     as_good = sum(fmean(row.found) >= fmean(row.plain) for row in rows)
-    costs = (fmean(getattr(row, part) for row in rows) for part in ("steps", "trials", "whole"))
-    print(f"At least as good in {as_good} of {repeats}; on average", end=" ")
-    print("{:.0%} of the steps, {:.0%} of the trials' time, {:.0%} of the whole".format(*costs))
+    means = [
+        fmean(getattr(row, part) for row in rows) for part in ("steps", "seconds", "all_steps")
+    ]
+    costs = "{:.0%} of the steps, {:.0%} of the seconds, {:.0%} of all steps".format(*means)
+    print(f"At least as good in {as_good} of {repeats}; on average {costs}")
 
 
 if __name__ == "__main__":
