@@ -15,7 +15,7 @@ import adamantine
 from adamantine.backends.codes import block_count
 from adamantine.optim import RuleOptimizer
 from cases import CASES, Case
-from contract import FIRST, clones, one_case_each, parameters, train, worst_error
+from contract import clones, one_case_each, parameters, train, worst_error
 
 SIZES = (1, 255, 257, (37, 11), 0, 20_000)
 
@@ -31,12 +31,11 @@ def takes(case: Case, dtype: str) -> bool:
 
 
 def pairs() -> list[Any]:
-    """Rows with what their states are kept in; slow are all but a row of each rule's plain form."""
+    """Rows with what their states are kept in; slow are all but one of each optimizer."""
     found, seen = [], set()
     for case, dtype in [(c, d) for c in CASES for d in ("bfloat16", "int8") if takes(c, d)]:
-        kernel = rule_of(case), dtype
-        marks = [pytest.mark.slow] if case not in FIRST or kernel in seen else []
-        seen.add(kernel)
+        marks = [pytest.mark.slow] if (case.ours, dtype) in seen else []
+        seen.add((case.ours, dtype))
         found.append(pytest.param(case, dtype, id=f"{case}-{dtype}", marks=marks))
     return found
 

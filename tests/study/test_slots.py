@@ -140,6 +140,28 @@ def test_two_who_begin_at_once_agree(tmp_path, monkeypatch):
     assert first.study.get_trials()[0].user_attrs[PLAN] == {"epochs": 2}
 
 
+def test_a_start_that_was_cut_short_is_drawn_to_its_end(tmp_path):
+    study = optuna.create_study(storage=open_storage(tmp_path / "journal"))
+    slots = Slots(study, 1, [{"x": 0.5, "y": 0.25}])
+    slots.agree({})
+    trial = slots.claim()
+    assert trial.suggest_float("x", 0, 1) == 0.5
+    slots.fail(trial)
+    slots.refill()
+    again = slots.claim()
+    assert (again.suggest_float("x", 0, 1), again.suggest_float("y", 0, 1)) == (0.5, 0.25)
+
+
+def test_what_one_with_another_plan_has_queued_is_passed_over(tmp_path):
+    """Two begin at once with two plans: the second one is refused, and its trial stays."""
+    slots = opened(tmp_path / "journal")
+    slots.agree({"epochs": 2})
+    slots.study.enqueue_trial({"x": 0.75}, {SLOT: 0, PLAN: {"epochs": 5}})
+    slots.fail(slots.claim())
+    slots.refill()
+    finish(slots, slots.claim())  # which looks at what it draws
+
+
 def test_more_trials_are_more_slots(tmp_path):
     few, many = (opened(tmp_path / "journal", count) for count in (2, 4))
     few.refill()

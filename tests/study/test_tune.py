@@ -220,7 +220,7 @@ def test_where_everything_diverges_the_defaults_are_recommended():
     found = tune(cheap.workload, plan)
     assert found.tuned is None
     assert found.recommended == "defaults"
-    assert "Beside the defaults no trial came to its end" in found.verdict[0].sentence
+    assert "Apart from the defaults no trial came to its end" in found.verdict[0].sentence
     assert found.best.settings == {}
 
 

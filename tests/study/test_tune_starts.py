@@ -30,7 +30,7 @@ def test_at_the_defaults_or_at_the_nearer_end(name):
     expected = {}
     for setting, values in own_space(contestant).items():
         default = contestant.default(setting)
-        # No range on a log scale has the 0 that weight decay and momentum are by default.
+        # No range on a log scale has the 0 that weight decay is by default.
         expected[setting] = default if default in values else values.low
     assert first == Setting(name, first.settings, {})
     assert {**contestant.with_values(expected)} == {**contestant.settings, **first.settings}
@@ -45,6 +45,10 @@ def test_at_the_defaults_or_at_the_nearer_end(name):
         ("adam", "betas.1=0.9:0.99:complement", {"betas": (0.9, 0.99)}, {}),
         ("adam", "betas=(0.8,0.9)|(0.9,0.999)", {"betas": (0.9, 0.999)}, {}),
         ("adam", "amsgrad=true|false", {"amsgrad": False}, {}),
+        ("adadelta", "lr=1|0.1", {"lr": 1.0}, {}),
+        ("adam:lr=0.00123456", "eps=1e-9:1e-7", {"lr": 0.00123456}, {}),
+        ("adam", "betas.1=0.9:0.99987654", {"betas": (0.9, 0.999)}, {}),
+        ("adam", "betas.1=0.9:0.99876543", {"betas": (0.9, 0.99876543)}, {}),
         ("sgd", "batch_size=32|64,schedule=cosine|none", {}, USUAL),
     ],
 )
@@ -53,6 +57,26 @@ def test_with_a_space_of_the_users(spec, space, settings, training):
     (contestant,) = parse_contestants([spec])
     assert settings.items() <= contestant.with_values(first.settings).items()
     assert first.training == training
+
+
+def test_what_is_drawn_has_three_digits():
+    spaces = Spaces(parse_contestants(["adam:lr=0.00123456"]), ["betas=(0.8,0.9)|(0.9,0.999)"])
+    assert list(spaces.spaces["adam(lr=0.00123456)"]) == ["lr", "eps", "weight_decay", "betas"]
+    drawn = {"lr": 0.00234567, "eps": 1.23456e-8, "weight_decay": 0.0123456, "betas": "(0.8,0.9)"}
+    assert spaces.suggest(FixedTrial(drawn)).settings == {
+        "lr": 0.00235,
+        "eps": 1.23e-8,
+        "weight_decay": 0.0123,
+        "betas": (0.8, 0.9),
+    }
+
+
+def test_a_range_stays_in_its_place():
+    spaces = Spaces(parse_contestants(["adam"]), ["betas.1=0.9:0.99,lr=1e-4:1e-2:log"])
+    assert (
+        list(spaces.spaces["adam"])[:2]
+        == list(Spaces(parse_contestants(["adam"]), []).spaces["adam"])[:2]
+    )
 
 
 def test_what_is_not_among_the_options_is_left_to_the_sampler():
@@ -80,16 +104,19 @@ def test_the_defaults_are_not_compared_with_themselves():
     assert one.trials[0].run.settings == {"lr": 1e-2}
     assert one.tuned is None
     assert one.best.settings == {}
-    assert "Beside the defaults no trial came to its end" in one.verdict[0].sentence
+    assert "Apart from the defaults no trial came to its end" in one.verdict[0].sentence
     more = tune(cheap.workload, replace(PLAN, contestants=("cheap:Shaken",)))
     assert all(c.settings["lr"] != 1e-2 for c in more.candidates if c.role == "found")
 
 
-def test_the_defaults_with_other_batches_are_another_setting():
-    plan = replace(PLAN, contestants=("cheap:Shaken",), space=("batch_size=16|48",), trials=4)
-    found = tune(cheap.workload, plan)
-    assert {c.training["batch_size"] for c in found.candidates if c.role == "found"} <= {16, 48}
-    assert found.tuned is not None
+@pytest.mark.parametrize(("sizes", "found"), [("16|48", True), ("16|32", False)])
+def test_the_defaults_with_other_batches_are_another_setting(sizes, found):
+    plan = replace(PLAN, contestants=("cheap:Shaken",), space=(f"batch_size={sizes}",), trials=1)
+    record = tune(cheap.workload, plan)
+    assert record.trials[0].run.settings == {"lr": 1e-2}
+    assert (
+        (record.tuned is not None) == found == (record.trials[0].run.training != {"batch_size": 32})
+    )
 
 
 class Anything(torch.optim.SGD):
@@ -97,10 +124,12 @@ class Anything(torch.optim.SGD):
 
     def __init__(self, params, lr=0.1, **others):
         assert others.keys() <= {"momentum"}
-        super().__init__(params, lr, **others)
+        super().__init__(params, lr, others.get("momentum") or 0.0)
 
 
 def test_a_class_that_takes_anything_begins_where_it_is_known():
     spec = f"{__name__}:Anything"
     (start,) = Spaces(parse_contestants([spec]), [f"{spec}:momentum=0:0.9"]).starts(USUAL)
     assert start == {"lr": 0.1}
+    texts = [f"{spec}:momentum=none|0.5"]
+    assert Spaces(parse_contestants([spec]), texts).starts(USUAL) == [start]

@@ -271,7 +271,7 @@ def test_a_place_that_cannot_be_a_folder(tmp_path):
 
 def test_leftovers_of_a_kill_are_gone_after_resuming(tmp_path):
     stopped(tmp_path, 3)
-    (tmp_path / ".checkpoint.pt.99999999-0.tmp").write_bytes(b"half")
+    (tmp_path / ".checkpoint.pt.1-0.tmp").write_bytes(b"half")
     (tmp_path / "metrics.jsonl").write_text("")  # killed between checkpoint and metrics
     record, _ = tiny.run(ADAM, config(), out=tmp_path, **RESUME)
     assert {path.name for path in tmp_path.iterdir()} == {

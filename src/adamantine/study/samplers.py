@@ -15,7 +15,7 @@ from adamantine.errors import UsageError
 from adamantine.study.slots import SLOT
 
 STARTUP = 10
-"""Trials drawn at random before a model of their results is of use."""
+"""Trials before a model of their results is of use; but for the defaults, they are random."""
 
 
 def _tpe(seed: int) -> BaseSampler:

@@ -58,10 +58,15 @@ class Slots:
         return first
 
     def attempts(self) -> dict[int, list[FrozenTrial]]:
-        """Each slot's trials, the first one first."""
+        """Each slot's trials, the first one first.
+
+        But for those of a process that began at the same time with another plan, and was refused.
+        """
         found: dict[int, list[FrozenTrial]] = defaultdict(list)
-        for trial in self.study.get_trials(deepcopy=False):
-            if SLOT in trial.user_attrs:
+        trials = self.study.get_trials(deepcopy=False)
+        plan = trials[0].user_attrs.get(PLAN) if trials else None
+        for trial in trials:
+            if SLOT in trial.user_attrs and trial.user_attrs.get(PLAN, plan) == plan:
                 found[trial.user_attrs[SLOT]].append(trial)
         return found
 
@@ -76,7 +81,7 @@ class Slots:
         for slot in range(self._count):
             if slot not in live:
                 drawn = [trial.params for trial in attempts.get(slot, []) if trial.params]
-                params = drawn[-1] if drawn else self._start(slot)
+                params = {**self._start(slot), **(drawn[-1] if drawn else {})}
                 self.study.enqueue_trial(params, {SLOT: slot})
 
     def _start(self, slot: int) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import math
 import re
@@ -23,6 +24,9 @@ from adamantine.rules.hyperparameters import (
 )
 from adamantine.study import literals
 from adamantine.study.contestants import Contestant, takes_any
+
+NOTHING = inspect.Parameter.empty
+"""No value, not even None; what has no default has this one."""
 
 
 @dataclass(frozen=True)
@@ -63,9 +67,9 @@ class Range:
             found = rounded(self._between(share))
         return min(max(found, self.low), self.high)
 
-    def nearest(self, value: Any) -> float | None:
-        """Itself, or the end that is nearer to it; None for what is no number."""
-        return min(max(value, self.low), self.high) if _is_number(value) else None
+    def nearest(self, value: Any) -> Any:
+        """Itself, or the end that is nearer to it; :data:`NOTHING` for what is no number."""
+        return min(max(value, self.low), self.high) if _is_number(value) else NOTHING
 
     def _between(self, share: float) -> float:
         if self.log:
@@ -86,8 +90,13 @@ class Choice:
         """The option that lies `share` (0 to 1) of the way through."""
         return self.options[min(int(share * len(self.options)), len(self.options) - 1)]
 
+    def nearest(self, value: Any) -> Any:
+        """The option that is `value`, be it 1 or 1.0; :data:`NOTHING` if none is."""
+        same = (option for option in self.options if _same(option, value))
+        return next(same, NOTHING)
+
     def __contains__(self, value: Any) -> bool:
-        return repr(value) in map(repr, self.options)  # to Python, True is 1
+        return self.nearest(value) is not NOTHING
 
 
 Space = Mapping[str, Range | Choice]
@@ -220,6 +229,10 @@ def _values(text: str, contestant: Contestant, setting: str) -> Range | Choice:
     if integer:
         return Range(low, high, scale == "log", integer=True)
     return Range(float(low), float(high), scale != "linear", complement=complement)
+
+
+def _same(a: Any, b: Any) -> bool:
+    return repr(a) == repr(b) or (_is_number(a) and _is_number(b) and a == b)
 
 
 def _is_number(value: Any) -> bool:

@@ -1,6 +1,6 @@
 """From a search's space to the settings of one trial."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +10,7 @@ from optuna.trial import BaseTrial
 from adamantine.errors import UsageError
 from adamantine.study import literals
 from adamantine.study.contestants import Contestant
-from adamantine.study.space import Choice, Range, Space, own_space, parse_space
+from adamantine.study.space import NOTHING, Choice, Range, Space, own_space, parse_space
 from adamantine.train.schedules import check_schedule
 
 OPTIMIZER = "optimizer"
@@ -64,12 +64,12 @@ class Spaces:
         names = list(self.spaces)
         several = len(names) > 1
         name = trial.suggest_categorical(OPTIMIZER, names) if several else names[0]
+        contestant = self.contestants[name]
         flat = {
-            key: _draw(trial, f"{name}.{key}" if several else key, within)
-            for key, within in self.spaces[name].items()
+            key: _draw(trial, f"{name}.{key}" if several else key, within, begin)
+            for key, within, begin in self._beginning(contestant)
         }
         training = {key: _draw(trial, key, within) for key, within in self.training.items()}
-        contestant = self.contestants[name]
         typed = {key: repr(value) for key, value in contestant.settings.items()}
         settings = contestant.with_values(flat)
         # What was typed is in the contestant's name already, and `build` adds it.
@@ -89,15 +89,19 @@ class Spaces:
         """
         several = len(self.spaces) > 1
         starts = []
-        for name, space in self.spaces.items():
+        for name, contestant in self.contestants.items():
             start = {OPTIMIZER: name} if several else {}
-            for key, within in space.items():
-                own = f"{name}.{key}" if several else key
-                start.update(_drawn(own, within, _default(self.contestants[name], key)))
-            for key, within in self.training.items():
-                start.update(_drawn(key, within, training[key]))
+            for key, within, begin in self._beginning(contestant):
+                start.update(_drawn(f"{name}.{key}" if several else key, within, begin))
+            for key, options in self.training.items():
+                start.update(_drawn(key, options, options.nearest(training[key])))
             starts.append(start)
         return starts
+
+    def _beginning(self, contestant: Contestant) -> Iterator[tuple[str, Range | Choice, Any]]:
+        """An optimizer's space, and of each setting the value that is nearest to its default."""
+        for key, within in self.spaces[contestant.name].items():
+            yield key, within, within.nearest(_default(contestant, key))
 
     def to_json(self) -> dict[str, Any]:
         """For the plan: what decides the trials' distributions."""
@@ -109,8 +113,10 @@ class Spaces:
 
 def _together(own: Space, given: Space) -> Space:
     """`given` in the place of `own`; all of ``betas`` is given in the place of ``betas.0``, too."""
-    kept = {key: within for key, within in own.items() if key.partition(".")[0] not in given}
-    return {**kept, **given}
+    return {
+        **{k: v for k, v in own.items() if k in given or k.partition(".")[0] not in given},
+        **given,
+    }
 
 
 def _default(contestant: Contestant, key: str) -> Any:
@@ -118,10 +124,11 @@ def _default(contestant: Contestant, key: str) -> Any:
         return contestant.default_lr  # which may have been typed as a tensor
     with suppress(KeyError):  # only the class itself knows it
         return contestant.default(key)
-    return None
+    return NOTHING
 
 
-def _draw(trial: BaseTrial, name: str, within: Range | Choice) -> Any:
+def _draw(trial: BaseTrial, name: str, within: Range | Choice, begin: Any = NOTHING) -> Any:
+    """What the sampler draws, in three digits; `begin` keeps all that it has."""
     if isinstance(within, Choice):
         # As text, since a storage holds no tuples.
         options = {literals.typed(option): option for option in within.options}
@@ -129,24 +136,25 @@ def _draw(trial: BaseTrial, name: str, within: Range | Choice) -> Any:
     low, high = within.low, within.high
     if within.integer:
         return trial.suggest_int(name, round(low), round(high), log=within.log)
+    own = _drawn(name, within, begin)
     if within.complement:
-        rest = _rounded(trial.suggest_float(f"1-{name}", 1 - high, 1 - low, log=within.log))
-        value = round(1 - rest, 12)
+        rest = trial.suggest_float(f"1-{name}", 1 - high, 1 - low, log=within.log)
+        value = begin if rest in own.values() else round(1 - _rounded(rest), 12)
     else:
-        value = _rounded(trial.suggest_float(name, low, high, log=within.log))
+        drawn = trial.suggest_float(name, low, high, log=within.log)
+        value = begin if drawn in own.values() else _rounded(drawn)
     return min(max(value, low), high)
 
 
 def _drawn(name: str, within: Range | Choice, value: Any) -> dict[str, Any]:
-    """What :func:`_draw` has to draw for `value`, or for the nearest there is; empty for none."""
-    if isinstance(within, Choice):
-        return {name: literals.typed(value)} if value in within else {}
-    nearest = within.nearest(value)
-    if nearest is None:
+    """What :func:`_draw` has to draw for `value`, which is in its space; empty for nothing."""
+    if value is NOTHING:
         return {}
+    if isinstance(within, Choice):
+        return {name: literals.typed(value)}
     if within.integer:
-        return {name: round(nearest)}
-    return {f"1-{name}": 1 - nearest} if within.complement else {name: nearest}
+        return {name: round(value)}
+    return {f"1-{name}": 1 - value} if within.complement else {name: value}
 
 
 def _rounded(value: float) -> float:

@@ -53,7 +53,7 @@ def judge(
     scale = scale_of(metric)
     if tuned is None:
         sentence = (
-            f"Beside the defaults no trial came to its end with a finite {metric}: there is no "
+            f"Apart from the defaults no trial came to its end with a finite {metric}: there is no "
             "other setting to recommend"
         )
     else:

@@ -2,26 +2,34 @@
 
 import glob
 import os
+import re
 import secrets
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from time import time
 from typing import BinaryIO
 
 from adamantine.errors import CheckpointError
+
+_TEMPORARY = re.compile(r"\.\d+-[0-9a-f]+\.tmp$")
+ABANDONED = 3600
+"""Seconds after which a file that is being written is taken for one that was left by the dead."""
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Replace `path` by what `write` writes, or leave it as it was.
 
     The bytes reach the disk before the name does, and the name before this returns: after a
-    power cut `path` is the old file or the new one. What killed processes have left of it goes.
+    power cut `path` is the old file or the new one. What killed processes have left goes with
+    a later write.
 
     Raises
     ------
     CheckpointError
         The folder cannot be written or the disk is full; the old file is still there.
     """
+    remove_leftovers(path, ABANDONED)
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
         try:
@@ -31,7 +39,6 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
                 os.fsync(file.fileno())
             temporary.replace(path)
             _sync_folder(path.parent)
-            _remove_leftovers(path)
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
@@ -53,26 +60,15 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode())
 
 
-def _remove_leftovers(path: Path) -> None:
-    """Delete what killed processes have left of `path`, but not what others are writing now."""
+def remove_leftovers(path: Path, seconds: float = 0) -> None:
+    """Delete the temporary files of `path` that nobody has written to for so long.
+
+    Who has died cannot be told by its number: others may write from other machines.
+    """
     for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
-        writer = leftover.name.split(".")[-2].partition("-")[0]
-        if writer.isdecimal() and not _lives(int(writer)):
-            with suppress(OSError):  # what was to be written is there
+        with suppress(OSError):  # others are at it, too
+            if _TEMPORARY.search(leftover.name) and leftover.stat().st_mtime <= time() - seconds:
                 leftover.unlink()
-
-
-def _lives(process: int) -> bool:
-    # One that is gone may have had our number, for containers count from 1.
-    if process == os.getpid() or os.name == "nt":  # where signal 0 is Ctrl-C
-        return False
-    try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:  # another user's
-        pass
-    return True
 
 
 def _sync_folder(folder: Path) -> None:

@@ -23,7 +23,7 @@ from adamantine.errors import CheckpointError
 from adamantine.records import RunRecord, parse, parse_lines
 from adamantine.train.checkpoint import Checkpoint, State, metrics_text
 from adamantine.train.config import differences
-from adamantine.train.files import write_text
+from adamantine.train.files import remove_leftovers, write_text
 
 IfExists = Literal["refuse", "resume", "overwrite"]
 
@@ -106,6 +106,8 @@ class RunFolder:
             if record.status == "finished":
                 return record
         self._make()
+        for path in (self.run, self.metrics, self.checkpoint):
+            remove_leftovers(path)
         if not record.epochs:
             # The name first: without a checkpoint a run starts anew, which is always right.
             for stale in (self.checkpoint, self.curves, self.stats):
