@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 # Most of what is installed is never imported: what is, Python compiles then.
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-compile -c constraints.txt
 
-.PHONY: demo test test-all bench docs clean
+.PHONY: demo test types tests test-all bench docs clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -29,7 +29,12 @@ demo: $(VENV)/installed  ## train the 8×8 digits with Adam and with SGD, side b
 test: $(VENV)/installed-test  ## everything CI runs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(MAKE) --no-print-directory --jobs 2 types tests
+
+types:
 	$(BIN)/mypy
+
+tests:
 	$(BIN)/python -m pytest -n 3 --dist worksteal
 
 test-all: $(VENV)/installed-test  ## the slow tests as well: more kills, whole searches, benchmarks

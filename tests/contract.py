@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import pytest
 import torch
@@ -24,6 +25,21 @@ one_case_each = pytest.mark.parametrize(
     "case", [pytest.param(case, id=str(case), marks=_unless_first(case)) for case in CASES]
 )
 """A row of each optimizer; the others are slow: for what compiles kernels of its own a row."""
+
+
+DECAY = ("weight_decay", "decoupled_weight_decay")
+
+
+def _descents() -> list[Case]:
+    found: dict[Any, Case] = {}
+    for case in CASES:
+        rest = {k: v for k, v in case.settings.items() if k not in ("maximize", *DECAY)}
+        found.setdefault((case.ours, *sorted(map(str, rest.items()))), case)
+    return list(found.values())
+
+
+every_descent = pytest.mark.parametrize("case", _descents(), ids=str)
+"""The rows that differ where nothing decays and all is minimized."""
 
 
 def every_case_in(tolerances: Mapping[torch.dtype, float | None]) -> pytest.MarkDecorator:

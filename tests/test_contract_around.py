@@ -197,7 +197,7 @@ def test_zeroes(case: Case, backend: str) -> None:
     assert_same(variants["zeros"], variants[False])
 
 
-@every_case
+@one_case_each
 def test_same_bits_of_everything_for_any_number_of_threads(case: Case) -> None:
     before = torch.get_num_threads()
     results = []

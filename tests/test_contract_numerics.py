@@ -15,6 +15,8 @@ from contract import (
     clones,
     every_case,
     every_case_in,
+    every_descent,
+    one_case_each,
     parameters,
     train,
     worst_error,
@@ -147,7 +149,7 @@ def test_same_bits_for_any_number_of_threads(case: Case) -> None:
         assert all(torch.equal(p, q) for p, q in zip(results[0], other, strict=True))
 
 
-@every_case
+@one_case_each
 def test_two_python_threads_step_two_optimizers(case: Case) -> None:
     def run(seed: int) -> list[torch.nn.Parameter]:
         params = parameters(700_000, 13, seed=seed)
@@ -161,7 +163,7 @@ def test_two_python_threads_step_two_optimizers(case: Case) -> None:
         assert all(torch.equal(p, q) for p, q in zip(a, b, strict=True))
 
 
-@every_case
+@every_descent
 def test_finds_the_bottom_of_a_parabola(case: Case) -> None:
     settings = {**case.settings, "maximize": False, "weight_decay": 0.0}
     settings.setdefault("lr", case.parabola_lr)
@@ -174,7 +176,7 @@ def test_finds_the_bottom_of_a_parabola(case: Case) -> None:
     assert float((param - target).detach().abs().max()) < 2e-2
 
 
-@every_case
+@every_descent
 def test_descends_rosenbrock_as_torch_does(case: Case) -> None:
     settings = {**case.settings, "lr": case.rosenbrock_lr, "maximize": False, "weight_decay": 0.0}
     if "momentum" in settings:

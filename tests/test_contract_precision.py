@@ -15,7 +15,7 @@ import adamantine
 from adamantine.backends.codes import block_count
 from adamantine.optim import RuleOptimizer
 from cases import CASES, Case
-from contract import clones, one_case_each, parameters, train, worst_error
+from contract import clones, parameters, train, worst_error
 
 SIZES = (1, 255, 257, (37, 11), 0, 20_000)
 
@@ -39,6 +39,19 @@ def pairs() -> list[Any]:
         found.append(pytest.param(case, dtype, id=f"{case}-{dtype}", marks=marks))
     return found
 
+
+def _by_states() -> list[Any]:
+    found, seen = [], set()
+    for case in CASES:
+        states = len(rule_of(case).states)
+        marks = [pytest.mark.slow] if states in seen else []
+        seen.add(states)
+        found.append(pytest.param(case, id=str(case), marks=marks))
+    return found
+
+
+one_case_of_each_number_of_states = pytest.mark.parametrize("case", _by_states())
+"""The other rows are slow: what happens to a parameter's bits is no rule's affair."""
 
 every_pair = pytest.mark.parametrize(("case", "dtype"), pairs())
 
@@ -192,7 +205,7 @@ def test_nothing_is_compiled_when_a_setting_changes(dtype: str) -> None:
     assert not compilations.buffer
 
 
-@one_case_each
+@one_case_of_each_number_of_states
 @pytest.mark.parametrize("rounding", ["stochastic", "kahan"])
 def test_small_updates_of_bfloat16_parameters_add_up(case: Case, rounding: str) -> None:
     """A thousandth of the last digit a step: to nearest, nothing would ever move."""
@@ -230,7 +243,7 @@ def test_small_updates_of_bfloat16_parameters_add_up(case: Case, rounding: str) 
         assert abs(found - moved) < 5 * sd + 0.01 * abs(moved)
 
 
-@one_case_each
+@one_case_of_each_number_of_states
 def test_kernels_and_reference_agree_on_parameters_of_16_bits(case: Case) -> None:
     if case.settings.get("cautious"):
         pytest.skip("caution knows nothing of what a parameter is kept in")

@@ -14,7 +14,11 @@ from numba import cfunc
 from adamantine.backends.cpu import kernel, rows
 from adamantine.rules import Rule, adagrad, adam, sgd
 
-RULES = [adam.ADAM, adam.AMSGRAD, sgd.SGD, sgd.MOMENTUM_SGD, adagrad.ADAGRAD]
+RULES = [
+    adam.AMSGRAD,
+    sgd.MOMENTUM_SGD,
+    *(pytest.param(rule, marks=pytest.mark.slow) for rule in (adam.ADAM, sgd.SGD, adagrad.ADAGRAD)),
+]
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)

@@ -38,12 +38,12 @@ workload = cheap()
 
 
 class Deadly(nn.Linear):
-    """Kills its process in a third of the runs, until a file says that it has."""
+    """Kills its process in the first runs, until there are files enough that say so."""
 
     def forward(self, inputs):
         marks = Path(os.environ["ADAMANTINE_TEST_MARKS"])
         number = len(list(marks.iterdir()))
-        if number < 3 and self.training:
+        if number < int(os.environ["ADAMANTINE_TEST_KILLS"]) and self.training:
             (marks / str(number)).touch()
             os.kill(os.getpid(), signal.SIGKILL)
         return super().forward(inputs)

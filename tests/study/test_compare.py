@@ -167,11 +167,13 @@ def untimed(runs):
     ]
 
 
-def test_a_killed_worker_costs_its_run_and_no_more(tmp_path, monkeypatch):
+@pytest.mark.parametrize("kills", [1, pytest.param(3, marks=pytest.mark.slow)])
+def test_a_killed_worker_costs_its_run_and_no_more(kills, tmp_path, monkeypatch):
     monkeypatch.setenv("ADAMANTINE_TEST_MARKS", str(tmp_path))
+    monkeypatch.setenv("ADAMANTINE_TEST_KILLS", str(kills))
     plan = replace(PLAN, contestants=("sgd",))
-    study = compare("cheap:deadly", plan, jobs=3)
-    assert len(list(tmp_path.iterdir())) == 3
+    study = compare("cheap:deadly", plan, jobs=kills)
+    assert len(list(tmp_path.iterdir())) == kills
     assert [vars(run) for run in untimed(study.runs)] == [
         vars(run) for run in untimed(compare(cheap.workload, plan).runs)
     ]

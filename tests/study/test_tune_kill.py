@@ -111,6 +111,7 @@ def test_what_a_killed_process_was_at_is_done_with_the_same_settings(tmp_path, m
 @pytest.mark.slow
 def test_killed_workers_cost_their_runs_and_no_more(tmp_path, monkeypatch):
     monkeypatch.setenv("ADAMANTINE_TEST_MARKS", str(tmp_path))
+    monkeypatch.setenv("ADAMANTINE_TEST_KILLS", "3")
     plan = replace(searcher.PLAN, trials=12)
     found = tune("cheap:deadly", plan, jobs=3)
     assert len(list(tmp_path.iterdir())) == 3
