@@ -181,7 +181,9 @@ def test_the_average_path_is_float32s(case: Case, dtype: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "int8"])
-@pytest.mark.parametrize("case", [c for c in CASES if takes(c, "int8")][::7], ids=str)
+@pytest.mark.parametrize(
+    "case", [CASES[0], *(c for c in CASES if c.name == "Lion-default")], ids=str
+)
 def test_one_and_two_threads_give_the_same_bits(case: Case, dtype: str) -> None:
     start, before = parameters(400_001, 300), torch.get_num_threads()
     results = []

@@ -5,6 +5,7 @@
 ``native``       calls by address and atomic words inside compiled code
 ``job``          the block of words by which compiled code is told what to do
 ``compiling``    how Numba compiles rules and codecs
+``alone``        of several processes that need a kernel at once, one compiles it
 ``codes``        codecs: memory opened for a rule, and closed after it
 ``kernel``       the loop over chunks, specialised and cached for each rule
 ``probe``        the addresses and layouts of live tensors, read in one compiled call

@@ -17,6 +17,7 @@ from numba import carray, cfunc, njit, types
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from adamantine import codecs
+from adamantine.backends.cpu.alone import alone
 from adamantine.backends.cpu.codes import (
     close,
     consumer_of,
@@ -311,7 +312,8 @@ def specialised(
 
 def compile_kernel(function: FunctionType, options: Mapping[str, Any] = OPTIONS) -> Kernel:
     """The kernel of a function that :func:`specialised` has made; cached under its name."""
-    return cast(Kernel, cfunc(SIGNATURE, cache=True, **options)(function))
+    with alone(function.__name__):
+        return cast(Kernel, cfunc(SIGNATURE, cache=True, **options)(function))
 
 
 def name_of(element: str, formats: tuple[Format, ...], digest: str) -> str:

@@ -21,15 +21,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import carray, cfunc, njit
+from numba import carray, njit
 from numba.np.unsafe.ndarray import to_fixed_tuple
 from numpy.typing import NDArray
 from torch import Tensor
 
 from adamantine.backends.cpu import pool
-from adamantine.backends.cpu.compiling import OPTIONS, called
+from adamantine.backends.cpu.compiling import called
 from adamantine.backends.cpu.elements import ELEMENTS
-from adamantine.backends.cpu.kernel import SIGNATURE, digest, operations
+from adamantine.backends.cpu.kernel import compile_kernel, digest, operations
 from adamantine.backends.cpu.memory import (
     arrays_at,
     float64_pointer,
@@ -216,10 +216,7 @@ def _record(job, piece):
 @cache
 def _compiled(rule: Rule, dtype: torch.dtype) -> tuple[int, int, Any]:
     """Addresses of the compiled `_run_piece` and `_record` of a rule, and what keeps them alive."""
-    kept = [
-        cfunc(SIGNATURE, cache=True, **OPTIONS)(specialised(loop, rule, dtype))
-        for loop in (_run_piece, _record)
-    ]
+    kept = [compile_kernel(specialised(loop, rule, dtype)) for loop in (_run_piece, _record)]
     return kept[0].address, kept[1].address, kept
 
 
