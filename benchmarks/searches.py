@@ -22,16 +22,17 @@ from adamantine.records import SearchTrial
 from adamantine.study import TunePlan, tune
 from adamantine.study.conditions import enter_arena
 from adamantine.study.contestants import parse_contestants
+from adamantine.study.finals import Entry
 from adamantine.study.intervals import mean_interval
-from adamantine.study.search import ranked
+from adamantine.study.search import ranked, score_of
 from adamantine.study.suggest import Spaces
-from adamantine.study.tasks import Task
 from adamantine.study.training import train_once
 from adamantine.workloads import load
+from benchmarks.samplers import POOR, TRIALS
 
-PLAN = TunePlan(("adam",), trials=40, space=("lr=1e-6:1:log",), seeds=20, seed=500_000_000)
+PLAN = TunePlan(("adam",), trials=TRIALS, space=POOR, seeds=20, seed=500_000_000)
 """The seed is far from those that anything was tried with before."""
-USUAL = 5
+USUAL = TunePlan.seeds
 """Seeds of the command's finals, where nothing else is asked for."""
 HEADS = ("search", "found", "random search", "difference", "steps", "seconds", "all steps")
 
@@ -65,17 +66,16 @@ def random_search(arena, plan, spaces):
     trials = []
     for number in range(plan.trials):
         setting = spaces.suggest(study.ask())
-        run = train(arena, spaces, "tune", plan.seed_of_trial(number), setting)
-        score = None if run.diverged else run.looks[-1].validation_metric
-        trials.append(SearchTrial(number, {}, score, run))
+        (run,) = train(arena, spaces, setting, "tune", [plan.seed_of_trial(number)])
+        trials.append(SearchTrial(number, {}, score_of(run), run))
     return trials
 
 
-def train(arena, spaces, purpose, seed, setting):
-    """A run of a setting, or of another run's setting."""
-    spec = spaces.contestants[setting.contestant].spec
-    task = Task(setting.contestant, spec, purpose, setting.settings, seed, setting.training)
-    return train_once(arena, task)
+def train(arena, spaces, setting, purpose, seeds):
+    """Runs of a setting, or of another run's setting."""
+    own = spaces.contestants[setting.contestant]
+    tasks = Entry("found", own, setting.settings, setting.training).tasks(purpose, seeds)
+    return [train_once(arena, task) for task in tasks]
 
 
 def repeat(workload, plan, out):
@@ -84,7 +84,7 @@ def repeat(workload, plan, out):
     spaces = Spaces(parse_contestants(plan.contestants), plan.space)
     trials = random_search(arena, plan, spaces)
     best = ranked(trials, workload.metric.direction)[0].run
-    judged = [train(arena, spaces, "final", seed, best) for seed in plan.seeds_of_finals]
+    judged = train(arena, spaces, best, "final", plan.seeds_of_finals)
     found = tune(workload, plan, out=out)
     finals = [run for run in found.runs if run.purpose == "final"]
     own = [run for run in finals if run.settings]  # the defaults have none

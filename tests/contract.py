@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import pytest
@@ -13,33 +13,30 @@ from cases import CASES, Case
 every_case = pytest.mark.parametrize("case", CASES, ids=str)
 
 
-FIRST = {case.ours: case for case in reversed(CASES)}.values()
-"""A row of each optimizer."""
+def slow_repeats(rows: Iterable[tuple[Any, ...]], kind: Callable[..., object]) -> list[Any]:
+    """Parameters of a test; slow are those of a `kind` that an earlier row is of."""
+    found, seen = [], set()
+    for row in rows:
+        marks = [pytest.mark.slow] if kind(*row) in seen else []
+        seen.add(kind(*row))
+        found.append(pytest.param(*row, id="-".join(map(str, row[:2])), marks=marks))
+    return found
 
 
-def _unless_first(case: Case) -> list[pytest.MarkDecorator]:
-    return [] if case in FIRST else [pytest.mark.slow]
-
-
-one_case_each = pytest.mark.parametrize(
-    "case", [pytest.param(case, id=str(case), marks=_unless_first(case)) for case in CASES]
-)
+ROWS = [(case,) for case in CASES]
+one_case_each = pytest.mark.parametrize("case", slow_repeats(ROWS, lambda case: case.ours))
 """A row of each optimizer; the others are slow: for what compiles kernels of its own a row."""
 
-
-DECAY = ("weight_decay", "decoupled_weight_decay")
-
-
-def _descents() -> list[Case]:
-    found: dict[Any, Case] = {}
-    for case in CASES:
-        rest = {k: v for k, v in case.settings.items() if k not in ("maximize", *DECAY)}
-        found.setdefault((case.ours, *sorted(map(str, rest.items()))), case)
-    return list(found.values())
+UNUSED = ("maximize", "weight_decay", "decoupled_weight_decay")
 
 
-every_descent = pytest.mark.parametrize("case", _descents(), ids=str)
-"""The rows that differ where nothing decays and all is minimized."""
+def _descent(case: Case) -> object:
+    rest = {k: v for k, v in case.settings.items() if k not in UNUSED}
+    return case.ours, *sorted(map(str, rest.items()))
+
+
+every_descent = pytest.mark.parametrize("case", slow_repeats(ROWS, _descent))
+"""The rows that differ where nothing decays and all is minimized; the others are slow."""
 
 
 def every_case_in(tolerances: Mapping[torch.dtype, float | None]) -> pytest.MarkDecorator:
@@ -48,19 +45,12 @@ def every_case_in(tolerances: Mapping[torch.dtype, float | None]) -> pytest.Mark
     Where there is a kernel for each rule and dtype, rows after an optimizer's first one are slow.
     """
     shared = torch.float32, torch.complex64  # one kernel, which all tests share
+    rows = [(case, dtype, rtol) for dtype, rtol in tolerances.items() for case in CASES]
     return pytest.mark.parametrize(
         ("case", "dtype", "rtol"),
-        [
-            pytest.param(
-                case,
-                dtype,
-                rtol,
-                id=f"{dtype}-{case}",
-                marks=[] if dtype in shared else _unless_first(case),
-            )
-            for dtype, rtol in tolerances.items()
-            for case in CASES
-        ],
+        slow_repeats(
+            rows, lambda case, dtype, _: (dtype, case.name if dtype in shared else case.ours)
+        ),
     )
 
 

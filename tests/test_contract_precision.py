@@ -15,7 +15,7 @@ import adamantine
 from adamantine.backends.codes import block_count
 from adamantine.optim import RuleOptimizer
 from cases import CASES, Case
-from contract import clones, parameters, train, worst_error
+from contract import ROWS, clones, parameters, slow_repeats, train, worst_error
 
 SIZES = (1, 255, 257, (37, 11), 0, 20_000)
 
@@ -30,30 +30,16 @@ def takes(case: Case, dtype: str) -> bool:
     return bool(rule.states) and not (rule.exact and dtype != "float32")
 
 
-def pairs() -> list[Any]:
-    """Rows with what their states are kept in; slow are all but one of each optimizer."""
-    found, seen = [], set()
-    for case, dtype in [(c, d) for c in CASES for d in ("bfloat16", "int8") if takes(c, d)]:
-        marks = [pytest.mark.slow] if (case.ours, dtype) in seen else []
-        seen.add((case.ours, dtype))
-        found.append(pytest.param(case, dtype, id=f"{case}-{dtype}", marks=marks))
-    return found
+PAIRS = [(case, dtype) for case in CASES for dtype in ("bfloat16", "int8") if takes(case, dtype)]
+every_pair = pytest.mark.parametrize(
+    ("case", "dtype"), slow_repeats(PAIRS, lambda case, dtype: (case.ours, dtype))
+)
+"""Rows with what their states are kept in; slow are all but one of each optimizer."""
 
-
-def _by_states() -> list[Any]:
-    found, seen = [], set()
-    for case in CASES:
-        states = len(rule_of(case).states)
-        marks = [pytest.mark.slow] if states in seen else []
-        seen.add(states)
-        found.append(pytest.param(case, id=str(case), marks=marks))
-    return found
-
-
-one_case_of_each_number_of_states = pytest.mark.parametrize("case", _by_states())
+one_case_of_each_number_of_states = pytest.mark.parametrize(
+    "case", slow_repeats(ROWS, lambda case: len(rule_of(case).states))
+)
 """The other rows are slow: what happens to a parameter's bits is no rule's affair."""
-
-every_pair = pytest.mark.parametrize(("case", "dtype"), pairs())
 
 
 def trained(
@@ -182,7 +168,7 @@ def test_the_average_path_is_float32s(case: Case, dtype: str) -> None:
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "int8"])
 @pytest.mark.parametrize(
-    "case", [CASES[0], *(c for c in CASES if c.name == "Lion-default")], ids=str
+    "case", slow_repeats([(c,) for c in CASES if takes(c, "int8")][::7], lambda case: case.jumps)
 )
 def test_one_and_two_threads_give_the_same_bits(case: Case, dtype: str) -> None:
     start, before = parameters(400_001, 300), torch.get_num_threads()

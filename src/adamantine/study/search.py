@@ -153,7 +153,7 @@ class Search:
             if run.pruned:
                 self._study.tell(trial, state=TrialState.PRUNED, skip_if_finished=True)
             else:
-                score = _score(run)
+                score = score_of(run)
                 value = self._worst if score is None else score
                 self._study.tell(trial, value, skip_if_finished=True)
 
@@ -235,7 +235,7 @@ def _in_words(changed: str) -> str:
     return changed
 
 
-def _score(run: TrialRun) -> float | None:
+def score_of(run: TrialRun) -> float | None:
     """The validation metric at a run's end; None if it did not get there."""
     if run.diverged or run.pruned or not math.isfinite(run.looks[-1].validation_metric):
         return None
@@ -244,7 +244,7 @@ def _score(run: TrialRun) -> float | None:
 
 def _done(slot: int, trial: FrozenTrial) -> SearchTrial:
     run = from_json(TrialRun, trial.user_attrs[RUN], f"trial {slot}")
-    return SearchTrial(slot, trial.params, _score(run), run)
+    return SearchTrial(slot, trial.params, score_of(run), run)
 
 
 def _running(slot: int, trial: FrozenTrial) -> Running:
