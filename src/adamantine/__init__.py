@@ -22,7 +22,7 @@ if TYPE_CHECKING:
         RMSprop,
     )
     from adamantine.optim.grouping import groups, no_decay
-    from adamantine.optim.loading import regroup
+    from adamantine.optim.matching import regroup
     from adamantine.optim.misuse import check
     from adamantine.optim.options import Options
     from adamantine.optim.zeroing import check_zeroed
@@ -56,7 +56,7 @@ _TOOLS = {
     "check_zeroed": "zeroing",
     "groups": "grouping",
     "no_decay": "grouping",
-    "regroup": "loading",
+    "regroup": "matching",
 }
 """What goes with the optimizers, by the file they are in."""
 

@@ -1,9 +1,8 @@
-"""Loading states: whose is what, in which dtype it stays, and nothing changed on error."""
+"""Loading states: in which dtype they stay, and nothing changed on error."""
 
 from __future__ import annotations
 
 import copy
-import io
 from collections.abc import Callable
 from typing import Any
 
@@ -15,112 +14,7 @@ import adamantine
 from adamantine.errors import StateError, UsageError
 from cases import Case
 from contract import clones, every_case, one_case_each, parameters, train
-
-
-def named(*names: str, seed: int = 0) -> list[tuple[str, nn.Parameter]]:
-    """Parameters of three by two, so that nothing but their names tells them apart."""
-    params = parameters(*[(3, 2)] * len(names), seed=seed)
-    return list(zip(names, params, strict=True))
-
-
-def trained(groups: Any, steps: int = 3, **settings: Any) -> adamantine.Adam:
-    optimizer = adamantine.Adam(groups, **settings)
-    train(optimizer, [p for g in optimizer.param_groups for p in g["params"]], steps)
-    return optimizer
-
-
-def by_name(optimizer: torch.optim.Optimizer) -> dict[str, dict[str, Any]]:
-    return {
-        name: optimizer.state[param]
-        for group in optimizer.param_groups
-        for name, param in zip(group["param_names"], group["params"], strict=True)
-    }
-
-
-def saved(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """The state as it comes out of a file."""
-    stream = io.BytesIO()
-    torch.save(optimizer.state_dict(), stream)
-    stream.seek(0)
-    return torch.load(stream, weights_only=True)
-
-
-def assert_states_by_name(ours: torch.optim.Optimizer, theirs: torch.optim.Optimizer) -> None:
-    a, b = by_name(ours), by_name(theirs)
-    assert a.keys() == b.keys()
-    for name in a:
-        assert a[name].keys() == b[name].keys() != set()
-        for key in a[name]:
-            assert torch.equal(a[name][key], b[name][key]), (name, key)
-
-
-# Which state is whose
-
-
-@pytest.mark.parametrize("order", ["cba", "bca", "abc"])
-def test_states_go_by_name_when_the_order_differs(order: str) -> None:
-    before = trained(named("a", "b", "c"))
-    after = adamantine.Adam(named(*order))
-    after.load_state_dict(saved(before))
-    assert_states_by_name(after, before)
-    assert after.param_groups[0]["param_names"] == list(order)
-
-
-def test_groups_in_another_order_keep_their_settings() -> None:
-    a, b, c = named("a", "b", "c")
-    before = trained([{"params": [a], "lr": 0.1}, {"params": [b, c], "lr": 0.2}])
-    c, b, a = named("c", "b", "a", seed=5)
-    after = adamantine.Adam([{"params": [c, b]}, {"params": [a]}])
-    after.load_state_dict(saved(before))
-    assert_states_by_name(after, before)
-    assert [g["lr"] for g in after.param_groups] == [0.2, 0.1]
-
-
-def test_without_names_on_one_side_the_order_counts() -> None:
-    before = trained(named("a", "b"))
-    after = adamantine.Adam([p for _, p in named("b", "a")])
-    after.load_state_dict(saved(before))
-    assert torch.equal(
-        after.state_dict()["state"][0]["exp_avg"], before.state_dict()["state"][0]["exp_avg"]
-    )
-    assert after.param_groups[0]["param_names"] == ["a", "b"]  # as torch does
-
-
-def test_a_model_that_was_wrapped_has_the_same_names() -> None:
-    before = trained(named("module._orig_mod.a", "module._orig_mod.block._orig_mod.b"))
-    after = adamantine.Adam(named("block.b", "a"))
-    after.load_state_dict(saved(before))
-    state = by_name(after)
-    assert torch.equal(state["a"]["exp_avg"], before.state_dict()["state"][0]["exp_avg"])
-    assert list(state) == ["block.b", "a"]
-
-
-def test_regroup_takes_states_by_name_and_leaves_settings() -> None:
-    before = trained(named("a", "b", "c"), lr=0.5)
-    c, b, a = named("c", "b", "a", seed=5)
-    after = adamantine.Adam([{"params": [c, a], "lr": 0.1}, {"params": [b], "lr": 0.2}])
-    with pytest.raises(UsageError, match=r"group 0 in other groups.*adamantine\.regroup"):
-        after.load_state_dict(saved(before))
-    after.load_state_dict(adamantine.regroup(saved(before), after))
-    assert_states_by_name(after, before)
-    assert [g["lr"] for g in after.param_groups] == [0.1, 0.2]
-
-
-def test_regroup_serves_torchs_optimizers() -> None:
-    before = trained(named("a", "b"))
-    b, a = named("b", "a")
-    after = torch.optim.Adam([{"params": [b]}, {"params": [a]}])
-    after.load_state_dict(adamantine.regroup(saved(before), after))
-    assert_states_by_name(after, before)
-
-
-def test_regroup_needs_names_on_both_sides() -> None:
-    bare = adamantine.Adam(parameters(3))
-    with pytest.raises(UsageError, match="the state dict has no parameter names"):
-        adamantine.regroup(bare.state_dict(), adamantine.Adam(named("a")))
-    with pytest.raises(UsageError, match="the optimizer has no parameter names"):
-        adamantine.regroup(adamantine.Adam(named("a")).state_dict(), bare)
-
+from named_cases import named, saved, trained
 
 # What is refused, with nothing changed
 

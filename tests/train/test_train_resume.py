@@ -210,7 +210,7 @@ def test_a_model_of_the_same_size_that_does_not_fit(tmp_path):
     stopped(tmp_path, 2)
     other = tiny.workload(model=lambda: torch.nn.Sequential(torch.nn.Flatten(), tiny.model()))
     with pytest.raises(
-        CheckpointError, match=r"cannot read the checkpoint .*Error\(s\) in loading"
+        CheckpointError, match=r"cannot read the checkpoint .*loading .* Missing key.*: \"1\.0\.wei"
     ):
         tiny.run(ADAM, config(), other, out=tmp_path, **RESUME)
 
@@ -321,7 +321,7 @@ class Touch:
 def test_nothing_in_a_checkpoint_is_run(tmp_path):
     path, mark = tmp_path / "evil.pt", tmp_path / "mark"
     torch.save({"model": Touch(mark)}, path)
-    with pytest.raises(CheckpointError, match="cannot read the checkpoint"):
+    with pytest.raises(CheckpointError, match=r"cannot read the checkpoint .*: Unsupported glo"):
         Checkpoint.load(path)
     assert not mark.exists()
 
@@ -332,7 +332,7 @@ def test_a_damaged_record_is_refused_and_can_be_overwritten(tmp_path, name, cont
     stopped(tmp_path, 2)
     (tmp_path / name).write_bytes(content)
     for if_exists in ("refuse", "resume"):
-        with pytest.raises(CheckpointError, match=r"cannot read the run in .*--overwrite"):
+        with pytest.raises(CheckpointError, match=r"cannot read the run in .*--out$"):
             tiny.run(ADAM, config(), out=tmp_path, if_exists=if_exists)
     tiny.run(ADAM, config(), out=tmp_path, if_exists="overwrite")
     assert RunFolder(tmp_path).read().status == "finished"

@@ -19,6 +19,7 @@ from adamantine.optim.gradients import fill_with_zeros, held
 from adamantine.optim.labels import label_at
 from adamantine.optim.loading import fitted, to_torchs_format
 from adamantine.optim.options import OF_GROUPS, Around, check_of_group
+from adamantine.optim.param_group import copied, own_group
 from adamantine.optim.plan import Only, Plan
 from adamantine.optim.precision import treatment
 from adamantine.optim.rows import Mode, Windows
@@ -62,7 +63,7 @@ class RuleOptimizer(Surrounded):
             raise UsageError("Tensor lr must be 1-element")
         self._surround(options)
         # Where they are not asked for, groups have torch's settings alone.
-        defaults |= {name: options[name] for name in OF_GROUPS if name in options}
+        defaults |= {name: copied(options[name]) for name in OF_GROUPS if name in options}
         check_all(self.family.hyperparameters, defaults)
         if defaults.get("fused"):
             if defaults.get("differentiable"):
@@ -76,11 +77,12 @@ class RuleOptimizer(Surrounded):
         super().__init__(cast(Any, params), defaults)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group, as torch does, after checking its settings (which torch does not)."""
+        """Add a copy of a group, after checking its settings (torch adds the group unchecked)."""
         if isinstance(param_group, dict):
             check_all(self.family.hyperparameters, {**self.defaults, **param_group})
             check_of_group({**self.defaults, **param_group})
             tell_of_misspelt_keys(param_group, {*self.defaults, *OF_GROUPS})
+            param_group = own_group(param_group, self.defaults)
         try:
             _without_dynamo("add_param_group")(self, param_group)
         except ValueError as error:
@@ -112,7 +114,7 @@ class RuleOptimizer(Surrounded):
                 param.grad = None
 
     def state_dict(self, *, compact: bool = False) -> dict[str, Any]:
-        """Return the state in torch's format; its tensors are the live ones.
+        """Return the state in torch's format; its tensors are the live ones, its settings copies.
 
         Parameters
         ----------
@@ -120,6 +122,12 @@ class RuleOptimizer(Surrounded):
             Leave states of ``state_dtype="int8"`` as they are: codes, with their exponents beside
             them under ``"<state>_exponents"``. They take a quarter of the space and are loaded bit
             for bit, but not by torch. Otherwise they are decoded, to float32.
+
+        Raises
+        ------
+        StateError
+            A ``RuntimeError``, when a parameter was replaced in its group, so that its state is
+            nobody's.
         """
         # The first of the hooks: the others may make something else of it, and expect numbers.
         handle = self.register_state_dict_post_hook(
@@ -128,21 +136,30 @@ class RuleOptimizer(Surrounded):
         )
         try:
             return cast(dict[str, Any], _without_dynamo("state_dict")(self))
+        except KeyError:
+            if problem := misuse.stray_states(self.param_groups, self.state):
+                raise StateError(problem) from None
+            raise
         finally:
             handle.remove()
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def load_state_dict(self, state_dict: dict[str, Any], *, strict: bool = True) -> None:
         """Load a state that :meth:`state_dict`, here or in ``torch.optim``, has returned.
 
         States go to their parameters in the order of the groups, or by name where both sides have
         names. They keep the precision they were saved with (see ``docs/checkpoints.md``). Tensors
-        that need no conversion are taken over, not copied, as torch does.
+        that need no conversion are taken over, not copied, as torch does. Groups keep their
+        `state_dtype`, `param_rounding` and `sparse`, and take all other settings that are saved.
 
         Parameters
         ----------
         state_dict
             Also one of an older torch, with steps as numbers or without newer settings, which are
             then this optimizer's own.
+        strict
+            False, for a model of which other layers are frozen now: parameters that `state_dict`
+            does not have start fresh, and its states of others are left out. It goes by names,
+            which both sides need for it. A group of nothing but new parameters keeps its settings.
 
         Raises
         ------
@@ -158,7 +175,7 @@ class RuleOptimizer(Surrounded):
         for pre_hook in self._optimizer_load_state_dict_pre_hooks.values():
             changed = pre_hook(self, state_dict)
             state_dict = state_dict if changed is None else changed
-        self.__setstate__(fitted(state_dict, self.param_groups, self.family, self.defaults))
+        self.__setstate__(fitted(state_dict, self.param_groups, self.family, self.defaults, strict))
         for post_hook in self._optimizer_load_state_dict_post_hooks.values():
             post_hook(self)
 
@@ -318,7 +335,7 @@ class RuleOptimizer(Surrounded):
         for group in self.param_groups:
             # Checkpoints of older torch versions lack newer settings.
             for name, default in self.defaults.items():
-                group.setdefault(name, default)
+                group.setdefault(name, copied(default))
 
 
 _OWN = "backend", "_around", "_prelude", "_meter"

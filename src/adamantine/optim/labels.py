@@ -20,7 +20,8 @@ def label(groups: Sequence[dict[str, Any]], param: Tensor) -> str:
 def label_at(group: dict[str, Any], index: int, position: int) -> str:
     """The label of the parameter at `position` in `group`, which is the group number `index`."""
     names = group.get("param_names")
-    if names is not None:
+    # There are fewer where somebody has added to the list of parameters.
+    if names is not None and position < len(names):
         return f"parameter {names[position]!r}"
     return f"parameter {position} of group {index}"
 

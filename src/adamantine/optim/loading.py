@@ -1,4 +1,4 @@
-"""Loading a state: whose is what, whether it fits, and which dtype it keeps.
+"""Loading a state: whether it fits, and which settings and dtype are kept.
 
 All of it is decided before the optimizer is touched, so that an error leaves it as it was.
 """
@@ -6,8 +6,7 @@ All of it is decided before the optimizer is touched, so that an error leaves it
 from __future__ import annotations
 
 import copy
-import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,222 +16,77 @@ from torch import Tensor
 from adamantine.backends.codes import block_count
 from adamantine.backends.formats import CODES, exponents_of
 from adamantine.codecs.blocks import BLOCK
-from adamantine.errors import StateError, UsageError
+from adamantine.errors import StateError
 from adamantine.optim.labels import label_at, several
-from adamantine.optim.options import OF_GROUPS
+from adamantine.optim.matching import Group, StateDict, pair_groups, parts
+from adamantine.optim.numbers import python_numbers
+from adamantine.optim.options import KEPT, OURS
+from adamantine.optim.param_group import as_group
 from adamantine.optim.precision import is_asked, kept_dtype, treatment
 from adamantine.optim.state import as_counter, convert, decoded_entry, is_beside
 from adamantine.rules import Family, Rule, Settings
 from adamantine.rules.hyperparameters import check_all
 
-Group = dict[str, Any]
-StateDict = dict[str, Any]
-
-OWN = ("sparse", *OF_GROUPS)
-"""Settings of a group that it keeps, whatever is loaded."""
-
-_WRAPPERS = re.compile(r"^(module\.)+|\b_orig_mod\.")
-"""What DataParallel, DistributedDataParallel and torch.compile put into parameters' names."""
-
 
 def fitted(
-    state_dict: StateDict, groups: list[Group], family: Family, defaults: Mapping[str, Any]
+    state_dict: StateDict,
+    groups: list[Group],
+    family: Family,
+    defaults: Mapping[str, Any],
+    strict: bool = True,
 ) -> StateDict:
     """The attributes ``state`` and ``param_groups`` of an optimizer that has loaded `state_dict`.
 
     Raises
     ------
     UsageError
-        A ``ValueError``, when the groups do not fit, by number, size or names.
+        A ``ValueError``, when the groups do not fit, by number, size or names; see
+        :func:`.pair_groups` for `strict`.
     HyperparameterError
         When a saved setting is outside its range.
     StateError
         When a parameter's state is not of its shape, incomplete, or no floating-point numbers.
     """
-    saved_groups, saved_state = _parts(state_dict)
-    pairs = _pair_groups(groups, saved_groups)
+    saved_groups, saved_state = parts(state_dict)
+    pairs = pair_groups(groups, saved_groups, strict)
     state: defaultdict[Any, Any] = defaultdict(dict)
     new_groups = []
     for index, (group, (saved, ids)) in enumerate(zip(groups, pairs, strict=True)):
-        settings = copy.deepcopy({k: v for k, v in saved.items() if k not in ("params", *OWN)})
-        new = {**settings, "params": group["params"]}
-        new |= {key: group[key] for key in OWN if key in group}
-        if "param_names" in group:
-            new["param_names"] = group["param_names"]
-        complete = {**{k: v for k, v in defaults.items() if k not in OWN}, **new}
+        new = _settings(group, saved)
+        complete = {**{k: v for k, v in defaults.items() if k not in KEPT}, **new}
         check_all(family.hyperparameters, complete)
         for position, (param, key) in enumerate(zip(group["params"], ids, strict=True)):
             if key in saved_state:
                 who = label_at(new, index, position)
                 state[param] = _fitted_entry(saved_state[key], param, complete, family, who)
-        new_groups.append(new)
-    owned = {key for _, ids in pairs for key in ids}
+        new_groups.append(as_group(new))
+    owned = {key for group in saved_groups for key in group["params"]}
     # torch keeps entries of no parameter; subclasses store things there.
     state.update({key: value for key, value in saved_state.items() if key not in owned})
     return {"state": state, "param_groups": new_groups}
 
 
+def _settings(group: Group, saved: Group | None) -> Group:
+    """What a group holds after loading, as far as either side says it."""
+    if saved is None:
+        return dict(group)
+    # A state of torch.optim says nothing of what is ours.
+    ours = {key: group[key] for key in OURS if key in group}
+    loaded = copy.deepcopy({k: v for k, v in saved.items() if k not in ("params", *KEPT)})
+    own: Group = {key: group[key] for key in ("params", "param_names") if key in group}
+    return {**ours, **loaded, **own}
+
+
 def to_torchs_format(found: StateDict, groups: list[Group], family: Family, compact: bool) -> None:
-    """Leave what torch's optimizers have in a state dict; where it is `compact`, the codes, too."""
+    """Give settings as Python's numbers, and states as numbers, unless it shall be `compact`."""
+    found["param_groups"] = [python_numbers(group) for group in found["param_groups"]]
+    if compact:
+        return
     for group, own in zip(found["param_groups"], groups, strict=True):
-        for name in OWN:
-            group.pop(name, None)
-        if not compact:
-            rule = family.select(own)
-            for key in group["params"]:
-                if key in found["state"]:
-                    found["state"][key] = decoded_entry(found["state"][key], rule)
-
-
-def regroup(state_dict: StateDict, optimizer: torch.optim.Optimizer) -> StateDict:
-    """`state_dict` with its states moved, by name, into the groups and settings of `optimizer`.
-
-    For a checkpoint of the same parameters in other groups: everything that was learnt about a
-    parameter (moments, step counts) goes with its name, and learning rates, decays and all other
-    settings are those that `optimizer` has now.
-
-    Parameters
-    ----------
-    state_dict
-        A state dict with names: of an optimizer that was built from ``named_parameters()``,
-        :func:`adamantine.groups` or :func:`adamantine.no_decay`. It is not changed.
-    optimizer
-        The optimizer that is going to load the result; built from named parameters, too.
-
-    Returns
-    -------
-    dict
-        For ``optimizer.load_state_dict``.
-
-    Raises
-    ------
-    UsageError
-        A ``ValueError``: when one side has no names, or the names differ.
-
-    Notes
-    -----
-    Tensors are handed on, not copied.
-
-    Examples
-    --------
-    >>> import torch, adamantine
-    >>> model = torch.nn.Linear(4, 2)
-    >>> before = adamantine.AdamW(model.named_parameters(), lr=1e-3).state_dict()
-    >>> optimizer = adamantine.AdamW(adamantine.no_decay(model), lr=1e-4)
-    >>> optimizer.load_state_dict(adamantine.regroup(before, optimizer))
-    """
-    saved_groups, saved_state = _parts(state_dict)
-    own = optimizer.state_dict()["param_groups"]
-    for whose, some in (("the state dict", saved_groups), ("the optimizer", own)):
-        if not _has_names(some):
-            raise UsageError(
-                f"{whose} has no parameter names, so nothing can be matched; build optimizers from "
-                "model.named_parameters() to keep names in their states"
-            )
-    own_names, saved_names = _comparable_names(own, saved_groups)
-    homes = _homes(own_names, saved_names, saved_groups)
-    keys = {
-        key: homes[name][1]
-        for group, names in zip(own, own_names, strict=True)
-        for key, name in zip(group["params"], names, strict=True)
-    }
-    state = {key: saved_state[saved] for key, saved in keys.items() if saved in saved_state}
-    return {"state": state, "param_groups": own}
-
-
-def _parts(state_dict: StateDict) -> tuple[list[Group], dict[Any, Any]]:
-    if not {"state", "param_groups"} <= state_dict.keys():
-        keys = ", ".join(map(repr, state_dict))
-        raise UsageError(
-            f"expected an optimizer's state dict with 'state' and 'param_groups', got one with "
-            f"{keys or 'nothing'}; of a whole checkpoint, pass the optimizer's entry"
-        )
-    return state_dict["param_groups"], state_dict["state"]
-
-
-def _pair_groups(groups: list[Group], saved: list[Group]) -> list[tuple[Group, list[Any]]]:
-    """For each group the saved one whose settings it takes, and the ids of its states there."""
-    if not (_has_names(groups) and _has_names(saved)):
-        return _by_position(groups, saved)
-    own_names, saved_names = _comparable_names(groups, saved)
-    if own_names == saved_names:
-        return _by_position(groups, saved)
-    homes = _homes(own_names, saved_names, saved)
-    pairs = []
-    for index, names in enumerate(own_names):
-        # A group of nothing can only be the one in its place.
-        sources = {homes[name][0] for name in names} or {index}
-        source = sources.pop()
-        if sources or source >= len(saved) or len(saved_names[source]) != len(names):
-            raise UsageError(
-                f"the state dict has the parameters of group {index} in other groups, and which of "
-                "their settings are meant is unclear; build the groups as they were when it was "
-                "saved, or load adamantine.regroup(state_dict, optimizer), which keeps the "
-                "settings of the new groups"
-            )
-        pairs.append((saved[source], [homes[name][1] for name in names]))
-    return pairs
-
-
-def _by_position(groups: list[Group], saved: list[Group]) -> list[tuple[Group, list[Any]]]:
-    # The first words are torch's.
-    if len(groups) != len(saved):
-        raise UsageError(
-            "loaded state dict has a different number of parameter groups: "
-            f"{len(saved)}, and the optimizer has {len(groups)}"
-        )
-    for index, (group, other) in enumerate(zip(groups, saved, strict=True)):
-        if len(group["params"]) != len(other["params"]):
-            raise UsageError(
-                "loaded state dict contains a parameter group that doesn't match the size of "
-                f"optimizer's group: group {index} has {len(other['params'])} parameters in the "
-                f"state dict and {len(group['params'])} in the optimizer"
-            )
-    return [(other, other["params"]) for other in saved]
-
-
-def _has_names(groups: list[Group]) -> bool:
-    return bool(groups) and all("param_names" in group for group in groups)
-
-
-def _comparable_names(
-    groups: list[Group], saved: list[Group]
-) -> tuple[list[list[str]], list[list[str]]]:
-    """The names of both sides by group; without what wrappers add, if they differ with it."""
-    own, other = ([list(g["param_names"]) for g in some] for some in (groups, saved))
-    if {n for names in own for n in names} != {n for names in other for n in names}:
-        own, other = ([[_WRAPPERS.sub("", n) for n in ns] for ns in some] for some in (own, other))
-    return own, other
-
-
-def _homes(
-    own: list[list[str]], saved: list[list[str]], saved_groups: list[Group]
-) -> dict[str, tuple[int, Any]]:
-    """For each name the saved group it is in, and the id of its state."""
-    for side, some in (("optimizer", own), ("state dict", saved)):
-        twice = [n for n, count in Counter(n for ns in some for n in ns).items() if count > 1]
-        if twice:
-            raise UsageError(
-                f"the {side} has two parameters called {twice[0]!r}, so names cannot tell them "
-                "apart; give each its own name, or remove 'param_names' from the groups of the "
-                "state dict to load by position"
-            )
-    ours, theirs = ({n for names in some for n in names} for some in (own, saved))
-    if ours != theirs:
-        lacking, unknown = (sorted(map(repr, d)) for d in (ours - theirs, theirs - ours))
-        raise UsageError(
-            "the names in the state dict are not the optimizer's:"
-            + (f" it lacks {several(lacking)}" if lacking else "")
-            + (" and" if lacking and unknown else "")
-            + (f" the optimizer does not have {several(unknown)}" if unknown else "")
-            + "; if they are the same parameters in the same order, remove 'param_names' from the "
-            "groups of the state dict to load by position"
-        )
-    return {
-        name: (index, key)
-        for index, (names, group) in enumerate(zip(saved, saved_groups, strict=True))
-        for name, key in zip(names, group["params"], strict=True)
-    }
+        rule = family.select(own)
+        for key in group["params"]:
+            if key in found["state"]:
+                found["state"][key] = decoded_entry(found["state"][key], rule)
 
 
 def _fitted_entry(
@@ -240,6 +94,8 @@ def _fitted_entry(
 ) -> dict[str, Any]:
     """One parameter's state: checked, on the parameter's device, and in the format it keeps."""
     rule = family.select(settings)
+    # In a flat state dict of torch.distributed.checkpoint, what it lacks comes as an empty one.
+    entry = {k: v for k, v in entry.items() if not (isinstance(v, dict) and not v)}
     needed = [*family.counters, *rule.states]
     missing = [name for name in needed if name not in entry]
     if entry and missing:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -117,6 +118,29 @@ def check(model: nn.Module, *optimizers: torch.optim.Optimizer) -> None:
         )
     if problems:
         raise UsageError("; and ".join(problems))
+
+
+def stray_states(groups: Sequence[dict[str, Any]], state: Mapping[Any, Any]) -> str | None:
+    """What is wrong where `state` holds that of a parameter which is in no group; None if not."""
+    members = [
+        (param, label_at(group, index, position))
+        for index, group in enumerate(groups)
+        for position, param in enumerate(group["params"])
+    ]
+    known = {param for param, _ in members}
+    strays = [key for key in state if isinstance(key, Tensor) and key not in known]
+    if not strays:
+        return None
+    shapes = list(dict.fromkeys(tuple(stray.shape) for stray in strays))
+    new = [who for param, who in members if not state.get(param) and tuple(param.shape) in shapes]
+    return (
+        f"{len(strays)} of the optimizer's states are of parameters that are in no group any more "
+        f"(of shape {several(list(map(str, shapes)))}): they were replaced or removed there after "
+        "a step"
+        + (f"; without a state is {several(new)}" if new else "")
+        + ". Build the optimizer after every replacement, or move what belongs to the old one: "
+        "optimizer.state[new] = optimizer.state.pop(old)"
+    )
 
 
 def strangers(model: nn.Module, *optimizers: torch.optim.Optimizer) -> list[str]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal, TypedDict, get_args
 
 from adamantine.errors import HyperparameterError
+from adamantine.optim.numbers import python_numbers
 
 StateDtype = Literal["float32", "bfloat16", "int8"]
 Rounding = Literal["nearest", "stochastic", "kahan"]
@@ -52,8 +53,8 @@ class Options(TypedDict, total=False):
     Notes
     -----
     The optimizer's own options are not in its ``state_dict``: give them again when you build the
-    optimizer that loads it. Those of groups are not either, so a checkpoint may be loaded into
-    states of another precision.
+    optimizer that loads it. Those of groups are, but each group keeps what it has when a
+    ``state_dict`` is loaded, so a checkpoint may be loaded into states of another precision.
     """
 
     state_dtype: StateDtype | Mapping[str, StateDtype] | None
@@ -67,6 +68,10 @@ class Options(TypedDict, total=False):
 
 NAMES = tuple(Options.__annotations__)
 OF_GROUPS = ("state_dtype", "param_rounding")
+KEPT = ("sparse", *OF_GROUPS)
+"""Settings of a group that it keeps, whatever is loaded: they say how, not what is computed."""
+OURS = ("cautious", *KEPT)
+"""Settings of a group that no class of ``torch.optim`` has."""
 
 SKIPS_IN_A_ROW = 25
 """Steps that ``skip_nonfinite=True`` leaves out before it raises: GradScaler halves its scale with
@@ -99,7 +104,8 @@ def around_of(options: Mapping[str, Any]) -> Around:
     HyperparameterError
         A ``ValueError``, for one outside its range.
     """
-    own = {f.name: options[f.name] for f in fields(Around) if f.name in options}
+    given = {f.name: options[f.name] for f in fields(Around) if f.name in options}
+    own: dict[str, Any] = python_numbers(given)
     norm = own.get("max_grad_norm")
     # Written so that NaN, which compares false with everything, is refused.
     if norm is not None and not (0 < norm < math.inf):

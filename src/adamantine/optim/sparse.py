@@ -23,7 +23,7 @@ class SparseOptimizer(RuleOptimizer):
     """A rule's optimizer that updates rows of a table where the gradient is sparse.
 
     Subclasses say in :meth:`_as_torch` what ``sparse=None`` means. The mode is in a parameter group
-    only where it was asked for, and never in the `state_dict`.
+    only where it was asked for.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class SparseOptimizer(RuleOptimizer):
         super().__init__(params, {**defaults, **mode}, backend, options)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group, as torch does, after checking its settings (which torch does not)."""
+        """Add a copy of a group, after checking its settings (torch adds the group unchecked)."""
         if isinstance(param_group, dict):
             _check_mode(param_group.get("sparse"))
         super().add_param_group(param_group)
@@ -100,13 +100,14 @@ class SparseOptimizer(RuleOptimizer):
         self.flush()
         return super().state_dict(compact=compact)
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def load_state_dict(self, state_dict: dict[str, Any], *, strict: bool = True) -> None:
         """Load a state that :meth:`state_dict`, here or in ``torch.optim``, has returned.
 
-        Groups keep the `sparse` that they have here. Rows that have missed steps do them first.
+        Groups keep the `sparse` that they have here. Rows that have missed steps do them first. See
+        :meth:`RuleOptimizer.load_state_dict`.
         """
         self.flush()
-        super().load_state_dict(state_dict)
+        super().load_state_dict(state_dict, strict=strict)
         self._windows.clear()
 
     @classmethod

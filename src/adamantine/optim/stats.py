@@ -125,8 +125,8 @@ def _stats_of(
 
 
 def _name(group: dict[str, Any], index: int, position: int) -> str:
-    names = group.get("param_names")
-    return str(names[position]) if names else label_at(group, index, position)
+    names = group.get("param_names", ())
+    return str(names[position]) if position < len(names) else label_at(group, index, position)
 
 
 def _is_safe(total: float, param: Tensor) -> bool:

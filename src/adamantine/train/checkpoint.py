@@ -6,6 +6,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from torch.optim import Optimizer
 
 from adamantine.errors import CheckpointError
 from adamantine.optim import RuleOptimizer
+from adamantine.optim.numbers import python_numbers
 from adamantine.records import EpochRecord, parse_lines, to_line
 from adamantine.train.files import write_atomically
 from adamantine.train.schedules import Schedule
@@ -72,9 +74,11 @@ class Checkpoint:
         return cls(
             configuration=json.dumps(configuration),
             metrics=metrics_text(epochs),
-            model=state.model.state_dict(),
-            optimizer=_state_of(state.optimizer),
-            scheduler=state.schedule.scheduler.state_dict() if state.schedule else {},
+            model=_state_of_model(state.model),
+            optimizer=python_numbers(_state_of(state.optimizer)),
+            scheduler=(
+                python_numbers(state.schedule.scheduler.state_dict()) if state.schedule else {}
+            ),
             rng=rng_state(),
             generators=[generator.get_state() for generator in state.generators],
         )
@@ -123,13 +127,35 @@ def _state_of(optimizer: Optimizer) -> dict[str, Any]:
     return optimizer.state_dict()
 
 
+def _state_of_model(model: nn.Module) -> dict[str, Any]:
+    """Its state; what modules add to it (``get_extra_state``) with Python's numbers."""
+    state: dict[str, Any] = model.state_dict()
+    # In place: it is an OrderedDict with the modules' versions as an attribute.
+    state.update({k: python_numbers(v) for k, v in state.items() if not isinstance(v, Tensor)})
+    return state
+
+
 def metrics_text(epochs: tuple[EpochRecord, ...]) -> str:
     """The content of ``metrics.jsonl``."""
     return "".join(f"{to_line(epoch)}\n" for epoch in epochs)
 
 
 def _unreadable(path: Path, error: Exception) -> CheckpointError:
-    reason = str(error).partition("\n")[0] or type(error).__name__
     return CheckpointError(
-        f"cannot read the checkpoint {path}: {reason}. Start the run again with --overwrite"
+        f"cannot read the checkpoint {path}: {_cause(error)}. Nothing in the folder was changed; "
+        "begin a new run in another one with --out"
     )
+
+
+def _cause(error: Exception) -> str:
+    """What `error` says, in one line and without torch's advice to trust the file."""
+    if isinstance(error, KeyError):
+        return f"it has no entry {error}"
+    told = str(error)
+    # torch puts the cause behind two paragraphs on how to do without the check.
+    told = told.partition("WeightsUnpickler error: ")[2].partition(" Please use")[0] or told
+    return shorten(told, _LONG, placeholder=" …").rstrip(".") or type(error).__name__
+
+
+_LONG = 600
+"""Characters: enough for the names of some parameters."""

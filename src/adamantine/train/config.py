@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 
 from adamantine.errors import UsageError
 from adamantine.optim import RuleOptimizer
+from adamantine.optim.numbers import python_numbers
 from adamantine.records import finite
 from adamantine.train.schedules import check_schedule
 from adamantine.train.seeds import check_seed
@@ -112,7 +113,7 @@ def _settings(group: Mapping[str, Any]) -> dict[str, Any]:
     """A parameter group's hyperparameters that JSON can hold."""
     values = {
         key: value.item() if isinstance(value, Tensor) and value.numel() == 1 else value
-        for key, value in group.items()
+        for key, value in python_numbers(dict(group)).items()
         # A scheduler writes initial_lr when it is built; it says nothing that lr does not.
         if key not in ("params", "param_names", "initial_lr")
     }

@@ -62,7 +62,8 @@ class RunFolder:
             return replace(record, epochs=parse_lines(lines, str(self.metrics)))
         except (OSError, UnicodeDecodeError, CheckpointError) as error:
             raise CheckpointError(
-                f"cannot read the run in {self.path}: {error}. Replace it with --overwrite"
+                f"cannot read the run in {self.path}: {error}. Nothing in it was changed; choose "
+                "another folder with --out"
             ) from error
 
     def claim(self, if_exists: IfExists) -> RunRecord | None:
