@@ -10,7 +10,7 @@ from types import ModuleType
 
 import pytest
 
-from adamantine.optim import grouping, loading, misuse, zeroing
+from adamantine.optim import grouping, matching, misuse, zeroing
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -30,7 +30,7 @@ def test_the_code_of_a_page_runs(page: str, capsys: pytest.CaptureFixture[str]) 
         ]
 
 
-@pytest.mark.parametrize("module", [grouping, loading, misuse, zeroing], ids=lambda m: m.__name__)
+@pytest.mark.parametrize("module", [grouping, matching, misuse, zeroing], ids=lambda m: m.__name__)
 def test_the_examples_of_a_module_run(module: ModuleType) -> None:
     failed, tried = doctest.testmod(module)
     assert (failed, tried > 0) == (0, True)
