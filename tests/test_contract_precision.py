@@ -104,7 +104,7 @@ def test_states_are_as_small_as_they_should_be(case: Case, dtype: str) -> None:
 def test_the_portable_state_dict_is_torchs(case: Case, dtype: str) -> None:
     params, optimizer = trained(case, dtype)
     state = optimizer.state_dict()
-    assert "state_dtype" not in state["param_groups"][0]
+    assert state["param_groups"][0]["state_dtype"] == dtype
     theirs = case.theirs(
         clones(params), **{k: v for k, v in case.settings.items() if k != "cautious"}
     )
