@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import pickle
-from collections.abc import Callable
 from types import MappingProxyType
 from typing import Any
 
@@ -113,17 +110,11 @@ def test_the_state_dict_has_settings_of_its_own() -> None:
 def test_a_group_and_its_state_dict_have_the_same_settings(options: dict[str, Any]) -> None:
     optimizer = adamantine.AdamW(parameters(5), **options)
     group, state = optimizer.param_groups[0], optimizer.state_dict()["param_groups"][0]
-    assert type(state) is dict
+    assert type(group) is type(state) is dict  # torch.compile takes no other
     assert group.keys() == state.keys()
     assert all(group[key] == state[key] for key in group.keys() - {"params"})
     theirs = torch.optim.AdamW(parameters(5)).param_groups[0]
-    # Torch's tools ask a checkpoint for what they find by iteration.
-    assert set(iter(group)) == set(theirs)
-    assert group.keys() - set(theirs) == options.keys()
-    copier: Callable[[Any], Any]
-    for copier in (dict, copy.copy, copy.deepcopy, lambda g: pickle.loads(pickle.dumps(g))):
-        assert copier(group).keys() == group.keys()
-    assert "state_dtype: int8" in repr(optimizer) or options.get("state_dtype") != "int8"
+    assert group.keys() - theirs.keys() == options.keys()
 
 
 @some_options
@@ -146,7 +137,7 @@ def test_what_says_how_stays_as_it_is_whatever_is_loaded(options: dict[str, Any]
             assert {key: group.get(key) for key in kept} == kept
             cautious = {**own, **saved(source)["param_groups"][0]}.get("cautious")
             assert group.get("cautious") == cautious
-            assert set(group) == set(sources[1].param_groups[0])
+            assert type(group) is dict
             train(other, params, 1)
 
 

@@ -20,8 +20,7 @@ from adamantine.errors import StateError
 from adamantine.optim.labels import label_at, several
 from adamantine.optim.matching import Group, StateDict, pair_groups, parts
 from adamantine.optim.numbers import python_numbers
-from adamantine.optim.options import KEPT, OURS
-from adamantine.optim.param_group import as_group
+from adamantine.optim.options import KEPT
 from adamantine.optim.precision import is_asked, kept_dtype, treatment
 from adamantine.optim.state import as_counter, convert, decoded_entry, is_beside
 from adamantine.rules import Family, Rule, Settings
@@ -59,7 +58,7 @@ def fitted(
             if key in saved_state:
                 who = label_at(new, index, position)
                 state[param] = _fitted_entry(saved_state[key], param, complete, family, who)
-        new_groups.append(as_group(new))
+        new_groups.append(new)
     owned = {key for group in saved_groups for key in group["params"]}
     # torch keeps entries of no parameter; subclasses store things there.
     state.update({key: value for key, value in saved_state.items() if key not in owned})
@@ -70,11 +69,12 @@ def _settings(group: Group, saved: Group | None) -> Group:
     """What a group holds after loading, as far as either side says it."""
     if saved is None:
         return dict(group)
-    # A state of torch.optim says nothing of what is ours.
-    ours = {key: group[key] for key in OURS if key in group}
-    loaded = copy.deepcopy({k: v for k, v in saved.items() if k not in ("params", *KEPT)})
-    own: Group = {key: group[key] for key in ("params", "param_names") if key in group}
-    return {**ours, **loaded, **own}
+    settings: Group = {}
+    if "cautious" in group:  # no state of torch.optim says it
+        settings["cautious"] = group["cautious"]
+    settings |= copy.deepcopy({k: v for k, v in saved.items() if k not in ("params", *KEPT)})
+    kept = ("params", "param_names", *KEPT)
+    return settings | {key: group[key] for key in kept if key in group}
 
 
 def to_torchs_format(found: StateDict, groups: list[Group], family: Family, compact: bool) -> None:

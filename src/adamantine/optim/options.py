@@ -70,8 +70,6 @@ NAMES = tuple(Options.__annotations__)
 OF_GROUPS = ("state_dtype", "param_rounding")
 KEPT = ("sparse", *OF_GROUPS)
 """Settings of a group that it keeps, whatever is loaded: they say how, not what is computed."""
-OURS = ("cautious", *KEPT)
-"""Settings of a group that no class of ``torch.optim`` has."""
 
 SKIPS_IN_A_ROW = 25
 """Steps that ``skip_nonfinite=True`` leaves out before it raises: GradScaler halves its scale with
