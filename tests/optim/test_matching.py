@@ -68,7 +68,7 @@ def test_names_of_wrappers_do_not_count_wherever_they_are(there: str) -> None:
 
 
 def test_a_part_called_module_is_a_name_like_others_where_it_tells_two_apart() -> None:
-    names = ("enc.module.w", "enc.w", "head.w")
+    names = ("enc.module.w", "enc.w", "my_module.w", "a-module.w", "w")
     before = trained(named(*names))
     after = adamantine.Adam(named(*(f"module._orig_mod.{n}" for n in reversed(names))))
     after.load_state_dict(saved(before))

@@ -19,11 +19,11 @@ Pair = tuple[Group | None, list[Any]]
 NEW = object()
 """In the place of an id: that of a parameter which the state dict does not have."""
 
-_RESERVED = ("_orig_mod", "_checkpoint_wrapped_module", "_fsdp_wrapped_module", "_forward_module")
+_RESERVED = "_orig_mod|_checkpoint_wrapped_module|_fsdp_wrapped_module|_forward_module"
 _WRAPPERS = (
-    re.compile(rf"\b(module|{'|'.join(_RESERVED)})\."),
+    re.compile(rf"(?<![^.])(module|{_RESERVED})\."),
     # A model may have a part that is called `module`, and another one without.
-    re.compile(rf"^(module\.)+|\b({'|'.join(_RESERVED)})\."),
+    re.compile(rf"^(module\.)+|(?<![^.])({_RESERVED})\."),
 )
 """What DataParallel, DistributedDataParallel, FSDP, torch.compile, activation checkpointing and
 Lightning put into parameters' names."""

@@ -134,9 +134,8 @@ def stray_states(groups: Sequence[dict[str, Any]], state: Mapping[Any, Any]) -> 
     shapes = list(dict.fromkeys(tuple(stray.shape) for stray in strays))
     new = [who for param, who in members if not state.get(param) and tuple(param.shape) in shapes]
     return (
-        f"{len(strays)} of the optimizer's states are of parameters that are in no group any more "
-        f"(of shape {several(list(map(str, shapes)))}): they were replaced or removed there after "
-        "a step"
+        "the optimizer has states of parameters that are in no group any more (of shape "
+        f"{several(list(map(str, shapes)))}): they were replaced or removed there after a step"
         + (f"; without a state is {several(new)}" if new else "")
         + ". Build the optimizer after every replacement, or move what belongs to the old one: "
         "optimizer.state[new] = optimizer.state.pop(old)"
