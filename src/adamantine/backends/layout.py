@@ -20,9 +20,12 @@ def check_memory(what: str, tensor: Tensor) -> None:
     """
     if tensor.layout != torch.strided or has_own_dispatch(tensor) or tensor.numel() == 0:
         return
-    steps = zip(tensor.shape, tensor.stride(), strict=True)
-    last = tensor.storage_offset() + sum((size - 1) * stride for size, stride in steps)
-    needed = (last + 1) * tensor.element_size()
+    if tensor.is_contiguous():
+        last = tensor.numel() - 1
+    else:
+        steps = zip(tensor.shape, tensor.stride(), strict=True)
+        last = sum((size - 1) * stride for size, stride in steps)
+    needed = (tensor.storage_offset() + last + 1) * tensor.element_size()
     if tensor.untyped_storage().nbytes() < needed:
         raise BackendError(
             f"{what} of shape {tuple(tensor.shape)} needs {needed} bytes, and its storage was "
@@ -106,11 +109,13 @@ def extent(tensor: Tensor) -> tuple[int, int] | None:
     return tensor.data_ptr(), tensor.data_ptr() + (last + 1) * tensor.element_size()
 
 
-def are_apart(spans: NDArray[np.int64]) -> bool:
-    """Whether no two of the spans, rows of begin and end, have a byte in common."""
-    spans = spans[spans[:, 0] < spans[:, 1]]
-    spans = spans[spans[:, 0].argsort()]
-    return bool((spans[1:, 0] >= spans[:-1, 1]).all())
+def are_apart(begins: NDArray[np.int64], ends: NDArray[np.int64]) -> bool:
+    """Whether no two spans of memory have a byte in common.
+
+    False, too, where an empty one lies within another.
+    """
+    order = begins.argsort()
+    return bool((begins[order[1:]] >= ends[order[:-1]]).all())
 
 
 def overlapping(tensors: Sequence[Sequence[Tensor]]) -> set[int]:

@@ -238,23 +238,28 @@ class RuleOptimizer(Surrounded):
         decide, zero_grad = self._decide(), self._around.zero_grad
         collects = self._meter.is_due()
         clears = zero_grad == "zeros" and not collects  # who collects looks at gradients afterwards
-        if self._plan is None or not self._plan.run(decide, clears, collects):
-            self._plan = self._new_plan()
-            if not self._plan.run(decide, clears, collects):
+        plan = self._plan
+        if (
+            plan is None
+            or not plan.is_for(self.param_groups, self.state)
+            or not plan.run(decide, clears, collects)
+        ):
+            plan = self._plan = self._new_plan()
+            if not plan.run(decide, clears, collects):
                 self._plan = None
                 raise StateError(
                     "the parameters changed while step() looked at them, probably from another "
                     "thread; nothing was updated"
                 )
-        if self._plan.idle:
+        if plan.idle:
             self._tell_once(misuse.tell_of_no_gradients)
         if collects:
             self._note_stats(scaled=decide is not None)
         if decide is not None:
             self._prelude.check(self.param_groups)
         if zero_grad == "zeros":
-            fill_with_zeros(held(self.param_groups), self._plan.cleared)
-            self._plan.cleared = {}
+            fill_with_zeros(held(self.param_groups), plan.cleared)
+            plan.cleared = {}
         elif zero_grad:
             self.zero_grad()
         return loss

@@ -47,7 +47,8 @@ class Gradients:
         if len(known) < len(extents):
             return False
         spans = [table.gradient_spans() for table in self.tables]
-        return are_apart(np.concatenate([*spans, np.array(known, np.int64).reshape(-1, 2)]))
+        begins, ends = np.concatenate([*spans, np.array(known, np.int64).reshape(-1, 2)]).T
+        return are_apart(begins, ends)
 
     def of_tables(self) -> dict[int, Tensor]:
         """Those that kernels read, by id: hashing a tensor is a call in Python."""

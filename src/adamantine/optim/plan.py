@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,13 +15,14 @@ from torch import Tensor
 from adamantine.backends import BackendName, reference
 from adamantine.backends.layout import check_gradient
 from adamantine.codecs import noise
-from adamantine.optim.choice import BY_AUTOGRAD, CAPTURABLE, select_for_kernels
+from adamantine.optim.choice import BY_AUTOGRAD, select_for_kernels
 from adamantine.optim.gradients import Gradients
-from adamantine.optim.options import OF_GROUPS
+from adamantine.optim.interrupts import uninterrupted
 from adamantine.optim.precision import Treatment, treatment
 from adamantine.optim.rows import Mode, RowUpdates, Windows
 from adamantine.optim.state import prepare_state
 from adamantine.optim.stats import Measured, Watched
+from adamantine.optim.unchanged import SPARSE, Unchanged, covered
 from adamantine.rules import Family, Rule, Settings
 
 if TYPE_CHECKING:
@@ -89,15 +90,25 @@ class Plan:
         self._created: list[Tensor] = []  # whose state was made for the coming step
         self._waiting: list[Tensor] = []
         self._void = False
-        members = list(self._members())
-        self._rows = self._row_updates(members, windows, backend)
-        in_kernels = select_for_kernels(members, groups, backend, family)
-        self._tables = self._make_tables(
-            [m for m, yes in zip(members, in_kernels, strict=True) if yes]
-        )
-        self._others = [m for m, yes in zip(members, in_kernels, strict=True) if not yes]
-        self._seen = self._objects()
-        self._choices = [tuple(map(_kept, choices)) for choices in self._switches()]
+        self._tables: list[tuple[Table, list[Tensor]]] = []
+        try:
+            members = list(self._members())
+            self._rows = self._row_updates(members, windows, backend)
+            in_kernels = select_for_kernels(members, groups, backend, family)
+            self._tables = self._make_tables(
+                [m for m, yes in zip(members, in_kernels, strict=True) if yes]
+            )
+            self._others = [m for m, yes in zip(members, in_kernels, strict=True) if not yes]
+            states = [member.state for member in self._others]
+            compiled = len(self._tables) > 0
+            self._unchanged = Unchanged(family, groups, state, only, states, compiled)
+        except BaseException:
+            self._break_off()
+            raise
+
+    def is_for(self, groups: list[Group], state: defaultdict[Any, Any]) -> bool:
+        """Whether these are the optimizer's groups and state that it was made from."""
+        return self._groups is groups and self._state is state
 
     def run(
         self, decide: Decide | None = None, clears: bool = False, collects: bool = False
@@ -107,6 +118,14 @@ class Plan:
         With `clears`, gradients that kernels read are zeros afterwards where :attr:`cleared` has
         them. With `collects`, :attr:`measured` has what :mod:`.stats` is made of.
         """
+        try:
+            return self._run(decide, clears, collects)
+        except BaseException:
+            # Ctrl-C comes anywhere, between two words that a kernel reads, too.
+            self._break_off()
+            raise
+
+    def _run(self, decide: Decide | None, clears: bool, collects: bool) -> bool:
         if not self._holds():
             return False
         rows = self._rows
@@ -137,26 +156,41 @@ class Plan:
                 return True
             clears = clears and gradients.are_apart()
             self.cleared = gradients.of_tables() if clears else {}
-        self.idle = True
-        self._created.clear()
-        if rows is not None:
-            rows.prepare()
         watched = self._watch(others) if collects else []
-        for table in tables:
-            if table.run(self._scalars, clears, collects):
-                self.idle = False
-        for member, grad in others:
-            if grad is not None:
-                self.idle = False
-                differentiable = bool(self._groups[member.group].get(BY_AUTOGRAD))
-                with torch.set_grad_enabled(differentiable):
-                    self._update_by_reference(member, grad, differentiable)
-        if rows is not None and self._update_rows(rows):
-            self.idle = False
+        if rows is None and not others and len(tables) == 1:
+            self.idle = not tables[0].run(self._scalars, clears, collects)  # one compiled call
+            self._created.clear()
+        else:
+            with uninterrupted():
+                self._created.clear()
+                self.idle = not self._update(tables, others, clears, collects)
         if collects:
             self.measured = [m for table in tables for m in table.measured()]
             self.measured += [w.measured() for w in watched]
         return True
+
+    def _update(
+        self,
+        tables: Sequence[Table],
+        others: Sequence[tuple[Member, Tensor | None]],
+        clears: bool,
+        collects: bool,
+    ) -> bool:
+        """Write; False where there was no gradient."""
+        if self._rows is not None:
+            self._rows.prepare()
+        found = False
+        for table in tables:
+            found |= table.run(self._scalars, clears, collects)
+        for member, grad in others:
+            if grad is not None:
+                found = True
+                differentiable = bool(self._groups[member.group].get(BY_AUTOGRAD))
+                with torch.set_grad_enabled(differentiable):
+                    self._update_by_reference(member, grad, differentiable)
+        if self._rows is not None:
+            found |= self._update_rows(self._rows)
+        return found
 
     def _watch(self, others: Sequence[tuple[Member, Tensor | None]]) -> list[Watched]:
         """Those that torch updates, with what they were before."""
@@ -176,51 +210,35 @@ class Plan:
         if self._rows is not None:
             self._rows.release()
         self._void = self._void or bool(self._created)
-        for param in self._created:
-            del self._state[param]
-        self._created.clear()
+        self._forget_created()
         return False
 
-    def _holds(self) -> bool:
-        seen, now = self._seen, self._objects()
-        return (
-            not self._void
-            and len(seen) == len(now)
-            and all(map(operator.is_, seen, now))
-            and self._choices == self._switches()
-            and not any(p.grad is not None for p in self._waiting)
-        )
+    def _break_off(self) -> None:
+        """Void the plan, and forget the states that were made for a step that was not done.
 
-    def _objects(self) -> list[object]:
-        """Everything whose replacement voids the plan; compared by identity.
-
-        What a table works on is not in here: it compares its states itself.
+        Zeros with a count of zero may stay, but a rule without counters has to know which step is a
+        state's first.
         """
-        objects: list[object] = []
-        for _, params in self._covered():
-            objects += params
-        objects += (
-            self._state.values() if self._only is None else [self._state.get(self._only.param)]
-        )
-        for member in self._others:
-            objects += member.state.values()
-        return objects
+        self._void = True
+        if self._family.counters:
+            return
+        begun = {id(p) for table, params in self._tables for p in table.begun(params)}
+        self._created = [param for param in self._created if id(param) not in begun]
+        self._forget_created()
 
-    def _switches(self) -> list[tuple[object, ...]]:
-        """What groups say that changes who does what; compared by value."""
-        select = self._family.select
-        groups = ((self._groups[index], params) for index, params in self._covered())
-        return [(select(group), len(params), *map(group.get, _FLAGS)) for group, params in groups]
+    def _forget_created(self) -> None:
+        for param in self._created:
+            self._state.pop(param, None)
+        self._created.clear()
 
-    def _covered(self) -> Iterable[tuple[int, list[Tensor]]]:
-        """The groups that this plan is for, by their numbers, and those of their parameters."""
-        if self._only is None:
-            return ((index, group["params"]) for index, group in enumerate(self._groups))
-        return ((self._only.group, [self._only.param]),)
+    def _holds(self) -> bool:
+        if self._void or any(param.grad is not None for param in self._waiting):
+            return False
+        return self._unchanged.holds()
 
     def _members(self) -> Any:
         place = count(0 if self._only is None else self._only.place)
-        for index, params in self._covered():
+        for index, params in covered(self._groups, self._only):
             group = self._groups[index]
             for param in params:
                 stream = noise.stream(self._seed, next(place))
@@ -245,7 +263,7 @@ class Plan:
         for member in members:
             group, grad = self._groups[member.group], member.param.grad
             is_sparse = grad is not None and grad.is_sparse
-            if is_sparse or group.get(_SPARSE) is not None:
+            if is_sparse or group.get(SPARSE) is not None:
                 found.append((member, group))
         return RowUpdates(found, self._mode_of, windows, backend) if found else None
 
@@ -281,7 +299,9 @@ class Plan:
         return tables
 
     def _scalars(self, group: int, *counters: float) -> Mapping[str, Any]:
-        return self._scaled(self._family.scalars(_as_numbers(self._groups[group]), *counters))
+        given = self._groups[group]
+        settings = given if self._unchanged.constant else _as_numbers(given)
+        return self._scaled(self._family.scalars(settings, *counters))
 
     def _scaled(self, scalars: Mapping[str, Any]) -> Mapping[str, Any]:
         """The same for gradients times the factor: every rule begins with `sign` times them."""
@@ -319,15 +339,6 @@ class Plan:
             *(value.double() if differentiable else float(value) for value in others),
         )
         return self._scaled(scalars)
-
-
-def _kept(setting: object) -> object:
-    """A setting as it is now, whatever is done to it later."""
-    return dict(setting) if isinstance(setting, Mapping) else setting
-
-
-_SPARSE = "sparse"
-_FLAGS = (BY_AUTOGRAD, CAPTURABLE, _SPARSE, *OF_GROUPS)
 
 
 def _as_numbers(group: Group) -> Settings:

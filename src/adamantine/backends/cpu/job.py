@@ -39,8 +39,11 @@ from numpy.typing import NDArray
     SUMS,  # (chunks, 3) float64: squares of gradient, update and parameter
     SAMPLED,  # (chunks, samples) float64: how far elements went by unit of gradient
     STREAMS,  # (T,) int64: what the random numbers of each tensor begin with
+    FUNCTIONS,  # int64: addresses of the C functions that the probe calls
+    NONE,  # the object None
+    EXPORTED,  # a DLTensor's words: the tensor that the probe looks at
     WORDS,
-) = range(26)
+) = range(29)
 
 
 class Job:

@@ -52,6 +52,12 @@ def call2(typingctx, function, first, second):
 
 
 @intrinsic
+def call4(typingctx, function, first, second, third, fourth):
+    """``int function(word, word, word, word)``."""
+    return _caller(types.int32, 4)
+
+
+@intrinsic
 def object2(typingctx, function, first, second):
     """``void *function(word, word)``."""
     return _caller(types.int64, 2)

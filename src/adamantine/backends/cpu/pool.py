@@ -101,7 +101,7 @@ def _wake(desk, calls, count):
 
 
 @njit(nogil=True, cache=True)
-def _run(desk, calls, kernel, job, pieces, helpers):
+def _run(desk, calls, kernel, job, pieces, helpers, afterwards):
     if load(desk + ASLEEP) > 0:
         # Awake too early, or called away: large work is worth another call.
         _wake(desk, calls, helpers)
@@ -116,12 +116,16 @@ def _run(desk, calls, kernel, job, pieces, helpers):
     fetch_add(desk + GATE, 1)
     while load(desk + INSIDE) != 0:
         call1(calls[YIELD], 0)
+    if afterwards != 0:
+        call1(afterwards, job)
 
 
 @njit(nogil=True, cache=True)
-def _run_alone(kernel, job, pieces):
+def _run_alone(kernel, job, pieces, afterwards):
     for piece in range(pieces):
         call2(kernel, job, piece)
+    if afterwards != 0:
+        call1(afterwards, job)
 
 
 class _Pool:
@@ -180,18 +184,21 @@ def wake(threads: int) -> None:
     _wake(_pool.desk, calls, threads - 1)
 
 
-def run(kernel: int, job: int, pieces: int, threads: int) -> None:
+def run(kernel: int, job: int, pieces: int, threads: int, afterwards: int = 0) -> None:
     """Call ``void kernel(job, piece)``, at that address, for every piece.
+
+    Then, where there is one, ``void afterwards(job)``, in the same call of compiled code: no
+    handler of a signal (Ctrl-C) runs before it.
 
     Runs on the caller and on up to `threads` - 1 helpers, if :func:`wake` was called before and
     nobody else is using them; returns when all pieces are done.
     """
     pool = _pool
     if threads == 1 or pool is None or not pool.busy.acquire(blocking=False):
-        _run_alone(kernel, job, pieces)
+        _run_alone(kernel, job, pieces, afterwards)
         return
     try:
-        _run(pool.desk, pool.calls, kernel, job, pieces, threads - 1)
+        _run(pool.desk, pool.calls, kernel, job, pieces, threads - 1, afterwards)
     finally:
         pool.busy.release()
 

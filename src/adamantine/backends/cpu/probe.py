@@ -13,9 +13,10 @@ from __future__ import annotations
 import ctypes
 import sys
 from functools import cache
+from typing import Any
 
 import numpy as np
-from numba import carray, njit
+from numba import carray, cfunc, int64, njit, void
 from torch import Tensor
 
 from adamantine.backends.cpu.job import (
@@ -26,12 +27,15 @@ from adamantine.backends.cpu.job import (
     DICTS,
     ELEMENTS,
     EXPONENTS,
+    EXPORTED,
+    FUNCTIONS,
     GROUPS,
     HINTS,
     IDS,
     LAYOUTS,
     NAMES,
     NEXT,
+    NONE,
     ROWS,
     STARTS,
     STATUS,
@@ -49,9 +53,10 @@ from adamantine.backends.cpu.native import address_of, call0, call2, object2
 from adamantine.codecs.blocks import BLOCK
 
 # What a tensor can be found to be.
-READY, ABSENT, STAGE, MOVED = 0, 1, 2, 3
+READY, ABSENT, STAGE, SHIFTED, CHANGED = range(5)
 """`ABSENT`: it has no gradient. `STAGE`: the gradient is laid out differently and has to be copied
-first. `MOVED`: param, a state or a counter is not where or what it was, and the table is void."""
+first. `SHIFTED`: param, a state or a counter lies elsewhere, and is what it was otherwise.
+`CHANGED`: one is another object, or another kind of tensor, and the table is void."""
 
 PARAM, GRAD = 0, 1
 
@@ -86,7 +91,7 @@ class _ExchangeAPI(ctypes.Structure):
 
 # The words of a DLTensor on a 64-bit little-endian machine, as one int64 array.
 _DATA, _DEVICE, _TYPE, _SHAPE, _STRIDES, _OFFSET = range(6)
-_DL_WORDS = ctypes.sizeof(_DLTensor) // 8
+DL_WORDS = ctypes.sizeof(_DLTensor) // 8
 _CPU = 1
 _AHEAD = 3  # tensors; a probe is waiting for memory, mostly
 
@@ -149,12 +154,12 @@ def _has_blocks(exported, layouts, start, ndim):
 
 
 @njit(cache=True)
-def probe(job, calls, grads, none):
+def probe(job, grads):
     """Look at every tensor of a job, `grads` being a list; the caller holds the GIL.
 
     Returns the worst status. Fills ``STATUS``, ``ROWS`` (the group, or -1 for who sits out), the
-    gradients' ``ADDRESSES``, ``VALUES`` and ``COMMON``. All columns but the gradients' have to be
-    where they were, and what the dictionaries hold has to be the tensors of ``IDS``.
+    gradients' ``ADDRESSES``, ``VALUES`` and ``COMMON``. The other columns' addresses are compared,
+    not written, and what the dictionaries hold has to be the tensors of ``IDS``.
     """
     words = carray(int64_pointer(job), WORDS)
     tensors, columns, counters = words[TENSORS], words[COLUMNS], words[COUNTERS]
@@ -170,14 +175,16 @@ def probe(job, calls, grads, none):
     values = carray(float64_pointer(words[VALUES]), (tensors, max(1, counters)))
     status = carray(int64_pointer(words[STATUS]), tensors)
     rows = carray(int64_pointer(words[ROWS]), tensors)
-    exported = np.zeros(_DL_WORDS, np.int64)
-    out = exported.ctypes.data
+    calls = carray(int64_pointer(words[FUNCTIONS]), 4)
+    none, out = words[NONE], words[EXPORTED]
+    exported = carray(int64_pointer(out), DL_WORDS)
     worst = READY
     words[COMMON] = 1
     first = -1
     for t in range(tensors):
         ids[t, GRAD] = object2(calls[LIST_ITEM], grads, t)
         found = ABSENT if ids[t, GRAD] == none else READY
+        shifted = False
         ahead = min(t + _AHEAD, tensors - 1)
         for column in range(columns):
             prefetch(ids[ahead, column])
@@ -193,7 +200,7 @@ def probe(job, calls, grads, none):
                 if held != ids[t, column]:
                     if held == 0:
                         call0(calls[CLEAR_ERROR])
-                    found = MOVED
+                    found = CHANGED
                     break
             ndim = 0 if counter >= 0 else (starts[t + 1] - starts[t]) // 2
             fits = False
@@ -207,13 +214,15 @@ def probe(job, calls, grads, none):
             address = exported[_DATA] + exported[_OFFSET]
             hints[t, column] = exported[_SHAPE]
             if not fits:
-                found = STAGE if column == GRAD else MOVED
+                found = STAGE if column == GRAD else CHANGED
             elif column != GRAD and address != addresses[t, column]:
-                found = MOVED
+                shifted = True
             else:
                 addresses[t, column] = address
                 if counter >= 0:
                     values[t, counter] = carray(float32_pointer(address), 1)[0]
+        if shifted and found != CHANGED:
+            found = SHIFTED
         status[t] = found
         rows[t] = groups[t] if found == READY else -1
         worst = max(worst, found)
@@ -225,16 +234,26 @@ def probe(job, calls, grads, none):
     return worst
 
 
-@njit(cache=True)
-def advance_counters(job):
-    """Write what ``NEXT`` says into the counters of every tensor that takes part."""
+def _advance(job):
     words = carray(int64_pointer(job), WORDS)
     tensors, columns, counters = words[TENSORS], words[COLUMNS], words[COUNTERS]
     rows = carray(int64_pointer(words[ROWS]), tensors)
     addresses = carray(int64_pointer(words[ADDRESSES]), (tensors, columns))
+    values = carray(float64_pointer(words[VALUES]), (tensors, max(1, counters)))
     for t in range(tensors):
         if rows[t] >= 0:
+            if counters == 0:
+                values[t, 0] = 1  # no longer the first step
             following = carray(float64_pointer(words[NEXT] + 8 * counters * rows[t]), counters)
             for counter in range(counters):
                 address = addresses[t, columns - counters + counter]
                 carray(float32_pointer(address), 1)[0] = following[counter]
+
+
+@cache
+def advance() -> Any:
+    """``void advance(job)``: count the step for every tensor that takes part.
+
+    It writes what ``NEXT`` says into their counters. Its ``address`` is for :func:`.pool.run`.
+    """
+    return cfunc(void(int64), cache=True)(_advance)

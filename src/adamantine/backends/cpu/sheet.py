@@ -15,8 +15,17 @@ from adamantine.backends.cpu import job
 from adamantine.backends.cpu import probe as compiled
 from adamantine.backends.cpu.elements import dlpack_of
 from adamantine.backends.cpu.job import Job
-from adamantine.backends.cpu.probe import ABSENT, GRAD, MOVED, READY, STAGE
+from adamantine.backends.cpu.probe import (
+    ABSENT,
+    CHANGED,
+    DL_WORDS,
+    GRAD,
+    READY,
+    SHIFTED,
+    STAGE,
+)
 from adamantine.backends.formats import CODES, Format, exponents_of
+from adamantine.backends.layout import are_apart, check_memory, has_own_dispatch
 
 State = dict[str, Any]
 
@@ -66,14 +75,17 @@ class Sheet:
         self._starts = np.cumsum([0, *map(len, layouts)], dtype=np.int64)
         self._groups = np.asarray(groups, np.int64)
         self.addresses = np.zeros((count, len(self._columns)), np.int64)
+        self._bytes = np.zeros_like(self.addresses)
         ids = np.zeros_like(self.addresses)
         for column, tensors in enumerate(self._columns):
             if column != GRAD:
                 ids[:, column] = list(map(id, tensors))
                 self.addresses[:, column] = [t.data_ptr() for t in tensors]
+                self._bytes[:, column] = [t.nbytes for t in tensors]
         self.values = np.zeros((count, max(1, self._counters)))
         self.rows = np.zeros(count, np.int64)
         self.status = np.zeros(count, np.int64)
+        self._exports = compiled.exporter() != 0
         self.complete = False  # whether every tensor takes part
         self.common = False  # whether, besides, all have the same counters
         # A real view of a conjugated complex tensor has a lazy minus sign that no address shows.
@@ -81,6 +93,7 @@ class Sheet:
         self._single = [t for t, p in enumerate(params) if p.numel() == 1]
         self.job = Job()
         self.job[job.TENSORS], self.job[job.COLUMNS] = self.addresses.shape
+        self.job[job.NONE] = id(None)
         self.job[job.COUNTERS], self.job[job.EXPONENTS] = self._counters, self._exponents
         for word, array in (
             (job.IDS, ids),
@@ -95,13 +108,15 @@ class Sheet:
             (job.VALUES, self.values),
             (job.STATUS, self.status),
             (job.ROWS, self.rows),
+            (job.FUNCTIONS, compiled.functions()),
+            (job.EXPORTED, np.zeros(DL_WORDS, np.int64)),
         ):
             self.job.point(word, array)
 
     def probe(self, grads: list[Any]) -> int:
         """Look at every tensor, with this step's gradients; return the worst status found."""
-        if compiled.exporter():
-            worst = compiled.probe(self.job.address, compiled.functions(), id(grads), id(None))
+        if self._exports:
+            worst = compiled.probe(self.job.address, id(grads))
         else:
             worst = self._probe_in_python(grads)
         for t in self._single:
@@ -111,6 +126,42 @@ class Sheet:
         self.complete = worst == READY
         self.common = self.complete and self.job[job.COMMON] != 0
         return int(worst)
+
+    def follow(self) -> bool:
+        """Take in that tensors lie elsewhere than the last probe has expected.
+
+        ``param.data = …`` in every step, as bounds and clipped weights are kept, is no reason to
+        build a table anew.
+
+        Returns
+        -------
+        bool
+            False, with nothing taken in, where a tensor is none for this table any more.
+
+        Raises
+        ------
+        BackendError
+            When the storage of one was resized away.
+        """
+        found = self.addresses.tolist()
+        for t, status in enumerate(self.status.tolist()):
+            if status != SHIFTED:
+                continue
+            before = found[t]
+            for column, tensors in enumerate(self._columns):
+                if column == GRAD or (address := tensors[t].data_ptr()) == before[column]:
+                    continue
+                if has_own_dispatch(tensors[t]) or tensors[t].is_neg():
+                    return False
+                check_memory("a parameter or its state", tensors[t])
+                before[column] = address
+        addresses = np.array(found, np.int64)
+        written = addresses.copy()
+        written[:, GRAD] = 0  # gradients are only read
+        if not are_apart(written.ravel(), (written + self._bytes).ravel()):
+            return False
+        self.addresses[:] = addresses
+        return True
 
     def _probe_in_python(self, grads: list[Any]) -> int:
         columns = [*self._columns[:GRAD], grads, *self._columns[GRAD + 1 :]]
@@ -126,7 +177,8 @@ class Sheet:
             return ABSENT
         now = map(self._states[t].get, self._names)
         if any(a is not b for a, b in zip(now, tensors[GRAD + 1 :], strict=True)):
-            return MOVED
+            return CHANGED
+        found, shifted = READY, False
         layout = tuple(self._layouts[self._starts[t] : self._starts[t + 1]])
         blocks = (block_count(tensors[0].numel()), 1)
         for column, tensor in enumerate(tensors):
@@ -135,13 +187,16 @@ class Sheet:
             is_exponents = -self._exponents <= counter < 0
             expected = () if is_counter else blocks if is_exponents else layout
             if not _fits(tensor, expected, self._dtypes[column]):
-                return STAGE if column == GRAD else MOVED
-            if column != GRAD and tensor.data_ptr() != self.addresses[t, column]:
-                return MOVED
-            self.addresses[t, column] = tensor.data_ptr()
-            if is_counter:
+                found = STAGE if column == GRAD else CHANGED
+                if found == CHANGED:
+                    return CHANGED
+            elif column == GRAD:
+                self.addresses[t, column] = tensor.data_ptr()
+            elif tensor.data_ptr() != self.addresses[t, column]:
+                shifted = True
+            elif is_counter:
                 self.values[t, counter] = tensor.item()
-        return READY
+        return SHIFTED if shifted else found
 
 
 def _fits(tensor: Tensor, layout: tuple[int, ...], dtype: torch.dtype) -> bool:

@@ -19,7 +19,7 @@ from adamantine.backends.cpu.job import BOUNDS, CHUNKS, CONSTANTS, NEXT, SAMPLED
 from adamantine.backends.cpu.kernel import compiled
 from adamantine.backends.cpu.measures import SAMPLES
 from adamantine.backends.cpu.norms import Squares
-from adamantine.backends.cpu.probe import GRAD, STAGE, advance_counters
+from adamantine.backends.cpu.probe import GRAD, SHIFTED, STAGE, advance
 from adamantine.backends.cpu.sheet import Sheet
 from adamantine.backends.formats import Format
 from adamantine.backends.layout import check_gradient, has_own_dispatch, is_dense
@@ -128,6 +128,8 @@ class Table:
         self._threads = max(1, min(torch.get_num_threads(), self._shares))
         pool.wake(self._threads)
         worst = self._sheet.probe(grads)
+        if worst == SHIFTED and self._sheet.follow():
+            worst = self._sheet.probe(grads)
         if worst == STAGE:
             staged = self._staged(grads)
             if staged is None:
@@ -196,11 +198,6 @@ class Table:
             kernel = compiled(self._rule, self._formats, clears, collects)
         if collects:
             self._make_room()
-        pool.run(kernel.address, self._job.address, len(bounds) - 1, self._threads)
-        if self._counters:
-            advance_counters(self._job.address)
-        else:
-            sheet.values[sheet.rows >= 0, 0] = 1.0
         # Compiled code writes behind autograd's back: tell it, or a second backward through the
         # old values would pass unnoticed.
         torch.autograd.graph.increment_version(
@@ -208,10 +205,22 @@ class Table:
             if sheet.complete
             else [p for p, row in zip(self._params, sheet.rows, strict=True) if row >= 0]
         )
+        # Parameters and step counts in one call: Ctrl-C comes before both or after both.
+        pool.run(
+            kernel.address,
+            self._job.address,
+            len(bounds) - 1,
+            self._threads,
+            advance().address,
+        )
         if clears:
             torch.autograd.graph.increment_version(self.gradients())
         self.release()
         return sheet.complete or bool((sheet.rows >= 0).any())
+
+    def begun(self, params: Sequence[Tensor]) -> list[Tensor]:
+        """Those of the table's parameters whose first step is done; for rules without counters."""
+        return [p for p, value in zip(params, self._sheet.values[:, 0], strict=True) if value]
 
     def _make_room(self) -> None:
         """For what a kernel collects."""
