@@ -12,6 +12,7 @@ from torch._compile import _disable_dynamo
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 from adamantine.backends import BACKENDS, BackendName
+from adamantine.backends.notice import compiling_is_told
 from adamantine.errors import BackendError, StateError, UsageError
 from adamantine.optim import misuse
 from adamantine.optim.around import Prelude
@@ -244,8 +245,10 @@ class RuleOptimizer(Surrounded):
             or not plan.is_for(self.param_groups, self.state)
             or not plan.run(decide, clears, collects)
         ):
-            plan = self._plan = self._new_plan()
-            if not plan.run(decide, clears, collects):
+            with compiling_is_told():
+                plan = self._plan = self._new_plan()
+                holds = plan.run(decide, clears, collects)
+            if not holds:
                 self._plan = None
                 raise StateError(
                     "the parameters changed while step() looked at them, probably from another "

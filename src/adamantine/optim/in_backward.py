@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch._compile import _disable_dynamo
 from torch.utils.hooks import RemovableHandle
 
+from adamantine.backends.notice import compiling_is_told
 from adamantine.errors import StateError, UsageError
 from adamantine.optim import misuse
 from adamantine.optim.around import SMALL
@@ -167,8 +168,10 @@ class InBackward:
         plan = self._plans.get(param)
         if plan is not None and plan.run(decide):
             return
-        plan = self._plans[param] = optimizer._new_plan(self._params[param])
-        if not plan.run(decide):
+        with compiling_is_told():
+            plan = self._plans[param] = optimizer._new_plan(self._params[param])
+            holds = plan.run(decide)
+        if not holds:
             raise StateError(
                 "a parameter changed while backward() updated it, probably from another thread; "
                 "it was not updated"
