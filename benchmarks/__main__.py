@@ -20,6 +20,7 @@ from benchmarks import (
     precision,
     program,
     rounding,
+    small,
     sparse,
     startup,
     step,
@@ -30,6 +31,7 @@ from benchmarks.records import Options, Record, load, origin, record, save
 
 BENCHMARKS = {
     "step": step,
+    "small": small,
     "bandwidth": bandwidth,
     "precision": precision,
     "sparse": sparse,

@@ -31,15 +31,26 @@ class Subject(Protocol):
 
 
 class TorchSubject:
-    """Any ``torch.optim.Optimizer``, with `work` as what is timed."""
+    """Any ``torch.optim.Optimizer``, with `work` as what is timed.
 
-    def __init__(self, build: Build, grads: Sequence[Tensor], work: Work) -> None:
+    `prepare` is done to the parameters before each turn, and not timed.
+    """
+
+    def __init__(
+        self,
+        build: Build,
+        grads: Sequence[Tensor],
+        work: Work,
+        prepare: Callable[[Sequence[Tensor]], None] | None = None,
+    ) -> None:
         self._grads = grads
         self._params = [torch.ones_like(grad, requires_grad=True) for grad in grads]
         self._optimizer = build(self._params)
-        self._work = work
+        self._work, self._prepare = work, prepare
 
     def turn(self) -> int:
+        if self._prepare is not None:
+            self._prepare(self._params)
         for param, grad in zip(self._params, self._grads, strict=True):
             param.grad = grad.clone()
         start = perf_counter_ns()
@@ -113,18 +124,20 @@ def of_torch(
     work: Work = step_alone,
     around: str = "{}",
     only_small: bool = False,
+    prepare: Callable[[Sequence[Tensor]], None] | None = None,
     **settings: Any,
 ) -> Contender:
     """A ``torch.optim.Optimizer`` by where it is found, at its defaults but for `settings`.
 
-    `work` is what is timed, and `around` says in the label what it is.
+    `work` is what is timed, and `around` says in the label what it is. `prepare` is done to the
+    parameters before.
     """
     module, _, name = path.rpartition(".")
     arguments = ", ".join(f"{key}={value!r}" for key, value in settings.items())
 
     def make(grads: Sequence[Tensor]) -> Subject:
         optimizer = getattr(importlib.import_module(module), name)
-        return TorchSubject(lambda params: optimizer(params, **settings), grads, work)
+        return TorchSubject(lambda params: optimizer(params, **settings), grads, work, prepare)
 
     label = around.format(f"{path}({arguments})")
     return Contender(label, module.partition(".")[0], make, only_small)

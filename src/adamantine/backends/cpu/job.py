@@ -27,6 +27,8 @@ from numpy.typing import NDArray
     GROUPS,  # (T,) int64: parameter group of each
     HINTS,  # (T, C) int64: memory that the probe will read
     ADDRESSES,  # (T, C) int64
+    MOVED,  # (T, C) int64: the address that a tensor has instead; 0 where it has not moved
+    BYTES,  # (T, C) int64: how many it fills; 0 for gradients
     VALUES,  # (T, max(1, counters)) float64: the counters, as they were found
     STATUS,  # (T,) int64: what was found of each tensor
     ROWS,  # (T,) int64: which row of constants it takes; below 0, it sits this step out
@@ -43,7 +45,7 @@ from numpy.typing import NDArray
     NONE,  # the object None
     EXPORTED,  # a DLTensor's words: the tensor that the probe looks at
     WORDS,
-) = range(29)
+) = range(31)
 
 
 class Job:

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from adamantine.backends.cpu.job import (
     ADDRESSES,
+    BYTES,
     COLUMNS,
     COMMON,
     COUNTERS,
@@ -33,6 +34,7 @@ from adamantine.backends.cpu.job import (
     HINTS,
     IDS,
     LAYOUTS,
+    MOVED,
     NAMES,
     NEXT,
     NONE,
@@ -159,7 +161,8 @@ def probe(job, grads):
 
     Returns the worst status. Fills ``STATUS``, ``ROWS`` (the group, or -1 for who sits out), the
     gradients' ``ADDRESSES``, ``VALUES`` and ``COMMON``. The other columns' addresses are compared,
-    not written, and what the dictionaries hold has to be the tensors of ``IDS``.
+    and those that differ go to ``MOVED``. What the dictionaries hold has to be the tensors of
+    ``IDS``.
     """
     words = carray(int64_pointer(job), WORDS)
     tensors, columns, counters = words[TENSORS], words[COLUMNS], words[COUNTERS]
@@ -172,6 +175,7 @@ def probe(job, grads):
     groups = carray(int64_pointer(words[GROUPS]), tensors)
     hints = carray(int64_pointer(words[HINTS]), (tensors, columns))
     addresses = carray(int64_pointer(words[ADDRESSES]), (tensors, columns))
+    moved = carray(int64_pointer(words[MOVED]), (tensors, columns))
     values = carray(float64_pointer(words[VALUES]), (tensors, max(1, counters)))
     status = carray(int64_pointer(words[STATUS]), tensors)
     rows = carray(int64_pointer(words[ROWS]), tensors)
@@ -187,6 +191,7 @@ def probe(job, grads):
         shifted = False
         ahead = min(t + _AHEAD, tensors - 1)
         for column in range(columns):
+            moved[t, column] = 0
             prefetch(ids[ahead, column])
             prefetch(hints[ahead, column])
             prefetch(hints[ahead, column] - 64)
@@ -216,7 +221,7 @@ def probe(job, grads):
             if not fits:
                 found = STAGE if column == GRAD else CHANGED
             elif column != GRAD and address != addresses[t, column]:
-                shifted = True
+                moved[t, column], shifted = address, True
             else:
                 addresses[t, column] = address
                 if counter >= 0:
@@ -232,6 +237,31 @@ def probe(job, grads):
                 if values[t, counter] != values[first, counter]:
                     words[COMMON] = 0
     return worst
+
+
+@njit(cache=True)
+def moved_are_apart(job):
+    """Whether none of the tensors in ``MOVED`` has a byte in common with another that is written.
+
+    It compares each with all, so it is for few.
+    """
+    words = carray(int64_pointer(job), WORDS)
+    tensors, columns = words[TENSORS], words[COLUMNS]
+    addresses = carray(int64_pointer(words[ADDRESSES]), (tensors, columns))
+    moved = carray(int64_pointer(words[MOVED]), (tensors, columns))
+    sizes = carray(int64_pointer(words[BYTES]), (tensors, columns))
+    for t in range(tensors):
+        for column in range(columns):
+            begin, size = moved[t, column], sizes[t, column]
+            if begin == 0:
+                continue
+            for u in range(tensors):
+                for other in range(columns):
+                    there = moved[u, other] if moved[u, other] != 0 else addresses[u, other]
+                    meet = there < begin + size and begin < there + sizes[u, other]
+                    if meet and (u != t or other != column):
+                        return False
+    return True
 
 
 def _advance(job):

@@ -25,9 +25,12 @@ from adamantine.backends.cpu.probe import (
     STAGE,
 )
 from adamantine.backends.formats import CODES, Format, exponents_of
-from adamantine.backends.layout import are_apart, check_memory, has_own_dispatch
+from adamantine.backends.layout import are_apart, check_memory
 
 State = dict[str, Any]
+
+_FEW_PAIRS = 1 << 15
+"""Of spans of memory: comparing each two is quicker than sorting them."""
 
 
 class Sheet:
@@ -82,6 +85,7 @@ class Sheet:
                 ids[:, column] = list(map(id, tensors))
                 self.addresses[:, column] = [t.data_ptr() for t in tensors]
                 self._bytes[:, column] = [t.nbytes for t in tensors]
+        self.moved = np.zeros_like(self.addresses)
         self.values = np.zeros((count, max(1, self._counters)))
         self.rows = np.zeros(count, np.int64)
         self.status = np.zeros(count, np.int64)
@@ -105,6 +109,8 @@ class Sheet:
             (job.GROUPS, self._groups),
             (job.HINTS, np.zeros_like(ids)),
             (job.ADDRESSES, self.addresses),
+            (job.MOVED, self.moved),
+            (job.BYTES, self._bytes),
             (job.VALUES, self.values),
             (job.STATUS, self.status),
             (job.ROWS, self.rows),
@@ -143,25 +149,24 @@ class Sheet:
         BackendError
             When the storage of one was resized away.
         """
-        found = self.addresses.tolist()
-        for t, status in enumerate(self.status.tolist()):
-            if status != SHIFTED:
-                continue
-            before = found[t]
-            for column, tensors in enumerate(self._columns):
-                if column == GRAD or (address := tensors[t].data_ptr()) == before[column]:
-                    continue
-                if has_own_dispatch(tensors[t]) or tensors[t].is_neg():
-                    return False
-                check_memory("a parameter or its state", tensors[t])
-                before[column] = address
-        addresses = np.array(found, np.int64)
-        written = addresses.copy()
-        written[:, GRAD] = 0  # gradients are only read
-        if not are_apart(written.ravel(), (written + self._bytes).ravel()):
-            return False
-        self.addresses[:] = addresses
-        return True
+        places = list(zip(*map(np.ndarray.tolist, self.moved.nonzero()), strict=True))
+        for t, column in places:
+            tensor = self._columns[column][t]
+            if tensor.is_neg():
+                return False
+            # The rest of the check takes longer than all of this.
+            whole = not tensor.storage_offset() and tensor.untyped_storage().nbytes()
+            if whole < self._bytes.item(t, column):
+                check_memory("a parameter or its state", tensor)
+        if len(places) * self.addresses.size <= _FEW_PAIRS:
+            apart = bool(compiled.moved_are_apart(self.job.address))
+        else:
+            begins = np.where(self.moved, self.moved, self.addresses)
+            begins[:, GRAD] = 0  # gradients are only read
+            apart = are_apart(begins.ravel(), (begins + self._bytes).ravel())
+        if apart:
+            np.copyto(self.addresses, self.moved, where=self.moved != 0)
+        return apart
 
     def _probe_in_python(self, grads: list[Any]) -> int:
         columns = [*self._columns[:GRAD], grads, *self._columns[GRAD + 1 :]]
@@ -173,12 +178,13 @@ class Sheet:
         return int(self.status.max(initial=READY))
 
     def _status(self, t: int, tensors: Sequence[Any]) -> int:
+        self.moved[t] = 0
         if tensors[GRAD] is None:
             return ABSENT
         now = map(self._states[t].get, self._names)
         if any(a is not b for a, b in zip(now, tensors[GRAD + 1 :], strict=True)):
             return CHANGED
-        found, shifted = READY, False
+        found = READY
         layout = tuple(self._layouts[self._starts[t] : self._starts[t + 1]])
         blocks = (block_count(tensors[0].numel()), 1)
         for column, tensor in enumerate(tensors):
@@ -193,10 +199,10 @@ class Sheet:
             elif column == GRAD:
                 self.addresses[t, column] = tensor.data_ptr()
             elif tensor.data_ptr() != self.addresses[t, column]:
-                shifted = True
+                self.moved[t, column] = tensor.data_ptr()
             elif is_counter:
                 self.values[t, counter] = tensor.item()
-        return SHIFTED if shifted else found
+        return SHIFTED if self.moved[t].any() else found
 
 
 def _fits(tensor: Tensor, layout: tuple[int, ...], dtype: torch.dtype) -> bool:
