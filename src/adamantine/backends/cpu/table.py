@@ -125,8 +125,9 @@ class Table:
         False when a tensor is no longer what the table was built for: build another. Nothing has
         been written then.
         """
-        self._threads = max(1, min(torch.get_num_threads(), self._shares))
-        pool.wake(self._threads)
+        if self._shares > 1:
+            self._threads = min(torch.get_num_threads(), self._shares)
+            pool.wake(self._threads)
         worst = self._sheet.probe(grads)
         if worst == SHIFTED and self._sheet.follow():
             worst = self._sheet.probe(grads)
