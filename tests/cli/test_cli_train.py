@@ -37,7 +37,23 @@ def make(train, factor=1.0):
     )
 
 
+def refusing(outputs, targets):
+    if outputs.abs().max() > 1e6:
+        raise ValueError("expected outputs between -1e6 and 1e6")
+    return nn.functional.mse_loss(outputs, targets)
+
+
+def mistaken(outputs, targets, left=[7]):
+    left[0] -= 1
+    return nn.functional.mse_loss(outputs, targets if left[0] else targets[:3])
+
+
+def with_loss(loss):
+    return Workload("line", lambda: nn.Linear(1, 1), data, data, loss, line.metric)
+
+
 line = make(data)
+strict, wrong = with_loss(refusing), with_loss(mistaken)
 in_batches = make(batches)
 broken = make(data, float("nan"))
 """
@@ -198,6 +214,25 @@ def test_a_loss_that_is_not_finite(adamantine, own, tmp_path):
     result = adamantine("train", "--workload", f"{own}:broken", "--out", out)
     assert result.failed(1, saying="the loss became nan in epoch 1, step 1: ")
     assert json.loads((out / "run.json").read_text())["status"] == "diverged"
+
+
+def test_a_loss_that_refuses_what_is_not_finite(adamantine, own, tmp_path):
+    arguments = ["train", "--workload", f"{own}:strict", "--optimizer", "sgd", "--lr", "1e38"]
+    result = adamantine(*arguments, "--out", tmp_path / "run")
+    assert result.failed(1, saying="the loss became nan in epoch 1, step ")
+    assert "try --lr 1e+37" in result.err
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "diverged"
+
+
+def test_an_exception_that_is_no_divergence_names_the_run(adamantine, own, tmp_path):
+    """One line, without a traceback; the epochs before are kept."""
+    arguments = ["train", "--workload", f"{own}:wrong", "--optimizer", "sgd", "--lr", 0.01]
+    result = adamantine(*arguments, "--seed", 3, "--batch-size", 10, "--out", tmp_path / "run")
+    assert result.failed(
+        1, saying="sgd with lr=0.01, batch_size=10 and seed 3 (epoch 2, after step 1)"
+    )
+    assert re.search(r"my_problems\.py, line \d+: UserWarning: Using a target size", result.err)
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "failed"
 
 
 @pytest.fixture

@@ -124,8 +124,10 @@ def test_a_wrong_request_is_one_line(adamantine, tmp_path, more, code, saying):
 
 
 def test_json_is_the_whole_record(adamantine, tmp_path):
-    result = adamantine(*SMALL, "--json", "--out", tmp_path)
+    flags = ("--no-pruning", "--skip-failed")
+    result = adamantine(*SMALL, *flags, "--json", "--out", tmp_path)
     record = json.loads(result.out)
+    assert all(f"{flag} --" in record["command"] for flag in flags)  # and no value behind it
     assert record == json.loads((tmp_path / "tune.json").read_text())
     assert len(record["trials"]) == 3
 

@@ -142,3 +142,15 @@ class Shaken(torch.optim.Adam):
 
 class ShakenOtherwise(Shaken):
     salt = 2
+
+
+class Picky(torch.optim.SGD):
+    """Fails in its third step if its learning rate is not to its liking."""
+
+    limit = 0.05
+
+    def step(self, closure=None):
+        super().step(closure)
+        self.taken = getattr(self, "taken", 0) + 1
+        if self.taken == 3 and self.param_groups[0]["lr"] > self.limit:
+            raise ValueError("I do not like it")

@@ -67,6 +67,10 @@ Jobs = Annotated[
     int | None,
     Option(help="Processes, one thread each.", show_default="as many as there are cores"),
 ]
+SkipFailed = Annotated[
+    bool,
+    Option("--skip-failed", help="Go on without runs that raise an exception; they count as lost."),
+]
 WorkloadName = Annotated[
     str,
     Option(

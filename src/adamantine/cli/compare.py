@@ -26,6 +26,7 @@ def run_compare(
     workload: str,
     out: Path,
     jobs: int | None,
+    skip_failed: bool,
     data_dir: Path | None,
     command: str,
     as_json: bool,
@@ -39,6 +40,7 @@ def run_compare(
                 plan,
                 out=out,
                 jobs=jobs,
+                skip_failed=skip_failed,
                 data_dir=data_dir,
                 listener=output,
                 command=command,
@@ -64,6 +66,9 @@ def repeat(context: typer.Context, instead: Mapping[str, str] | None = None) -> 
         if source is None or source.name == "DEFAULT" or parameter.name == "as_json":
             continue
         given = params[parameter.name or ""]
+        if given is True:  # a flag stands alone
+            words.append(parameter.opts[0])
+            continue
         values = [str(value) for value in (given if isinstance(given, list | tuple) else [given])]
         if parameter.param_type_name == "argument":
             words += values

@@ -35,6 +35,7 @@ class TrainOutput(Callbacks):
         self.began = False
         self.epochs = 0
         self.interrupt = Interrupt()
+        self._epoch = self._steps = 0
 
     def close(self) -> None:
         """Leave the terminal as it was."""
@@ -42,10 +43,17 @@ class TrainOutput(Callbacks):
     def on_epoch_start(self, epoch: int, steps: int | None) -> None:  # noqa: ARG002
         """Note that something has been done that can be gone on with."""
         self.began = True
+        self._epoch, self._steps = epoch, 0
 
-    def on_step(self, step: int) -> None:  # noqa: ARG002
+    def on_step(self, step: int) -> None:
         """Stop here if there was a Ctrl-C."""
+        self._steps = step
         self.interrupt.check()
+
+    @property
+    def place(self) -> str:
+        """Where the training is."""
+        return f"epoch {self._epoch}, after step {self._steps}"
 
     def on_epoch_end(self, record: EpochRecord) -> None:
         """Print the epoch's result."""

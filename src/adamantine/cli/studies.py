@@ -15,6 +15,7 @@ from adamantine.cli.arguments import (
     Jobs,
     Looks,
     Seed,
+    SkipFailed,
     StudySchedule,
     WorkloadName,
     complete_contestants,
@@ -68,6 +69,7 @@ def compare(
     looks: Looks = 4,
     seed: Seed = 0,
     jobs: Jobs = None,
+    skip_failed: SkipFailed = False,
     device: Device = "auto",
     data_dir: DataDir = None,
     out: Annotated[
@@ -103,6 +105,7 @@ def compare(
         workload=workload,
         out=out,
         jobs=jobs,
+        skip_failed=skip_failed,
         data_dir=data_dir,
         command=repeat(context),
         as_json=as_json,
@@ -154,6 +157,7 @@ def tune(
         str | None, Option(help="Name of the search in it.", show_default="tune")
     ] = None,
     jobs: Jobs = None,
+    skip_failed: SkipFailed = False,
     device: Device = "auto",
     data_dir: DataDir = None,
     out: Annotated[Path, Option(help="Folder for the trials, tune.json and best.json.")] = Path(
@@ -189,6 +193,7 @@ def tune(
         workload=workload,
         out=out,
         jobs=jobs,
+        skip_failed=skip_failed,
         storage=storage,
         study=study,
         data_dir=data_dir,

@@ -46,9 +46,11 @@ class StudyOutput(Listener):
         """Count them."""
         self.done += len(runs)
 
-    def on_run(self, run: TrialRun) -> None:  # noqa: ARG002
-        """Count it."""
+    def on_run(self, run: TrialRun) -> None:
+        """Count it; say of one that failed that it did."""
         self.done += 1
+        if run.failed:
+            note(f"Left out: the run of {of_run(run)} failed: {run.failed}")
 
     def check(self) -> None:
         """Stop here if there was a Ctrl-C."""
@@ -162,6 +164,12 @@ def print_study(study: StudyRecord, *, as_json: bool) -> None:
     console.print(table, "", chosen, "", sep="\n")
     for finding in study.verdict:
         console.print(finding.sentence, markup=False, highlight=False, soft_wrap=True)
+
+
+def of_run(run: TrialRun) -> str:
+    """A run by its contestant, settings and seed."""
+    settings = _settings({**run.settings, **run.training, "seed": run.seed})
+    return f"{run.contestant} with {settings}"
 
 
 def _score(run: TrialRun) -> float:

@@ -10,10 +10,11 @@ from adamantine.cli import Interrupted
 from adamantine.cli.optimizers import check_settings, check_sparse
 from adamantine.cli.options import TrainOptions, find_device, from_json, use_threads
 from adamantine.cli.output import TrainOutput, note, train_output
-from adamantine.errors import DivergedError, UsageError
+from adamantine.errors import AdamantineError, DivergedError, UsageError
 from adamantine.optim.by_name import build
 from adamantine.report import curves_png, stats_png
 from adamantine.train import RunFolder, seed_everything, train
+from adamantine.train.diagnosis import failure
 from adamantine.train.files import write_bytes
 from adamantine.train.folder import IfExists
 
@@ -65,6 +66,10 @@ def run_train(
         if folder:
             draw(folder)
         raise
+    except Exception as error:
+        if isinstance(error, AdamantineError) or not output.began:
+            raise
+        raise failure(error, _in_words(options, output)) from error
     finally:
         output.close()
     if folder:
@@ -91,6 +96,13 @@ def draw(folder: RunFolder) -> None:
         write_bytes(folder.curves, curves_png(record))
         if any(epoch.parameters for epoch in record.epochs):
             write_bytes(folder.stats, stats_png(record))
+
+
+def _in_words(options: TrainOptions, output: TrainOutput) -> str:
+    """The run, and how far it has come: for an error that has another cause than divergence."""
+    settings = "".join(f"{name}={value}, " for name, value in options.settings.items())
+    run = f"{options.optimizer} with {settings}batch_size={options.batch_size}"
+    return f"training {options.workload} by {run} and seed {options.seed} ({output.place})"
 
 
 def _how_to_go_on(folder: RunFolder | None, output: TrainOutput) -> str:

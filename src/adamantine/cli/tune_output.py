@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from adamantine.cli.interrupt import Interrupt
 from adamantine.cli.live import LiveBar
 from adamantine.cli.output import note
+from adamantine.cli.study_output import of_run
 from adamantine.records import SearchTrial, TuneRecord
 from adamantine.report import format_metric
 from adamantine.study import TuneListener
@@ -34,10 +35,15 @@ class TuneOutput(TuneListener):
         self.out = out
         self.interrupt = Interrupt()
         self.total = self.done = 0
+        self._failed: set[int] = set()
 
     def on_search(self, standing: Standing, metric: Metric) -> None:  # noqa: ARG002
-        """Count the trials; say how many were there before."""
+        """Count the trials; say how many were there before, and which failed."""
         begins = not self.total
+        for trial in standing.done:
+            if trial.run.failed and trial.number not in self._failed:
+                self._failed.add(trial.number)
+                note(f"Left out: trial {trial.number}, {of_run(trial.run)}: {trial.run.failed}")
         self.total, self.done = standing.total, len(standing.done)
         if begins and self.done:
             note(f"{self.done} of {self.total} trials are done already and are kept")

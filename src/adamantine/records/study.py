@@ -87,6 +87,9 @@ class TrialRun:
         What of the loop's settings was other than the study's: ``batch_size``, ``schedule``.
     pruned
         It was stopped before its end, since others were better by then.
+    failed
+        The exception that ended it, where that was no divergence and who asked for the study
+        wanted to go on; it is judged as one that diverged then.
     """
 
     contestant: str
@@ -103,6 +106,7 @@ class TrialRun:
     diverged: Divergence | None = None
     training: Mapping[str, Any] = field(default_factory=dict)
     pruned: bool = False
+    failed: str | None = None
 
 
 @dataclass(frozen=True)

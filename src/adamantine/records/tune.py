@@ -34,9 +34,11 @@ class SearchTrial:
     run: TrialRun
 
     @property
-    def outcome(self) -> Literal["finished", "pruned", "diverged"]:
+    def outcome(self) -> Literal["finished", "pruned", "diverged", "failed"]:
         """How it ended; where its metric was no number it diverged, whatever its loss was."""
         looks = self.run.looks
+        if self.run.failed:
+            return "failed"
         if self.run.diverged or (looks and not math.isfinite(looks[-1].validation_metric)):
             return "diverged"
         return "pruned" if self.run.pruned else "finished"

@@ -26,17 +26,23 @@ def _diverged(contestant: Contestant, finals: Sequence[TrialRun]) -> str:
     if contestant.trials and all(trial.score is None for trial in contestant.trials):
         settings = counted(len(contestant.trials), "setting")
         return f"{contestant.name} diverged with each of its {settings}: it has no final runs"
-    places = [run.diverged for run in sorted(finals, key=lambda run: run.seed) if run.diverged]
-    if not places:
+    lost = [run for run in sorted(finals, key=lambda run: run.seed) if run.diverged]
+    if not lost:
         return ""
-    where = [f"at step {place.step:,}, loss {place.loss:g}" for place in places[:NAMED]]
-    if len(places) > NAMED:
+    where = [_end(run) for run in lost[:NAMED]]
+    if len(lost) > NAMED:
         where.append("…")
     return (
-        f"{contestant.name} diverged in {len(places)} of {counted(len(finals), 'final run')}"
+        f"{contestant.name} diverged in {len(lost)} of {counted(len(finals), 'final run')}"
         f" ({'; '.join(where)}): its final metric is the mean of the others alone,"
         " and is not compared"
     )
+
+
+def _end(run: TrialRun) -> str:
+    assert run.diverged
+    said = f"it failed: {run.failed}" if run.failed else f"loss {run.diverged.loss:g}"
+    return f"at step {run.diverged.step:,}, {said}"
 
 
 def _edge(contestant: Contestant) -> str:

@@ -65,6 +65,7 @@ def compare(
     out: str | Path | None = None,
     jobs: int | None = None,
     data_dir: str | Path | None = None,
+    skip_failed: bool = False,
     listener: Listener | None = None,
     command: str = "",
 ) -> Study:
@@ -88,6 +89,9 @@ def compare(
         Processes, one thread each; if None, as many as there are cores, or one for a GPU.
     data_dir
         As for :func:`adamantine.workloads.load`.
+    skip_failed
+        Go on without a run that raises an exception, and judge it as one that diverged. Without
+        it the comparison stops there, and the next call does that run again.
     listener
         Told what is going on.
     command
@@ -105,7 +109,7 @@ def compare(
     CheckpointError
         `out` cannot be written, holds something else, or is another process's.
     AdamantineError
-        A run failed otherwise than by diverging.
+        A run failed otherwise than by diverging, and `skip_failed` is false.
 
     Examples
     --------
@@ -128,17 +132,19 @@ def compare(
     with ExitStack() as stack:
         team: Workers | Here
         if isinstance(workload, str):
-            team = stack.enter_context(closing(Workers(jobs or default_jobs(plan), enter)))
+            size = jobs or default_jobs(plan)
+            team = stack.enter_context(closing(Workers(size, enter, skip_failed=skip_failed)))
             team.start(len(contestants) * plan.runs_of_each)
             arena = enter()
         else:
             arena = enter()
-            team = Here(arena, listener.check)
+            team = Here(arena, listener.check, skip_failed=skip_failed)
         check_used(plan, arena)
         metric = arena.tuning.metric
         conditions = conditions_of(workload, plan, arena)
         path = None if out is None else Path(out) / JOURNAL
-        journal = Journal(path, conditions, sources_of(contestants))
+        sources = sources_of(contestants)
+        journal = Journal(path, conditions, sources, skip_failed=skip_failed)
         stack.enter_context(closing(journal))
         entries = {
             each.name: Progress(each, spaces.get(each.name, {}), plan, journal, metric.direction)

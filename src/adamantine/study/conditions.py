@@ -12,9 +12,10 @@ import torch
 from adamantine import workloads
 from adamantine.errors import AdamantineError, UsageError
 from adamantine.records import TrialRun
-from adamantine.study.training import Arena, failure
+from adamantine.study.training import Arena
 from adamantine.train.config import TrainConfig
 from adamantine.train.devices import moved
+from adamantine.train.diagnosis import failure
 from adamantine.train.loop import evaluate
 from adamantine.train.machine import cores, versions
 from adamantine.train.seeds import rng_state, seed_everything, set_rng_state
@@ -132,7 +133,7 @@ def fingerprint(arena: Arena, *, exact: bool = True) -> str:
     except AdamantineError:
         raise
     except Exception as error:
-        raise failure(error, None) from error
+        raise failure(error, "preparing the runs") from error
     finally:
         set_rng_state(before)
     said = f"{total} {model!r} {loss:.{digits}g} {metric:.{digits}g}"

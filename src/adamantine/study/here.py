@@ -6,7 +6,7 @@ from functools import partial
 
 from adamantine.records import Look, TrialRun
 from adamantine.study.tasks import Task
-from adamantine.study.training import Arena, train_once
+from adamantine.study.training import Arena, RunFailedError, train_once
 from adamantine.train.seeds import rng_state, set_rng_state
 
 
@@ -19,6 +19,8 @@ class Here:
         Called after every step of every run; what it raises stops the study.
     on_look
         Told of every look at a task's run; true if the run shall stop there.
+    skip_failed
+        Whether a run that fails is a result, too; else its error is raised.
     """
 
     def __init__(
@@ -26,8 +28,11 @@ class Here:
         arena: Arena,
         on_step: Callable[[], None],
         on_look: Callable[[Task, Look], bool] | None = None,
+        *,
+        skip_failed: bool = False,
     ) -> None:
         self._arena, self._on_step, self._on_look = arena, on_step, on_look
+        self._skip_failed = skip_failed
         self._waiting: deque[Task] = deque()
 
     def add(self, task: Task) -> None:
@@ -47,6 +52,10 @@ class Here:
             before = rng_state()  # a run seeds the global generators, which are the caller's
             try:
                 run = train_once(self._arena, task, self._on_step, on_look)
+            except RunFailedError as error:
+                if not self._skip_failed:
+                    raise
+                run = error.run
             finally:
                 set_rng_state(before)
             yield run

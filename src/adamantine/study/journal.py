@@ -35,6 +35,8 @@ class Journal:
     patience
         Called again and again while another process writes to the file, to wait for it; None
         does not wait.
+    skip_failed
+        Whether runs that failed count; else they are done again.
 
     Raises
     ------
@@ -48,8 +50,11 @@ class Journal:
         conditions: Mapping[str, Any],
         sources: Mapping[str, str] | None = None,
         patience: Callable[[], None] | None = None,
+        *,
+        skip_failed: bool = False,
     ) -> None:
         self.path = path
+        self._skip_failed = skip_failed
         self.conditions = conditions
         self.sources = sources or {}
         self.others: list[str] = []
@@ -134,6 +139,8 @@ class Journal:
             raise CheckpointError(
                 f"{error}; delete that line, or choose another folder with --out"
             ) from error
+        if run.failed and not self._skip_failed:
+            return
         changed = "; ".join(differences(conditions, self.conditions))
         source = self.sources.get(run.contestant)
         if not changed and source and source != entry.get("source"):

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from adamantine.errors import DivergedError, UsageError, WorkloadError
+from adamantine.errors import AdamantineError, DivergedError, UsageError, WorkloadError
 from adamantine.optim.by_name import build, settings_of
 from adamantine.records.lr_find import Held, LrFindRecord, Spread, Sweep
 from adamantine.study.lr_curve import (
@@ -36,7 +36,9 @@ from adamantine.study.lr_curve import (
     rising,
     smooth,
 )
+from adamantine.train.callbacks import Caller
 from adamantine.train.config import device_of
+from adamantine.train.diagnosis import failure
 from adamantine.train.loop import train_epoch
 from adamantine.train.machine import machine, versions
 from adamantine.train.seeds import check_seed, data_order, rng_state, seed_everything, set_rng_state
@@ -117,6 +119,8 @@ def find_learning_rate(
         An argument is out of its range, or the optimizer has no learning rate.
     WorkloadError
         No learning rate brings the loss down beyond its noise.
+    AdamantineError
+        A run failed otherwise than by diverging.
 
     Examples
     --------
@@ -190,7 +194,13 @@ class _Runs:
         self.taken = 0
 
     def run(self, what: str, seed: int, rates: Sequence[float]) -> list[float]:
-        """The loss of each step's batch, before the step; NaN from where it is not finite."""
+        """The loss of each step's batch, before the step; NaN from where it is not finite.
+
+        Raises
+        ------
+        AdamantineError
+            A step failed, and not because the run had diverged.
+        """
         seed_everything(seed)
         model = self._fresh_model()
         optimizer = self.build_optimizer(model.parameters())
@@ -203,10 +213,12 @@ class _Runs:
             seen.append(loss.detach())
             return loss
 
+        before, caller = self.taken, Caller()
+
         def on_step(step: int) -> None:
             self.taken += 1
             if self.on_step:
-                self.on_step(f"{what}, seed {seed}", step, len(rates))
+                caller(self.on_step, f"{what}, seed {seed}", step, len(rates))
 
         try:
             with up_to_date(model, optimizer):
@@ -222,7 +234,14 @@ class _Runs:
                 )
         except DivergedError:
             pass  # which is what is being looked for
-        return _cut(torch.stack(seen).tolist(), len(rates))
+        except Exception as error:
+            if isinstance(error, AdamantineError) or error is caller.error:
+                raise
+            step = self.taken - before
+            lr = float(optimizer.param_groups[0]["lr"])
+            run = f"{self.optimizer_name} with lr={lr:.3g} and seed {seed}, after {step} steps,"
+            raise failure(error, run) from error
+        return _cut([float(loss) for loss in seen], len(rates))
 
     def _fresh_model(self) -> nn.Module:
         if self.model is None:

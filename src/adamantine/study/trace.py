@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from adamantine.errors import UsageError
+from adamantine.errors import AdamantineError, NonFiniteError, UsageError
 from adamantine.records.trace import TOLERANCE, PathRecord, TraceRecord
 from adamantine.study.contestants import Contestant
 from adamantine.train import seed_everything
+from adamantine.train.diagnosis import failure, is_divergence
 from adamantine.workloads.surfaces import Point, Surface
 
 RATES = tuple(float(f"{digit}e{power}") for power in range(-5, 2) for digit in (1, 3))
@@ -76,6 +77,7 @@ def _record(
         torch.tensor(surface.start, dtype=_dtype(settings)),
         lambda point: contestant.build([point], settings),
         steps,
+        f"{contestant.name} with lr={settings['lr']:g} on {surface.name}",
     )
     left = _left_for_good(points, surface)
     points = points[: None if left is None else left + 1]
@@ -101,14 +103,21 @@ def follow(
     start: Tensor,
     build: Callable[[nn.Parameter], torch.optim.Optimizer],
     steps: int,
+    what: str = "the optimizer",
 ) -> list[Point]:
     """`start` and the points after each of `steps` steps, computed in its dtype.
 
-    It ends early at a point that is not finite.
+    It ends early at a point that is not finite, which is also where an optimizer goes that raises
+    an exception because of such numbers.
+
+    Raises
+    ------
+    AdamantineError
+        The optimizer failed otherwise.
     """
     seed_everything(0)  # for optimizers that draw random numbers
     point = nn.Parameter(start.clone())
-    optimizer = build(point)
+    optimizer, holder = build(point), nn.ParameterList([point])
 
     def closure() -> Tensor:
         optimizer.zero_grad()
@@ -119,7 +128,15 @@ def follow(
     x, y = start.tolist()
     points = [(x, y)]
     for _ in range(steps):
-        optimizer.step(closure)  # type: ignore[arg-type]
+        try:
+            optimizer.step(closure)  # type: ignore[arg-type]
+        except Exception as error:
+            if isinstance(error, AdamantineError) and not isinstance(error, NonFiniteError):
+                raise
+            if not is_divergence(error, holder):
+                raise failure(error, f"{what}, in step {len(points)},") from error
+            points.append((math.nan, math.nan))
+            break
         x, y = point.tolist()
         points.append((x, y))
         if not (math.isfinite(x) and math.isfinite(y)):

@@ -1,12 +1,10 @@
 """One run of a study: train, look at the validation data, and test once at the end."""
 
 import math
-import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from time import perf_counter
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,17 +14,16 @@ from adamantine.errors import AdamantineError, DivergedError
 from adamantine.records import Divergence, Look, TrialRun
 from adamantine.study.contestants import Contestant, parse_contestant
 from adamantine.study.tasks import Task
+from adamantine.train.callbacks import Caller
 from adamantine.train.config import TrainConfig
 from adamantine.train.devices import moved, placed
+from adamantine.train.diagnosis import failure, is_divergence, tensors_in
 from adamantine.train.loop import evaluate, train_epoch
 from adamantine.train.schedules import build_schedule
 from adamantine.train.seeds import data_order, seed_everything
 from adamantine.train.tables import up_to_date
 from adamantine.workloads import batch_count, batches, for_tuning, in_memory
 from adamantine.workloads.protocol import Data, Workload
-
-HUGE = 1e18
-"""No weight of a training that has not diverged comes near it; its square overflows in float32."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,23 +100,36 @@ def train_once(
 
     Raises
     ------
+    RunFailedError
+        The model, the data, the loss, the metric or the optimizer raised an exception, and not
+        because the run had diverged.
     AdamantineError
         The optimizer or the workload refuses to be used so.
     """
-    contestant = arena.contestant(task.spec)
     config, workload = replace(arena.config, **task.training), arena.tuning
+    watch = _Watch(arena, batch_count(workload.train, config.batch_size), on_step, on_look)
+    try:
+        return _trained(arena, task, config, watch)
+    except AdamantineError:
+        raise
+    except Exception as error:
+        if error is watch.caller.error:
+            raise
+        raise RunFailedError(error, task, watch) from error
+
+
+def _trained(arena: Arena, task: Task, config: TrainConfig, watch: "_Watch") -> TrialRun:
+    contestant, workload = arena.contestant(task.spec), arena.tuning
     _warm_up(arena, contestant, task)
     seed_everything(task.seed)
     for data in (workload.train, workload.test, arena.test):
         if isinstance(own := getattr(data, "generator", None), torch.Generator):
             own.manual_seed(task.seed)
-    model = workload.model().to(arena.device)
+    model = watch.model = workload.model().to(arena.device)
     optimizer = contestant.build(model.named_parameters(), task.settings)
-    steps = batch_count(workload.train, config.batch_size)
-    schedule = build_schedule(config.schedule, optimizer, config.epochs, steps)
+    schedule = build_schedule(config.schedule, optimizer, config.epochs, watch.steps_an_epoch)
     order = data_order(task.seed)
     seed_everything(task.seed)
-    watch = _Watch(arena, model, steps, on_step, on_look)
     diverged = None
     test_loss = test_metric = None
     pruned = False
@@ -147,12 +157,6 @@ def train_once(
         diverged = Divergence(watch.steps_before + error.step, error.loss)
     except _Pruned:
         pruned = True
-    except Exception as error:
-        # A loss may refuse the numbers that a diverged model gives instead of returning NaN.
-        if isinstance(error, AdamantineError) or not _broken(model):
-            raise
-        watch.stop()
-        diverged = Divergence(watch.steps + 1, math.nan)
     return TrialRun(
         contestant=task.contestant,
         purpose=task.purpose,
@@ -171,6 +175,47 @@ def train_once(
     )
 
 
+class RunFailedError(AdamantineError):
+    """A run ended in an exception that is no divergence; the message names its settings.
+
+    Attributes
+    ----------
+    run
+        It as a result, for who goes on without it: it counts as one that diverged.
+    """
+
+    def __init__(self, error: Exception, task: Task, watch: "_Watch") -> None:
+        where = "before its first step" if watch.model is None else watch.place
+        said = failure(error, f"the run of {in_words(task)} ({where})")
+        super().__init__(f"{said}. To go on without it: --skip-failed (skip_failed=True)")
+        self.run = failed_run(task, f"{type(error).__name__}: {error}", watch.steps, watch.looks)
+
+
+def in_words(task: Task) -> str:
+    """A run in words: ``adam with lr=0.01, batch_size=32 and seed 3``."""
+    settings = {**task.settings, **task.training}
+    given = ", ".join(f"{name}={value}" for name, value in settings.items())
+    return f"{task.contestant} with {given}{' and ' if given else ''}seed {task.seed}"
+
+
+def failed_run(task: Task, reason: str, steps: int = 0, looks: Sequence[Look] = ()) -> TrialRun:
+    """A run that failed, as a result: judged as one that diverged in its last step."""
+    return TrialRun(
+        contestant=task.contestant,
+        purpose=task.purpose,
+        settings=task.settings,
+        seed=task.seed,
+        looks=tuple(looks),
+        steps=steps,
+        seconds=0.0,
+        parameters=0,
+        state_bytes=0,
+        diverged=Divergence(steps + 1, math.nan),
+        training=task.training,
+        failed=reason,
+    )
+
+
 def _warm_up(arena: Arena, contestant: Contestant, task: Task) -> None:
     """A step of a model that is thrown away, the first time: what is compiled is not timed."""
     key = (task.spec, *sorted(task.settings))
@@ -183,24 +228,12 @@ def _warm_up(arena: Arena, contestant: Contestant, task: Task) -> None:
     optimizer = contestant.build(model.named_parameters(), task.settings)
     stream = moved(batches(workload.train, arena.config.batch_size), arena.device)
     inputs, targets = next(iter(stream))
-    workload.loss(model(inputs), targets).backward()  # type: ignore[no-untyped-call]
-    optimizer.step()
-
-
-def _broken(model: nn.Module) -> bool:
-    weights = [weight.detach() for weight in model.parameters() if weight.numel()]
-    return not all(bool((weight.abs() < HUGE).all()) for weight in weights)
-
-
-def failure(error: BaseException, task: Task | None) -> AdamantineError:
-    """What to say of an error in a user's model, data or optimizer."""
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [f for f in frames if "site-packages" not in f.filename and __file__ != f.filename]
-    frame = (own or frames)[-1]
-    run = f"the run of {task.contestant} with seed {task.seed}" if task else "preparing the runs"
-    return AdamantineError(
-        f"{run} failed in {frame.filename}, line {frame.lineno}: {type(error).__name__}: {error}"
-    )
+    try:
+        workload.loss(model(inputs), targets).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    except Exception as error:
+        if not is_divergence(error, model):  # else the run itself will tell
+            raise
 
 
 class _Pruned(Exception):  # noqa: N818 - no error
@@ -212,10 +245,12 @@ class _Watch:
     """Keeps the time, and looks at the validation data so many times an epoch."""
 
     arena: Arena
-    model: nn.Module
     steps_an_epoch: int | None
     told: Callable[[], None] | None
     asked: OnLook | None
+    model: nn.Module | None = None
+    """Set when the run begins."""
+    caller: Caller = field(default_factory=Caller)
     looks: list[Look] = field(default_factory=list)
     steps: int = 0
     steps_before: int = 0
@@ -224,6 +259,11 @@ class _Watch:
     _epoch: int = 0
     _losses: list[Tensor] = field(default_factory=list)
     _since: float = 0.0
+
+    @property
+    def place(self) -> str:
+        """Where it is, as far as steps tell."""
+        return f"epoch {self._epoch}, after step {self.steps - self.steps_before}"
 
     def begin(self, epoch: int) -> None:
         """An epoch begins."""
@@ -240,12 +280,13 @@ class _Watch:
         """Look, if it is time to; the epoch's last look is :meth:`end`'s."""
         self.steps = self.steps_before + step
         if self.told:
-            self.told()
+            self.caller(self.told)
         if self.steps_an_epoch is None or step == self.steps_an_epoch:
             return
         looks, total = self.arena.looks, self.steps_an_epoch
         if step * looks // total > (step - 1) * looks // total:
             self._look(self._epoch - 1 + step / total)
+            assert self.model
             self.model.train()
 
     def end(self) -> None:
@@ -260,6 +301,7 @@ class _Watch:
     def judge(self, data: Data) -> tuple[float, float]:
         """Loss and metric over `data`."""
         workload = self.arena.tuning
+        assert self.model
         # A loader draws from the global generator, which belongs to the training.
         apart = nullcontext() if in_memory(data) else torch.random.fork_rng(devices=[])
         with apart:
@@ -283,22 +325,11 @@ class _Watch:
             )
         look = Look(self.steps, epoch, self.seconds, train_loss, loss, metric)
         self.looks.append(look)
-        if self.asked and self.asked(look):
+        if self.asked and self.caller(self.asked, look):
             raise _Pruned
         self._since = perf_counter()  # the answer may have taken a while
 
 
 def bytes_of_state(optimizer: Optimizer) -> int:
     """Of all tensors in ``optimizer.state``."""
-    return sum(tensor.nbytes for state in optimizer.state.values() for tensor in _tensors(state))
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, dict):
-        for element in value.values():
-            yield from _tensors(element)
-    elif isinstance(value, list | tuple):
-        for element in value:
-            yield from _tensors(element)
+    return sum(tensor.nbytes for state in optimizer.state.values() for tensor in tensors_in(state))

@@ -45,6 +45,7 @@ def tune(
     storage: str | None = None,
     study_name: str | None = None,
     data_dir: str | Path | None = None,
+    skip_failed: bool = False,
     listener: TuneListener | None = None,
     command: str = "",
 ) -> Found:
@@ -74,6 +75,9 @@ def tune(
         same search.
     data_dir
         As for :func:`adamantine.workloads.load`.
+    skip_failed
+        Go on without a trial or a later run that raises an exception, and judge it as one that
+        diverged. Without it the search stops there, and the next call does that run again.
     listener
         Told what is going on.
     command
@@ -91,7 +95,8 @@ def tune(
     CheckpointError
         `out` cannot be written, or the storage holds another search of this name.
     AdamantineError
-        The storage cannot be used, or a run failed otherwise than by diverging.
+        The storage cannot be used, or a run failed otherwise than by diverging and
+        `skip_failed` is false.
 
     Examples
     --------
@@ -111,5 +116,6 @@ def tune(
         storage=storage,
         study_name=study_name,
         data_dir=data_dir,
+        skip_failed=skip_failed,
         listener=listener or TuneListener(),
     ).run(jobs, command)

@@ -143,7 +143,8 @@ def _outcome(runs: Sequence[TrialRun], interval: Interval | None, metric: str) -
     if interval is not None:
         return scale_of(metric).value(interval)
     lost = sum(run.diverged is not None for run in runs)
-    return f"{lost} of {counted(len(runs), 'final run')} diverged"
+    how = "diverged or failed" if any(run.failed for run in runs) else "diverged"
+    return f"{lost} of {counted(len(runs), 'final run')} {how}"
 
 
 def _defaults_of(tuned: Candidate, defaults: Candidate) -> str:

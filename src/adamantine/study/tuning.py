@@ -73,8 +73,10 @@ class Tuning:
         storage: str | None,
         study_name: str | None,
         data_dir: str | Path | None,
+        skip_failed: bool,
         listener: TuneListener,
     ) -> None:
+        self._skip_failed = skip_failed
         self._plan, self._out, self._listener = plan, out, listener
         self._spaces = Spaces(parse_contestants(plan.contestants), plan.space)
         # Once, at the start: a file that is edited meanwhile is not what the workers have loaded.
@@ -101,9 +103,11 @@ class Tuning:
             size = jobs or default_jobs(self._plan) if self._named else 1
             team = stack.enter_context(
                 closing(
-                    Workers(size, self._enter, search.on_look)
+                    Workers(size, self._enter, search.on_look, skip_failed=self._skip_failed)
                     if self._named
-                    else Here(self._arena, view.on_step, search.on_look)
+                    else Here(
+                        self._arena, view.on_step, search.on_look, skip_failed=self._skip_failed
+                    )
                 )
             )
             _do_trials(search, team, size, view)
@@ -165,7 +169,10 @@ class Tuning:
         among = entries(trials, contestants, metric.direction, plan.training)
         path = self._out and self._out / RUNS
         check = self._listener.check
-        with closing(Journal(path, self._conditions, self._sources, check)) as journal:
+        skip = self._skip_failed
+        with closing(
+            Journal(path, self._conditions, self._sources, check, skip_failed=skip)
+        ) as journal:
             again = [rechecks(entry, plan) for entry in among]
             rechecked = _do_runs(again, team, journal, self._listener)
             found, plain = finalists(among, rechecked, metric.direction)

@@ -22,7 +22,8 @@ import torch
 from adamantine.errors import AdamantineError
 from adamantine.records import Look, TrialRun
 from adamantine.study.tasks import Task
-from adamantine.study.training import Arena, failure, train_once
+from adamantine.study.training import Arena, RunFailedError, failed_run, in_words, train_once
+from adamantine.train.diagnosis import failure
 
 ATTEMPTS = 2
 """How often a run is begun whose worker dies, by a signal or for lack of memory."""
@@ -50,17 +51,26 @@ class Workers:
     on_look
         Called here, not there: told of every look at a task's run, which waits for the answer;
         true if the run shall stop there.
+    skip_failed
+        Whether a run that fails, or whose worker dies each time, is a result, too; else that is
+        an error.
     """
 
     def __init__(
-        self, jobs: int, enter: Enter, on_look: Callable[[Task, Look], bool] | None = None
+        self,
+        jobs: int,
+        enter: Enter,
+        on_look: Callable[[Task, Look], bool] | None = None,
+        *,
+        skip_failed: bool = False,
     ) -> None:
-        self._enter, self._on_look = enter, on_look
+        self._enter, self._on_look, self._skip_failed = enter, on_look, skip_failed
         self._context = multiprocessing.get_context("spawn")
         self._jobs = jobs
         self._workers: list[_Worker] = []
         self._waiting: deque[Task] = deque()
         self._begun: dict[str, int] = {}
+        self._given_up: list[TrialRun] = []
 
     def start(self, tasks: int) -> None:
         """Start processes for so many tasks, which load what they need while the caller does."""
@@ -75,7 +85,8 @@ class Workers:
     @property
     def busy(self) -> int:
         """Tasks queued or running."""
-        return len(self._waiting) + sum(worker.task is not None for worker in self._workers)
+        at_work = sum(worker.task is not None for worker in self._workers)
+        return len(self._waiting) + at_work + len(self._given_up)
 
     def finished(self, seconds: float) -> Iterator[TrialRun]:
         """Runs that have finished by now; waits so long for one.
@@ -94,6 +105,8 @@ class Workers:
             run = self._hear(worker)
             if run is not None:
                 yield run
+        while self._given_up:
+            yield self._given_up.pop()
         self._hand_out()
 
     def close(self) -> None:
@@ -125,8 +138,9 @@ class Workers:
         ours, theirs = self._context.Pipe()
         # No daemon, for data may be loaded by processes of a worker's own; close() ends it, or
         # the end of this process.
+        watched = self._on_look is not None
         process = self._context.Process(
-            target=_work, args=(theirs, self._enter, self._on_look is not None), daemon=False
+            target=_work, args=(theirs, self._enter, watched, self._skip_failed), daemon=False
         )
         with _deaf_to_ctrl_c():
             process.start()
@@ -169,13 +183,17 @@ class Workers:
         task = worker.task
         if task is None:
             return
-        if self._begun[task.key] >= ATTEMPTS:
-            raise AdamantineError(
-                f"the process that trained {task.contestant} with seed {task.seed} died "
-                f"{ATTEMPTS} times ({_exit(worker.process.exitcode)}). What is finished is kept: "
-                "the same command goes on"
-            )
-        self._waiting.appendleft(task)
+        if self._begun[task.key] < ATTEMPTS:
+            self._waiting.appendleft(task)
+            return
+        died = f"died {ATTEMPTS} times ({_exit(worker.process.exitcode)})"
+        if self._skip_failed:
+            self._given_up.append(failed_run(task, f"its process {died}"))
+            return
+        raise AdamantineError(
+            f"the process that trained {in_words(task)} {died}. What is finished is kept: the same "
+            "command goes on, and with --skip-failed (skip_failed=True) it does so without this run"
+        )
 
 
 def _exit(code: int | None) -> str:
@@ -184,7 +202,7 @@ def _exit(code: int | None) -> str:
     return f"exit code {code}; it has printed why, if it could"
 
 
-def _work(pipe: Connection, enter: Enter, watched: bool) -> None:
+def _work(pipe: Connection, enter: Enter, watched: bool, skip_failed: bool) -> None:
     """What a worker does: build the arena, then one task after another."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to take
     threading.Thread(target=_die_with_parent, daemon=True).start()
@@ -203,7 +221,13 @@ def _work(pipe: Connection, enter: Enter, watched: bool) -> None:
                 task = pipe.recv()
             except (EOFError, OSError):  # the parent is gone
                 return
-            pipe.send(train_once(arena, task, on_look=on_look if watched else None))
+            try:
+                run = train_once(arena, task, on_look=on_look if watched else None)
+            except RunFailedError as error:
+                if not skip_failed:
+                    raise
+                run = error.run
+            pipe.send(run)
     except BaseException as error:
         with suppress(OSError):
             pipe.send(_portable(error, task))
@@ -229,12 +253,13 @@ def _die_with_parent() -> None:
         os._exit(1)
 
 
-def _portable(error: BaseException, task: Task | None) -> BaseException:
-    """The error itself if it survives the way to another process, else one that tells of it."""
+def _portable(error: BaseException, task: Task | None) -> AdamantineError:
+    """The error itself if it survives the way to another process, else one that says the same."""
+    if not isinstance(error, AdamantineError):
+        return failure(error, f"the run of {in_words(task)}" if task else "preparing the runs")
     try:
         again = pickle.loads(pickle.dumps(error))
     except Exception:
         again = None
-    if isinstance(again, AdamantineError) and str(again) == str(error):
-        return error
-    return failure(error, task)
+    same = isinstance(again, AdamantineError) and str(again) == str(error)
+    return error if same else AdamantineError(str(error))

@@ -1,6 +1,12 @@
 """How the trainer tells what it is doing to whoever wants to show it."""
 
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
 from adamantine.records import EpochRecord
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class Callbacks:
@@ -20,3 +26,17 @@ class Callbacks:
 
     def on_epoch_end(self, record: EpochRecord) -> None:
         """After the epoch, and after its checkpoint is safe."""
+
+
+class Caller:
+    """Calls back, and remembers what was raised there: that is no failure of the run's."""
+
+    error: Exception | None = None
+
+    def __call__(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """What `function` returns."""
+        try:
+            return function(*args, **kwargs)
+        except Exception as error:
+            self.error = error
+            raise

@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from adamantine.errors import WorkloadError
-from adamantine.train.diagnosis import diverged
+from adamantine.train.diagnosis import diverged, is_divergence
 from adamantine.workloads.protocol import Batch, Metric
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -86,7 +86,8 @@ def train_epoch(
     Raises
     ------
     DivergedError
-        A loss is NaN or infinite. On the CPU the step is not taken.
+        A loss is NaN or infinite, or something raised an exception where weights, outputs or
+        gradients were. On the CPU the step is not taken.
     WorkloadError
         There are no batches, or the loss is no scalar.
     """
@@ -94,15 +95,24 @@ def train_epoch(
     losses = LossReader(device)
     lr = _learning_rate(optimizer)
     for step, (inputs, targets) in enumerate(batches, 1):
-        optimizer.zero_grad()
-        loss = loss_of(model(inputs), targets)
-        if step == 1:
-            _check_scalar(loss)
-        if (bad := losses.add(loss)) is not None:
-            seen = inputs if losses.count == step and device.type == "cpu" else None
-            raise diverged(model, seen, loss=bad, lr=lr, epoch=epoch, step=losses.count)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
+        outputs = None
+        try:
+            optimizer.zero_grad()
+            outputs = model(inputs)
+            loss = loss_of(outputs, targets)
+            if step == 1:
+                _check_scalar(loss)
+            if (bad := losses.add(loss)) is not None:
+                seen = inputs if losses.count == step and device.type == "cpu" else None
+                raise diverged(model, seen, loss=bad, lr=lr, epoch=epoch, step=losses.count)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+        except Exception as error:
+            if not is_divergence(error, model, outputs):
+                raise
+            bad = losses.read()
+            lost, at = (math.nan, step) if bad is None else (bad, losses.count)
+            raise diverged(model, inputs, loss=lost, lr=lr, epoch=epoch, step=at) from error
         if scheduler is not None:
             lr = _learning_rate(optimizer)
             scheduler.step()
@@ -122,6 +132,8 @@ def evaluate(
 ) -> tuple[float, float]:
     """The mean loss and the mean metric over the examples of `batches`.
 
+    Both are NaN where the model's numbers have exploded and something raised an exception for it.
+
     Raises
     ------
     WorkloadError
@@ -133,10 +145,16 @@ def evaluate(
     scores: list[Tensor] = []
     with torch.no_grad():
         for inputs, targets in batches:
-            outputs = model(inputs)
-            counts.append(len(targets))
-            losses.append(loss_of(outputs, targets))
-            scores.append(_total_score(metric, outputs, targets))
+            outputs = None
+            try:
+                outputs = model(inputs)
+                counts.append(len(targets))
+                losses.append(loss_of(outputs, targets))
+                scores.append(_total_score(metric, outputs, targets))
+            except Exception as error:
+                if not is_divergence(error, model, outputs):
+                    raise
+                return math.nan, math.nan  # as a loss that lets them pass
     if not counts:
         raise WorkloadError(
             "the test data gave no batches; a generator is spent after one epoch: give "

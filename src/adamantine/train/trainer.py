@@ -19,7 +19,7 @@ from adamantine.train.callbacks import Callbacks
 from adamantine.train.checkpoint import State
 from adamantine.train.config import TrainConfig, describe, device_of
 from adamantine.train.devices import moved, placed
-from adamantine.train.diagnosis import diverged, weights_are_finite
+from adamantine.train.diagnosis import diverged, weights_are_sane
 from adamantine.train.folder import IfExists, RunFolder
 from adamantine.train.loop import evaluate, train_epoch
 from adamantine.train.machine import machine, versions
@@ -79,7 +79,8 @@ def train(
     Raises
     ------
     DivergedError
-        The loss became NaN or infinite; the last good checkpoint is kept.
+        The loss became NaN or infinite, or an exception took its place where weights, outputs or
+        gradients did; the last good checkpoint is kept.
     CheckpointError
         `out` cannot be written, or holds a run that must not be replaced or does not fit.
     WorkloadError
@@ -199,7 +200,7 @@ class _EpochRunner:
         model, workload = self.state.model, self.workload
         data = self._batches(self.test_data, self.config.test_batch_size, None)
         loss, metric = evaluate(model, workload.loss, workload.metric, data)
-        if not math.isfinite(loss) and not weights_are_finite(model):
+        if not math.isfinite(loss) and not weights_are_sane(model):
             # The last step broke the weights: without this the checkpoint would be replaced.
             raise diverged(model, None, loss=loss, lr=lr, epoch=epoch, step=self.steps or 0)
         return loss, metric

@@ -73,6 +73,8 @@ def better(record: StudyRecord) -> str:
 def divergence(run: TrialRun) -> str:
     """``diverged at step 312, loss nan``; empty for a run that did not."""
     at: Divergence | None = run.diverged
+    if run.failed:
+        return f"failed: {run.failed}"
     return "" if at is None else f"diverged at step {at.step}, loss {at.loss:.4g}"
 
 
