@@ -202,3 +202,15 @@ def test_what_a_search_for_a_rate_fails_by():
         AdamantineError, match=r"SGD with lr=1e-07 and seed 0, after 0 steps, failed in .*cheap.py"
     ):
         find_learning_rate(cheap.torn, "sgd")
+
+
+def test_no_command_cuts_a_batch_of_one():
+    """391 examples are six times 65 and one; batch norm refuses that one."""
+    normed = lambda: nn.Sequential(nn.BatchNorm1d(cheap.FEATURES), nn.Linear(cheap.FEATURES, 3))
+    workload = cheap.cheap(model=normed, train=cheap.examples(434, 1), test=cheap.examples(66, 2))
+    study = compare(workload, replace(ONE, contestants=("sgd",), epochs=1, batch_size=65))
+    assert [run.steps for run in study.runs] == [6, 6]
+    found = tune(workload, replace(SEARCH, space=("batch_size=65|39",), trials=2))
+    assert {trial.outcome for trial in found.trials} == {"finished"}
+    kept = cheap.cheap(model=normed, train=cheap.examples(66, 1))
+    assert find_learning_rate(kept, "adam", seeds=1, steps=12, batch_size=65).steps_taken > 0

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
@@ -18,6 +18,8 @@ class Stream(IterableDataset):
         return iter(range(4))
 
 
+@example(count=391, batch_size=65, seed=0)
+@example(count=66, batch_size=65, seed=None)
 @given(count=st.integers(1, 70), batch_size=st.integers(1, 80), seed=st.none() | st.integers(0, 99))
 def test_an_epoch_gives_every_example_once_with_its_target(
     count: int, batch_size: int, seed: int | None
@@ -26,7 +28,12 @@ def test_an_epoch_gives_every_example_once_with_its_target(
     generator = None if seed is None else torch.Generator().manual_seed(seed)
     given_batches = list(batches(data, batch_size, generator))
     assert len(given_batches) == batch_count(data, batch_size)
-    assert all(len(targets) == batch_size for _, targets in given_batches[:-1])
+    sizes = [len(targets) for _, targets in given_batches]
+    assert all(size == batch_size for size in sizes[:-1])
+    left = count % batch_size or batch_size
+    joined = left == 1 and 1 < batch_size < count
+    assert sizes[-1] == (batch_size + 1 if joined else left)
+    assert 1 not in sizes or batch_size == 1 or count == 1
     for inputs, targets in given_batches:
         assert torch.equal(inputs[:, 0], targets)
     targets = torch.cat([targets for _, targets in given_batches])

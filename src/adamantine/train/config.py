@@ -27,7 +27,8 @@ class TrainConfig:
     epochs
         Passes over the training data, at least 1.
     batch_size
-        Examples a step, at least 1. Data that comes in batches already keeps its own.
+        Examples a step, at least 1; one more in the last step where a single example would be
+        left. Data that comes in batches already keeps its own.
     schedule
         A name from :data:`adamantine.train.schedules.NAMES`.
     seed

@@ -1,6 +1,7 @@
 """How an epoch walks over data: index selects from tensors, or a loader's own batches."""
 
 from collections.abc import Iterable, Iterator, Sized
+from itertools import pairwise
 from typing import TypeGuard, cast
 
 import torch
@@ -35,7 +36,8 @@ def batches(
         count, not those asked for here (see :func:`in_memory`); one that shuffles draws
         from its own generator, a ``DataLoader`` from torch's global one.
     batch_size
-        Examples a batch, at least 1; the last batch holds what is left.
+        Examples a batch, at least 1. The last batch holds what is left; where that were a single
+        example, which batch norm cannot train on, it joins the batch before.
     generator
         Shuffles tensors, one permutation an epoch; None keeps their order.
 
@@ -50,7 +52,7 @@ def batches(
     --------
     >>> data = torch.arange(5), torch.arange(5)
     >>> [inputs.tolist() for inputs, _ in batches(data, 2)]
-    [[0, 1], [2, 3], [4]]
+    [[0, 1], [2, 3, 4]]
     """
     _check_batch_size(batch_size)
     if not in_memory(data):
@@ -65,7 +67,7 @@ def batch_count(data: Data, batch_size: int) -> int | None:
     """How many batches an epoch has, or None for a re-iterable that does not know."""
     _check_batch_size(batch_size)
     if in_memory(data):
-        return -(-len(data[0]) // batch_size)
+        return len(_cuts(len(data[0]), batch_size))
     if not isinstance(data, Sized):
         return None
     try:
@@ -104,18 +106,26 @@ def _check_batch_size(batch_size: int) -> None:
         raise UsageError(f"batch size {batch_size}: expected 1 or more")
 
 
+def _cuts(count: int, batch_size: int) -> list[slice]:
+    """Where an epoch is cut: into batches of one example only where that is asked for."""
+    starts = list(range(0, count, batch_size))
+    if count > batch_size > 1 and count % batch_size == 1:
+        starts.pop()
+    return [slice(*ends) for ends in pairwise([*starts, count])]
+
+
 def _in_order(data: Batch, batch_size: int) -> Iterator[Batch]:
     inputs, targets = data
-    for start in range(0, len(inputs), batch_size):
-        yield inputs[start : start + batch_size], targets[start : start + batch_size]
+    for cut in _cuts(len(inputs), batch_size):
+        yield inputs[cut], targets[cut]
 
 
 def _shuffled(data: Batch, batch_size: int, generator: torch.Generator) -> Iterator[Batch]:
     inputs, targets = data
     order = torch.randperm(len(inputs), generator=generator, device=generator.device)
     order = order.to(inputs.device)
-    for start in range(0, len(inputs), batch_size):
-        chosen = order[start : start + batch_size]
+    for cut in _cuts(len(inputs), batch_size):
+        chosen = order[cut]
         yield inputs.index_select(0, chosen), targets.index_select(0, chosen)
 
 
