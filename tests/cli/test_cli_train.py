@@ -326,6 +326,7 @@ def test_an_exact_run_is_resumed_bit_for_bit(table, tmp_path, monkeypatch):
         (["--max-grad-norm", "nan"], "Invalid max_grad_norm: nan"),
         (["--stats"], "--stats needs --out DIR or --json"),
         (["--resume"], "--resume needs --out"),
+        (["--allow-changed-data"], "--allow-changed-data is for --resume"),
         (["--overwrite"], "--overwrite needs --out"),
         (["--resume", "--overwrite", "--out", "x"], "exclude each other"),
         (["--learning-rate", "1"], "--learning-rate"),

@@ -98,6 +98,26 @@ def test_resuming_nothing_begins_and_says_so(digits, tmp_path):
     assert f"No run in {tmp_path / 'new'} yet: starting from the beginning\n" in result.err
 
 
+def test_more_epochs_and_then_fewer(digits, tmp_path):
+    """What `--epochs 3` gives from the start; the fixture asks for two."""
+    digits("--out", tmp_path / "whole", "--epochs", 3)
+    out = tmp_path / "run"
+    digits("--out", out)
+    assert digits("--resume", "--out", out, "--epochs", 3).code == 0
+    expected, now = weights(tmp_path / "whole"), weights(out)
+    assert all(torch.equal(now[name], expected[name]) for name in expected)
+    assert json.loads((out / "run.json").read_text())["options"]["epochs"] == 3
+    assert digits("--resume", "--out", out).failed(1, saying="give --epochs 3 or more")
+
+
+def test_data_that_changed(digits, tmp_path, monkeypatch):
+    digits("--out", tmp_path)
+    monkeypatch.setattr("adamantine.train.config.data_sum", lambda *data: 1)
+    more = ["--resume", "--out", tmp_path, "--epochs", 3]
+    assert digits(*more).failed(1, saying="the data have changed: their sum was ")
+    assert digits(*more, "--allow-changed-data").code == 0
+
+
 @pytest.mark.parametrize("value", ["five", True, [1]])
 def test_options_in_a_damaged_record(unfinished, adamantine, value):
     out, _, _ = unfinished

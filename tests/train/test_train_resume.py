@@ -183,7 +183,7 @@ def test_a_run_stopped_before_its_first_checkpoint_begins_again(tmp_path):
         (partial(ADAM, state_dtype="int8"), {}, "optimizer.state_dtype was None and is now int8"),
         (partial(ADAM, state_dtype={"exp_avg": "int8"}), {}, "was None and is now {'exp_avg': 'in"),
         (partial(ADAM, backend="reference"), {}, "optimizer.backend was auto and is now reference"),
-        (ADAM, {"epochs": 9}, "epochs was 4 and is now 9"),
+        (ADAM, {"schedule": "step", "epochs": 9}, "epochs was 4 and is now 9; schedule was"),
         (ADAM, {"batch_size": 8, "seed": 4}, "batch_size was 16 and is now 8; seed was 3 and is"),
         (ADAM, {"schedule": "cosine"}, "schedule was none and is now cosine"),
     ],

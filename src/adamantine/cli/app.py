@@ -108,6 +108,10 @@ def train(
     resume: Annotated[
         bool, Option("--resume", help="Go on with the run in --out, with its options.")
     ] = False,
+    allow_changed_data: Annotated[
+        bool,
+        Option("--allow-changed-data", help="Resume although the data are not the same any more."),
+    ] = False,
     overwrite: Annotated[bool, Option("--overwrite", help="Replace the run in --out.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -118,6 +122,8 @@ def train(
 
     if resume and overwrite:
         raise UsageError("--resume and --overwrite exclude each other; give one of them")
+    if allow_changed_data and not resume:
+        raise UsageError("--allow-changed-data is for --resume; leave it out")
     if resume and config is not None:
         raise UsageError("--resume has the options of its run; leave --config out")
     if out is None and (resume or overwrite):
@@ -153,6 +159,7 @@ def train(
         TrainOptions(**options),
         out=out,
         if_exists="resume" if resume else "overwrite" if overwrite else "refuse",
+        allow_changed_data=allow_changed_data,
         batch_size_given=_is_given(context, "batch_size"),
         as_json=as_json,
     )

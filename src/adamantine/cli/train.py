@@ -24,6 +24,7 @@ def run_train(
     *,
     out: Path | None,
     if_exists: IfExists,
+    allow_changed_data: bool,
     batch_size_given: bool,
     as_json: bool,
 ) -> None:
@@ -57,6 +58,7 @@ def run_train(
                 config,
                 out=out,
                 if_exists=if_exists,
+                allow_changed_data=allow_changed_data,
                 callbacks=output,
                 options=options.to_json(),
             )

@@ -21,6 +21,7 @@ from adamantine.train.machine import cores, versions
 from adamantine.train.seeds import rng_state, seed_everything, set_rng_state
 from adamantine.workloads import batch_count, batches, in_memory
 from adamantine.workloads.protocol import Workload
+from adamantine.workloads.sums import data_sum
 
 FEW = 64
 """Examples that a fingerprint is taken of."""
@@ -115,14 +116,12 @@ def fingerprint(arena: Arena, *, exact: bool = True) -> str:
     generators are left as they were.
     """
     workload, before = arena.tuning, rng_state()
-    total, digits = 0, 5 if exact else 3
-    for data in (workload.train, workload.test, arena.test):
-        for part in data if in_memory(data) else ():
-            if exact:
-                raw = part.detach().cpu().contiguous().flatten().view(torch.uint8)
-                total = zlib.crc32(raw.numpy().data, total)
-            else:
-                total = zlib.crc32(_sizes(part).encode(), total)
+    data, digits = (workload.train, workload.test, arena.test), 5 if exact else 3
+    if exact:
+        total = data_sum(*data)
+    else:
+        sizes = [_sizes(part) for one in data if in_memory(one) for part in one]
+        total = zlib.crc32("".join(sizes).encode())
     try:
         seed_everything(0)
         model = workload.model().to(arena.device)

@@ -83,6 +83,11 @@ class Checkpoint:
             generators=[generator.get_state() for generator in state.generators],
         )
 
+    @property
+    def epochs(self) -> int:
+        """How many are done."""
+        return len(self.metrics.splitlines())
+
     def save(self, path: Path) -> None:
         """Write it to `path`, whole or not at all."""
         content = {field.name: getattr(self, field.name) for field in fields(self)}

@@ -16,6 +16,7 @@ from adamantine.train.schedules import check_schedule
 from adamantine.train.seeds import check_seed
 from adamantine.workloads.batches import in_memory
 from adamantine.workloads.protocol import Data, Workload
+from adamantine.workloads.sums import data_sum
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ def describe(
             "workload": workload.name,
             "train_examples": _count(workload.train),
             "test_examples": _count(workload.test),
+            "data": _sum(workload),
             "metric": {"name": workload.metric.name, "direction": workload.metric.direction},
             "parameters": sum(parameter.numel() for parameter in model.parameters()),
             "optimizer": _describe_optimizer(optimizer),
@@ -120,6 +122,12 @@ def _settings(group: Mapping[str, Any]) -> dict[str, Any]:
     }
     plain = (bool, int, float, str, list, tuple, dict, type(None))
     return {key: value for key, value in values.items() if isinstance(value, plain)}
+
+
+def _sum(workload: Workload) -> str | None:
+    """Of the data in memory, as far as there are any."""
+    parts = [data for data in (workload.train, workload.test) if in_memory(data)]
+    return f"{data_sum(*parts):08x}" if parts else None
 
 
 def _count(data: Data) -> int | None:

@@ -14,16 +14,15 @@
 """
 
 import json
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from adamantine.errors import CheckpointError
 from adamantine.records import RunRecord, parse, parse_lines
 from adamantine.train.checkpoint import Checkpoint, State, metrics_text
-from adamantine.train.config import differences
 from adamantine.train.files import remove_leftovers, write_text
+from adamantine.train.resuming import resumed
 
 IfExists = Literal["refuse", "resume", "overwrite"]
 
@@ -86,7 +85,14 @@ class RunFolder:
         names = (self.run, self.metrics, self.checkpoint, self.curves, self.stats)
         return [path for path in names if path.exists()]
 
-    def begin(self, record: RunRecord, state: State, if_exists: IfExists) -> RunRecord:
+    def begin(
+        self,
+        record: RunRecord,
+        state: State,
+        if_exists: IfExists,
+        *,
+        allow_changed_data: bool = False,
+    ) -> RunRecord:
         """Make the folder `record`'s own, or put `record` and `state` where the run in it was.
 
         Nothing that is there is touched before it is certain that the run can go on from it or
@@ -94,16 +100,16 @@ class RunFolder:
 
         Returns
         -------
-        `record` with the epochs that are already done; with status ``finished`` if all are.
+        `record` with the epochs that are already done; with status ``finished`` if it is.
 
         Raises
         ------
         CheckpointError
             The folder cannot be written, holds a run that must not be replaced, or one that
-            was configured differently.
+            was configured differently (see :func:`~adamantine.train.resuming.resumed`).
         """
         if earlier := self.claim(if_exists):
-            record = self._resumed(record, earlier, state)
+            record = self._resumed(record, earlier, state, allow_changed_data)
             if record.status == "finished":
                 return record
         self._make()
@@ -126,30 +132,33 @@ class RunFolder:
         """Write ``run.json``."""
         write_text(self.run, json.dumps(record.header(), indent=2, allow_nan=False) + "\n")
 
-    def _resumed(self, record: RunRecord, earlier: RunRecord, state: State) -> RunRecord:
+    def _resumed(
+        self, record: RunRecord, earlier: RunRecord, state: State, allow_changed_data: bool
+    ) -> RunRecord:
         """`record` where `earlier` was; from the start if that had no checkpoint yet."""
         record = replace(record, started=earlier.started)
-        if not self.checkpoint.exists():
-            if earlier.status == "finished":
-                raise CheckpointError(
-                    f"{self.path} holds a finished run whose {self.checkpoint.name} is gone; "
-                    "choose another folder with --out, or replace it with --overwrite"
-                )
-            self._check_same_run(earlier.configuration, record)
-            return record
-        checkpoint = Checkpoint.load(self.checkpoint)
-        self._check_same_run(parse(checkpoint.configuration, str(self.checkpoint)), record)
-        epochs = checkpoint.restore(state, self.checkpoint)
-        status = "finished" if earlier.status == "finished" else record.status
-        return replace(record, epochs=epochs, status=status)
-
-    def _check_same_run(self, then: Mapping[str, Any], record: RunRecord) -> None:
-        changed = differences(then, record.header()["configuration"])
-        if changed:
+        checkpoint = Checkpoint.load(self.checkpoint) if self.checkpoint.exists() else None
+        if checkpoint is None and earlier.status == "finished":
             raise CheckpointError(
-                f"cannot resume the run in {self.path}, it was configured differently: "
-                f"{'; '.join(changed)}. Leave these options out, or start again with --overwrite"
+                f"{self.path} holds a finished run whose {self.checkpoint.name} is gone; "
+                "choose another folder with --out, or replace it with --overwrite"
             )
+        then = earlier.configuration
+        if checkpoint is not None:
+            then = parse(checkpoint.configuration, str(self.checkpoint))
+        configuration = resumed(
+            then,
+            record.header()["configuration"],
+            done=checkpoint.epochs if checkpoint else 0,
+            folder=self.path,
+            allow_changed_data=allow_changed_data,
+        )
+        record = replace(record, configuration=configuration)
+        if checkpoint is None:
+            return record
+        epochs = checkpoint.restore(state, self.checkpoint)
+        is_finished = earlier.status == "finished" and len(epochs) == configuration["epochs"]
+        return replace(record, epochs=epochs, status="finished" if is_finished else record.status)
 
     def _make(self) -> None:
         try:

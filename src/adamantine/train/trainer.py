@@ -39,6 +39,7 @@ def train(
     *,
     out: str | Path | None = None,
     if_exists: IfExists = "refuse",
+    allow_changed_data: bool = False,
     callbacks: Callbacks | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> RunRecord:
@@ -65,7 +66,11 @@ def train(
         writes nothing.
     if_exists
         What to do where `out` holds a run: ``"refuse"``, ``"resume"`` it or ``"overwrite"`` it.
-        Where there is nothing to resume, the run begins.
+        Where there is nothing to resume, the run begins. A run may be resumed with more epochs
+        than it began with, or fewer, where its schedule does not depend on their number.
+    allow_changed_data
+        Resume a run although the data in memory are not those it began with, which is an error
+        otherwise.
     callbacks
         Told what is going on.
     options
@@ -74,7 +79,8 @@ def train(
     Returns
     -------
     RunRecord
-        With status ``finished``. A run that had finished before is returned as it was.
+        With status ``finished``. A run that had finished before is returned as it was, unless more
+        epochs are asked for.
 
     Raises
     ------
@@ -114,7 +120,7 @@ def train(
     state = State(model, optimizer, schedule, [order, *_own_generators(workload)])
     folder = RunFolder(out) if out is not None else None
     if folder:
-        record = folder.begin(record, state, if_exists)
+        record = folder.begin(record, state, if_exists, allow_changed_data=allow_changed_data)
     if record.status == "finished":
         return record
     epoch_runner = _EpochRunner(workload, state, config, callbacks, order, steps)
