@@ -74,6 +74,23 @@ def test_it_prints_a_table_and_a_verdict_and_writes_the_report(copied, adamantin
     assert {path.name for path in out.iterdir()} >= FILES
 
 
+def test_a_report_takes_the_pictures_away_that_it_has_no_more(copied, adamantine):
+    """Of ours only: a file of the same name that somebody else has made stays."""
+    out, _ = copied
+    study = json.loads((out / "study.json").read_text())
+    study["runs"] = []
+    (out / "study.json").write_text(json.dumps(study))
+    assert (out / "curves.png").exists()
+    (out / "time_to_target.png").write_bytes(b"\x89PNG and what else there is in it")
+    (out / "mine.png").write_bytes((out / "final.png").read_bytes())
+    result = adamantine("report", out)
+    assert result.code == 0, result.err
+    assert "curves.png" not in result.err
+    left = {path.name for path in out.iterdir()}
+    assert "curves.png" not in left
+    assert left >= {"time_to_target.png", "mine.png", "final.png"}
+
+
 def test_the_same_command_runs_nothing_and_json_has_everything(copied, adamantine):
     out, _ = copied
     before = json.loads((out / "study.json").read_text())

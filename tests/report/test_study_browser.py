@@ -127,6 +127,29 @@ def test_a_contestant_is_hidden_and_shown_everywhere(page):
     assert shown(page, 1) == before
 
 
+BELOW = """() => [...document.querySelectorAll('.chart')].flatMap((chart) => {
+    const bar = chart.querySelector('.modebar').getBoundingClientRect();
+    const heading = document.createRange();
+    heading.selectNodeContents(chart.parentElement.querySelector('h3'));
+    const things = [...chart.querySelectorAll('.annotation, .xtick, .ytick, .nsewdrag'), heading];
+    return things.map((thing) => thing.getBoundingClientRect()).filter((box) =>
+        box.width && box.right > bar.left && box.left < bar.right
+        && box.bottom > bar.top && box.top < bar.bottom).map(() => chart.id);
+})"""
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_buttons_of_a_chart_lie_over_nothing_and_can_be_reached(browser, address, width):
+    page = opened(browser, address, viewport={"width": width, "height": 900})
+    assert page.evaluate(BELOW) == []
+    page.hover("#validation-chart")
+    page.hover("#validation-chart .modebar-btn")
+    page.wait_for_function(
+        "getComputedStyle(document.querySelector('#validation-chart .modebar')).opacity === '1'"
+    )
+    page.close()
+
+
 def test_the_keyboard_does_it_too(page):
     page.locator("[data-contestant='0']").focus()
     page.keyboard.press("Space")

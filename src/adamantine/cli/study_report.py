@@ -1,12 +1,13 @@
 """``adamantine report``, and what else writes a study's pictures and page."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from adamantine.cli.output import note
 from adamantine.cli.study_output import print_study
 from adamantine.errors import CheckpointError
 from adamantine.records import StudyRecord, parse
-from adamantine.report import study_html, study_pngs
+from adamantine.report import STUDY_PICTURES, is_ours, study_html, study_pngs
 from adamantine.train.files import write_bytes, write_text
 
 STUDY, PAGE = "study.json", "report.html"
@@ -49,7 +50,15 @@ def read_study(folder: Path) -> StudyRecord:
 def write_report(study: StudyRecord, folder: Path) -> list[str]:
     """Write page and pictures beside ``study.json``; returns the names of all files."""
     pictures = study_pngs(study)
-    for name, picture in pictures.items():
-        write_bytes(folder / name, picture)
+    write_pictures(pictures, STUDY_PICTURES, folder)
     write_text(folder / PAGE, study_html(study))
     return [PAGE, STUDY, *pictures]
+
+
+def write_pictures(pictures: Mapping[str, bytes], names: Sequence[str], folder: Path) -> None:
+    """Write pictures; of `names`, those that an earlier report has left and this one has not go."""
+    for name, picture in pictures.items():
+        write_bytes(folder / name, picture)
+    for stale in (folder / name for name in names if name not in pictures):
+        if stale.is_file() and is_ours(stale.read_bytes()):
+            stale.unlink()

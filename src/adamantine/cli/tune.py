@@ -7,14 +7,14 @@ import typer
 from adamantine.cli import Interrupted
 from adamantine.cli.compare import repeat
 from adamantine.cli.output import note
-from adamantine.cli.study_report import PAGE
+from adamantine.cli.study_report import PAGE, write_pictures
 from adamantine.cli.tune_output import print_tune, tune_output
 from adamantine.errors import CheckpointError
 from adamantine.records import TuneRecord, parse
-from adamantine.report import tune_html, tune_pngs
+from adamantine.report import TUNE_PICTURES, tune_html, tune_pngs
 from adamantine.study import TunePlan, tune
 from adamantine.study.tune import FILES, TUNE
-from adamantine.train.files import write_bytes, write_text
+from adamantine.train.files import write_text
 
 
 def run_tune(
@@ -72,8 +72,7 @@ def run_tune_report(folder: Path, *, as_json: bool) -> None:
 def _write_report(found: TuneRecord, folder: Path) -> list[str]:
     """Write page and pictures beside the record; returns their names."""
     pictures = tune_pngs(found)
-    for name, picture in pictures.items():
-        write_bytes(folder / name, picture)
+    write_pictures(pictures, TUNE_PICTURES, folder)
     write_text(folder / PAGE, tune_html(found))
     return [PAGE, *pictures]
 

@@ -13,6 +13,7 @@ from adamantine.report.panels import (
     COLOURS,
     VERMILION,
     Line,
+    drawable,
     label_ends,
     panel,
     picture,
@@ -32,21 +33,21 @@ def curves_png(record: RunRecord) -> bytes:
         The record has no epochs.
     """
     check_not_empty({"the run": record})
-    epochs = [epoch.epoch for epoch in record.epochs]
-    training = [epoch.average_loss for epoch in record.epochs]
-    test = [epoch.test_loss for epoch in record.epochs]
-    metric = [epoch.test_metric for epoch in record.epochs]
-    name = record.epochs[0].metric
-    last = format_metric(name, metric[-1])
+    drawn, last = drawable(record).epochs, record.epochs[-1]
+    epochs = [epoch.epoch for epoch in drawn]
+    training = [epoch.average_loss for epoch in drawn]
+    test = [epoch.test_loss for epoch in drawn]
+    metric = [epoch.test_metric for epoch in drawn]
+    name = last.metric
     return _draw(
         title=title_of(record),
         loss_title="Loss",
         losses=[
-            Line(f"training {training[-1]:.3g}", BLUE, epochs, training),
-            Line(f"test {test[-1]:.3g}", VERMILION, epochs, test),
+            Line(f"training {last.average_loss:.3g}", BLUE, epochs, training),
+            Line(f"test {last.test_loss:.3g}", VERMILION, epochs, test),
         ],
         metric_name=name,
-        metrics=[Line(last, VERMILION, epochs, metric)],
+        metrics=[Line(format_metric(name, last.test_metric), VERMILION, epochs, metric)],
     )
 
 
@@ -76,10 +77,11 @@ def comparison_png(records: Mapping[str, RunRecord], title: str) -> bytes:
     losses, metrics = [], []
     for index, (label, record) in enumerate(records.items()):
         colour = COLOURS[index % len(COLOURS)]
-        epochs = [epoch.epoch for epoch in record.epochs]
+        drawn = drawable(record).epochs
+        epochs = [epoch.epoch for epoch in drawn]
         last = format_metric(name, record.epochs[-1].test_metric)
-        training = [epoch.average_loss for epoch in record.epochs]
-        metric = [epoch.test_metric for epoch in record.epochs]
+        training = [epoch.average_loss for epoch in drawn]
+        metric = [epoch.test_metric for epoch in drawn]
         losses.append(Line(label, colour, epochs, training))
         metrics.append(Line(f"{label}  {last}", colour, epochs, metric))
     return _draw(title, "Training loss", losses, name, metrics)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from adamantine.records.lr_find import LrFindRecord
-from adamantine.report.panels import BLUE, FAINT, GREEN, VERMILION, picture
+from adamantine.report.panels import BLUE, FAINT, GREEN, VERMILION, drawable, picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,6 +22,7 @@ def lr_find_png(record: LrFindRecord) -> bytes:
     Every seed has a faint line, their median (left) or mean (right) a strong one. The range is
     shaded; the suggestion and the rate that diverged are marked.
     """
+    record = drawable(record)
 
     def paint(left: Axes, right: Axes) -> None:
         sweep, held = record.sweep, record.held

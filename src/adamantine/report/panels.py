@@ -11,14 +11,16 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from adamantine.records import RunRecord
+from adamantine.report.fonts import FONT, add_fonts, without_a_word
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
+    from typing_extensions import Self
 
 BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = (
     "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9",
@@ -26,7 +28,7 @@ BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = (
 COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
 INK, FAINT, GRID = "#222222", "#6B6B6B", "#E8E8E8"
 STYLE = {
-    "font.family": "DejaVu Sans",  # comes with Matplotlib: the same picture everywhere
+    "font.family": FONT,
     "font.size": 10,
     "text.color": INK,
     "axes.edgecolor": "#BBBBBB",
@@ -47,6 +49,10 @@ STYLE = {
 }
 BEGIN, END = 11, 18
 """Letters of a long name that are shown: which part or class it is of, and what it is there."""
+SOURCE = "Adamantine"
+"""Says in a picture's file who has drawn it."""
+LONGEST = 1e150
+"""Losses that exploded go beyond it; the length of an axis, and its square, have to be numbers."""
 LABEL_GAP = 0.075  # of a panel's height: two lines' labels are at least so far apart
 
 
@@ -78,12 +84,13 @@ def picture(
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    with style.context(["default", STYLE]):
+    with style.context(["default", STYLE]), without_a_word():
         layout = ConstrainedLayoutEngine(w_pad=0.15, h_pad=0.12, wspace=0.02)
         figure = Figure(figsize=size, dpi=200, layout=layout)
         FigureCanvasAgg(figure)
         figure.suptitle(title, x=0.018, ha="left", fontsize=10.5, color=FAINT)
         paint(*figure.subplots(*panels, squeeze=False, gridspec_kw=ratios).flat)
+        add_fonts(figure)
         return _png(figure)
 
 
@@ -108,6 +115,35 @@ class Picture:
 def drawn(title: str, pictures: Mapping[str, Picture]) -> dict[str, bytes]:
     """PNGs by file name; those with nothing to show are left out."""
     return {name: one.draw(plain(title)) for name, one in pictures.items() if one.panels}
+
+
+class Readable(Protocol):
+    """A record that can be written and read."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As its file holds it."""
+
+    @classmethod
+    def from_json(cls, data: Any, source: str = "") -> Self:
+        """Read what :meth:`to_json` wrote."""
+
+
+R = TypeVar("R", bound=Readable)
+
+
+def drawable(record: R) -> R:
+    """The record with numbers that fit on an axis; others are as those that are not finite."""
+    data = record.to_json()
+    short = _shorter(data)
+    return record if short == data else type(record).from_json(short)
+
+
+def _shorter(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _shorter(element) for key, element in value.items()}
+    if isinstance(value, list):
+        return [_shorter(element) for element in value]
+    return None if isinstance(value, float) and abs(value) > LONGEST else value
 
 
 def heading(axes: Axes, title: str, along: str = "") -> None:
@@ -194,8 +230,14 @@ def shortened(name: str) -> str:
 def _png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     # Without the version of Matplotlib in it, equal pictures are equal files.
-    figure.savefig(buffer, format="png", facecolor="white", metadata={"Software": None})
+    metadata = {"Software": None, "Source": SOURCE}
+    figure.savefig(buffer, format="png", facecolor="white", metadata=metadata)
     return buffer.getvalue()
+
+
+def is_ours(picture: bytes) -> bool:
+    """Whether a file is a picture of this package's."""
+    return picture.startswith(b"\x89PNG") and f"Source\0{SOURCE}".encode() in picture[:1024]
 
 
 def title_of(record: RunRecord) -> str:

@@ -11,6 +11,7 @@ from adamantine.report.panels import (
     COLOURS,
     FAINT,
     Line,
+    drawable,
     label_ends,
     panel,
     picture,
@@ -39,7 +40,7 @@ def stats_png(record: RunRecord) -> bytes:
     UsageError
         Nothing was measured in the record's epochs.
     """
-    epochs = [epoch for epoch in record.epochs if epoch.parameters]
+    epochs = [epoch for epoch in drawable(record).epochs if epoch.parameters]
     if not epochs:
         raise UsageError("no step of the run was measured: train it with --stats")
     names = _largest(epochs)

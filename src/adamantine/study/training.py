@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from adamantine.errors import AdamantineError, DivergedError
 from adamantine.records import Divergence, Look, TrialRun
+from adamantine.records.mean import mean
 from adamantine.study.contestants import Contestant, parse_contestant
 from adamantine.study.tasks import Task
 from adamantine.train.callbacks import Caller
@@ -309,8 +310,7 @@ class _Watch:
             return evaluate(self.model, workload.loss, workload.metric, stream)
 
     def _look(self, epoch: float) -> None:
-        losses = torch.stack(self._losses).tolist()
-        train_loss = math.fsum(losses) / len(losses)
+        train_loss = mean(torch.stack(self._losses).tolist())
         self.stop()
         self._losses.clear()
         loss, metric = self.judge(self.arena.tuning.test)

@@ -16,6 +16,10 @@ Array = NDArray[np.float64]
 RESAMPLES = 2000
 
 
+HUGE, SMALLER = 1e300, 2.0**-10
+"""Sums of 1,000 scores beyond it, the most there are, would overflow; made smaller, none does."""
+
+
 @dataclass(frozen=True)
 class Robustness:
     """A contestant's width, the widths its seeds give one by one, and what the grid leaves open.
@@ -82,6 +86,8 @@ def robustness(
     scores = sign * np.array(
         [[math.nan if s is None else s for s in trial.scores] for trial in trials]
     )
+    if np.nanmax(np.abs(scores)) > HUGE:
+        scores *= SMALLER  # exact, and a width has no unit
     rates, place = np.unique([trial.lr for trial in trials], return_inverse=True)
     decades = np.log10(rates)
 
@@ -139,7 +145,7 @@ def _walk(gaps: Array, scores: Array, floor: Array, start: NDArray[np.intp]) -> 
         here, there = scores[index], scores[index + 1]
         now = going & (index >= start)
         inside = there >= floor
-        with np.errstate(invalid="ignore", divide="ignore"):
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
             share = np.where(inside, 1.0, np.nan_to_num((here - floor) / (here - there)))
         leaves = now & ~inside
         length += np.where(now, gap * share, 0.0)

@@ -8,6 +8,7 @@ from torch.optim import Optimizer
 from adamantine.optim import RuleOptimizer
 from adamantine.optim.stats import ParameterStats
 from adamantine.records import MEASURED, ParameterRecord
+from adamantine.records.mean import mean
 
 
 class Measured:
@@ -60,4 +61,4 @@ def _averaged(stats: Sequence[ParameterStats]) -> ParameterRecord:
 
 def _mean(values: Iterable[float]) -> float:
     usable = [value for value in values if math.isfinite(value)]
-    return math.fsum(usable) / len(usable) if usable else math.nan
+    return mean(usable) if usable else math.nan

@@ -87,7 +87,7 @@
       .sort((a, b) => a.height - b.height);
   }
 
-  // Moves labels apart, up first, and down again where that goes over the top.
+  // Moves labels apart, up first, and down again where one of their lines goes over the top.
   function spread(found, gap) {
     const tall = (end) => gap * end.trace.meta.label.split("<br>").length;
     for (let i = 1; i < found.length; i++) {
@@ -96,7 +96,7 @@
     }
     let ceiling = 1;
     for (let i = found.length - 1; i >= 0; i--) {
-      found[i].height = Math.min(found[i].height, ceiling);
+      found[i].height = Math.min(found[i].height, ceiling, 1 - (tall(found[i]) - gap) / 2);
       if (i > 0) ceiling = found[i].height - (tall(found[i - 1]) + tall(found[i])) / 2;
     }
     return found;

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from adamantine.records import Contestant, StudyRecord, Survival, Trial, TrialRun
+from adamantine.records.mean import mean
 
 Unit = Literal["epochs", "steps", "seconds"]
 UNITS: tuple[Unit, ...] = ("epochs", "steps", "seconds")
@@ -197,4 +198,4 @@ def score_name(record: StudyRecord) -> str:
 
 
 def _mean(values: Sequence[float]) -> float:
-    return math.fsum(values) / len(values) if all(map(math.isfinite, values)) else math.nan
+    return mean(values) if all(map(math.isfinite, values)) else math.nan

@@ -13,6 +13,7 @@ from adamantine.report.panels import (
     INK,
     Line,
     Picture,
+    drawable,
     drawn,
     heading,
     label_ends,
@@ -29,6 +30,14 @@ if TYPE_CHECKING:
 WIDE = 10
 """Times the lower end of the picture that the upper must be for a loss to be logarithmic."""
 UNITS: tuple[data.Unit, ...] = ("epochs", "seconds")
+STUDY_PICTURES = (
+    "overview.png",
+    "final.png",
+    "curves.png",
+    "time_to_target.png",
+    "learning_rates.png",
+)
+"""All that there can be."""
 BAR = 0.06
 """Of a panel's height, for each contestant's range of learning rates."""
 
@@ -38,7 +47,7 @@ def study_pngs(record: StudyRecord) -> dict[str, bytes]:
 
     ``overview.png`` has the most telling panels side by side. Equal records give equal bytes.
     """
-    return drawn(study_title(record), _pictures(record))
+    return drawn(study_title(record), _pictures(drawable(record)))
 
 
 def _pictures(record: StudyRecord) -> dict[str, Picture]:

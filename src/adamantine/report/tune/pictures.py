@@ -12,6 +12,7 @@ from adamantine.report.panels import (
     BLUE,
     INK,
     Picture,
+    drawable,
     drawn,
     heading,
     per_cent,
@@ -24,6 +25,8 @@ from adamantine.report.tune.page import tune_title
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+TUNE_PICTURES = ("search.png", "settings.png")
+"""All that there can be."""
 ENDS = ("came to their end", "stopped early")
 """Of the trials of each of ``data.OUTCOMES``."""
 
@@ -33,6 +36,7 @@ def tune_pngs(record: TuneRecord) -> dict[str, bytes]:
 
     Equal records give equal bytes.
     """
+    record = drawable(record)
     has_trials = any(data.ended(record, outcome) for outcome in data.OUTCOMES)
     settings = _settings(record) if has_trials and record.importances else []
     columns = 2 if len(settings) > 1 else 1
