@@ -4,30 +4,30 @@ import math
 import random
 from dataclasses import replace
 
+import cheap
 import numpy as np
 import pytest
+import torch
 
 from adamantine.records import Divergence, EpochRecord, Look, RunRecord, StudyRecord, Trial
 from adamantine.records.mean import mean
-from adamantine.report import curves_png, study_html, study_pngs, study_rows
+from adamantine.report import (
+    curves_png,
+    study_html,
+    study_pngs,
+    study_rows,
+    tune_html,
+    tune_pngs,
+)
+from adamantine.study import Plan, compare, here, tune
 from adamantine.study.figures import ContestantRuns
 from adamantine.study.width import robustness
+from adamantine.workloads import ACCURACY, Metric
 from study.made import a_run, study
+from study.searches import PLAN, pretend
 
-HUGE = (
-    0.5,
-    0.7,
-    1e-300,
-    1e18,
-    3.4e38,
-    1e150,
-    1e250,
-    1.7e308,
-    -1.7e308,
-    math.inf,
-    -math.inf,
-    math.nan,
-)
+LARGE = (1e18, 3.4e38, 1e149, 1e250, 1.7e308, -1.7e308)
+HUGE = (0.5, 0.7, 1e-300, *LARGE, math.inf, -math.inf, math.nan)
 
 
 def exploded(seed):
@@ -101,3 +101,23 @@ def test_a_width_has_no_unit(size):
         return robustness(trials, "max", 0.05, 0)
 
     assert width(size) == width(1.0)
+
+
+@pytest.mark.parametrize("sampler", ["random", pytest.param("gp", marks=pytest.mark.slow)])
+def test_a_search_among_scores_that_exploded(monkeypatch, sampler):
+    """Optuna takes their squares, and the page lays a surface through them."""
+    dice = random.Random(1)
+    monkeypatch.setattr(here, "train_once", pretend(lambda task: dice.choice((0.5, 0.7, *LARGE))))
+    space = ("lr=1e-5:1e-1:log", "eps=1e-9:1e-2:log")
+    plan = replace(PLAN, trials=26, sampler=sampler, pruning=False, space=space)
+    found = tune(cheap.cheap(metric=Metric("mse", ACCURACY.per_example, "min")), plan)
+    assert found.importances
+    assert "Verdict" in tune_html(found)
+    assert tune_pngs(found)
+
+
+@pytest.mark.parametrize("metric", [math.nan, math.inf, 1e300, 1e30])
+def test_a_final_metric_that_is_no_number_ends_no_study(metric):
+    exploded = Metric("mse", lambda out, y: torch.full((len(y),), metric, dtype=torch.float64))
+    plan = Plan(("sgd",), seeds=2, budget=1, tuning_seeds=1, epochs=1)
+    assert len(compare(cheap.cheap(metric=exploded), plan).runs) == 1 + 2 * math.isfinite(metric)

@@ -1,5 +1,6 @@
 """What the runs of a study have in common: the arena they are done in, and its description."""
 
+import math
 import zlib
 from collections.abc import Sequence
 from dataclasses import fields
@@ -172,5 +173,7 @@ def resolution_of(arena: Arena, runs: Sequence[Sequence[TrialRun]]) -> float:
         return 0.0
     count = len(arena.test[0])
     hits = [run.test_metric * count for own in runs for run in own if run.test_metric is not None]
-    counted = all(abs(number - round(number)) < 1e-6 * count for number in hits)
+    counted = all(
+        math.isfinite(number) and abs(number - round(number)) < 1e-6 * count for number in hits
+    )
     return 1 / count if counted and hits else 0.0

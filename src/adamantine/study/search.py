@@ -28,6 +28,8 @@ from adamantine.train.config import differences
 
 RUN, SETTING = "run", "setting"
 SECONDS_BETWEEN_BEATS = 5.0
+HOPELESS = 1e100
+"""Metrics beyond it are told to Optuna as this: it takes squares and their sums."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,7 @@ class Search:
             return False
         reported.add(number)
         try:
-            trial.report(look.validation_metric, number)
+            trial.report(_in_reach(look.validation_metric), number)
             return look.epoch < self._plan.epochs and trial.should_prune()
         except UpdateFinishedTrialError:  # taken away: no result of it would count
             return True
@@ -154,7 +156,7 @@ class Search:
                 self._study.tell(trial, state=TrialState.PRUNED, skip_if_finished=True)
             else:
                 score = score_of(run)
-                value = self._worst if score is None else score
+                value = self._worst if score is None else _in_reach(score)
                 self._study.tell(trial, value, skip_if_finished=True)
 
     def keep_up(self) -> None:
@@ -233,6 +235,10 @@ def _in_words(changed: str) -> str:
     if what.startswith("source."):
         return f"the source of {what.removeprefix('source.')} has changed"
     return changed
+
+
+def _in_reach(metric: float) -> float:
+    return min(max(metric, -HOPELESS), HOPELESS) if math.isfinite(metric) else metric
 
 
 def score_of(run: TrialRun) -> float | None:

@@ -64,7 +64,8 @@ class Scale:
         half = (interval.high - interval.low) / 2 * self.factor
         if not 0 < half < math.inf:  # no interval, one without width, or one without end
             size = abs(interval.value * self.factor)
-            return max(self.digits, self.significant - 1 - math.floor(math.log10(size or 1)))
+            size = size if 0 < size < math.inf else 1
+            return max(self.digits, self.significant - 1 - math.floor(math.log10(size)))
         return max(self.digits, digits - 1 - math.floor(math.log10(half)))
 
 

@@ -9,6 +9,7 @@ from itertools import accumulate
 from typing import Any
 
 from adamantine.records import SearchTrial, TuneRecord
+from adamantine.report.panels import LONGEST
 
 OUTCOMES = ("finished", "pruned")
 """Of trials that have a validation metric; their marks are those of 0 and 1."""
@@ -52,7 +53,7 @@ def _compared(record: TuneRecord, trial: SearchTrial) -> float | None:
     looks = [look for look in trial.run.looks if epoch is None or look.epoch <= epoch + 1e-9]
     arrived = looks and (epoch is None or looks[-1].epoch >= epoch - 1e-9)
     value = looks[-1].validation_metric if arrived else math.nan
-    return value if math.isfinite(value) else None
+    return value if abs(value) <= LONGEST else None
 
 
 def best_so_far(record: TuneRecord) -> list[float]:
