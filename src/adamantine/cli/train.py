@@ -69,7 +69,7 @@ def run_train(
             draw(folder)
         raise
     except Exception as error:
-        if isinstance(error, AdamantineError) or not output.began:
+        if isinstance(error, AdamantineError | BrokenPipeError) or not output.began:
             raise
         raise failure(error, _in_words(options, output)) from error
     finally:
