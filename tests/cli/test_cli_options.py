@@ -1,6 +1,7 @@
 """The options of every command are a promise: a change here must be meant."""
 
 import json
+import re
 from pathlib import Path
 
 from adamantine.cli.app import command
@@ -35,6 +36,26 @@ def test_every_option_has_help():
     for one in command.commands.values():
         assert one.help
         assert [p.name for p in one.params if not getattr(p, "help", None)] == []
+
+
+def test_the_page_says_the_same_defaults():
+    page = (Path(__file__).parents[2] / "docs" / "cli.md").read_text(encoding="utf-8")
+    compared, wrong = 0, []
+    for section in page.split("\n## ")[1:]:
+        words = re.findall("[a-z-]+", section.split("\n")[0])
+        name = next((word for word in words if word in command.commands), None)
+        options = {
+            flag: parameter.default
+            for parameter in (command.commands[name].params if name else ())
+            for flag in parameter.opts
+        }
+        for flag, said in re.findall(r"^\| `(--[a-z-]+)[^`]*` \| `?([^|`]+?)`? \|", section, re.M):
+            default = options[flag]
+            if default is not None and default is not False:
+                compared += 1
+                wrong += [] if str(default) == said else [f"{name} {flag}: {said}, not {default}"]
+    assert wrong == []
+    assert compared > 20
 
 
 if __name__ == "__main__":
