@@ -24,6 +24,7 @@ from benchmarks import (
     sparse,
     startup,
     step,
+    tables,
 )
 from benchmarks.measure import MissingError
 from benchmarks.other_work import NOTICEABLE, OtherWork
@@ -35,6 +36,7 @@ BENCHMARKS = {
     "bandwidth": bandwidth,
     "precision": precision,
     "sparse": sparse,
+    "tables": tables,
     "program": program,
     "startup": startup,
     "formats": formats,

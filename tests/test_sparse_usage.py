@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 import adamantine
-from adamantine.backends.cpu import rows as compiled
+from adamantine.backends.cpu import row_job
 from contract import clones, parameters
 from sparse_cases import (
     NAMES,
@@ -175,7 +175,7 @@ def test_copies_go_on_alike(
 def test_same_bits_for_any_number_of_threads(
     name: str, kwargs: dict[str, Any], mode: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compiled, "SHARE", 4 * WIDTH)
+    monkeypatch.setattr(row_job, "SHARE", 4 * WIDTH)
     before = torch.get_num_threads()
     results = []
     try:

@@ -52,8 +52,8 @@ def check_gradient(owner: str, param: Tensor, grad: Tensor) -> None:
         )
 
 
-def check_rows(param: Tensor, grad: Tensor) -> None:
-    """Raise :class:`BackendError` unless the sparse `grad` names rows of `param`, and fits them."""
+def check_sparse(param: Tensor, grad: Tensor) -> None:
+    """Raise :class:`BackendError` unless the sparse `grad` has the shape and kind of `param`."""
     if grad.shape != param.shape:
         raise BackendError(
             f"parameter of shape {tuple(param.shape)} has a sparse gradient of shape "
@@ -65,6 +65,10 @@ def check_rows(param: Tensor, grad: Tensor) -> None:
             f"a {param.dtype} parameter on {param.device} has a sparse gradient of {grad.dtype} on "
             f"{grad.device}; call zero_grad() and backward() again after moving a parameter"
         )
+
+
+def check_rows(param: Tensor, grad: Tensor) -> None:
+    """Raise :class:`BackendError` unless all that the sparse `grad` names is in `param`."""
     indices = grad._indices()
     if indices.numel() == 0:
         return

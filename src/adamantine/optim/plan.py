@@ -282,7 +282,7 @@ class Plan:
         if not self._family.counters:
             # Tables note themselves whose first step it was, and members do: tell the other.
             self._void = any(member.fresh for member, _ in rows.members)
-        return rows.run(lambda member: self._next_scalars(member, False))
+        return rows.run(self._scalars, lambda member: self._next_scalars(member, False))
 
     def _make_tables(self, members: list[Member]) -> list[tuple[Table, list[Tensor]]]:
         if not members:

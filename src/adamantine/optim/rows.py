@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from adamantine.backends import BackendName
-from adamantine.backends.layout import check_rows
+from adamantine.backends.layout import check_rows, check_sparse, overlapping
 from adamantine.backends.rows import Rows
 from adamantine.backends.window import Window
 from adamantine.errors import BackendError
 from adamantine.optim.choice import BY_AUTOGRAD
+from adamantine.optim.precision import Treatment
+from adamantine.optim.row_batch import RowBatch, refusal_of_rows, written
 from adamantine.rules import Rule
 from adamantine.rules.compensated import COMPENSATION
 from adamantine.rules.lazy import lazy_scalars
 
 if TYPE_CHECKING:
-    from adamantine.backends.cpu.rows import CompiledRows
     from adamantine.optim.plan import Member
 
 Mode = Literal["lazy", "exact", "dense"]
@@ -30,37 +31,6 @@ Group = dict[str, Any]
 Windows = dict[Tensor, Window]
 
 
-def rows_of(
-    rule: Rule, param: Tensor, state: Mapping[str, Any], dims: int, backend: BackendName
-) -> Rows | CompiledRows:
-    """The rows of a parameter and its states, for the backend that takes them."""
-    states = [state[name] for name in rule.states]
-    refusal = "for the reference" if backend == "reference" else _refusal([param, *states])
-    if refusal is None:
-        from adamantine.backends.cpu.rows import CompiledRows
-
-        return CompiledRows(rule, param, states, dims)
-    if backend == "cpu":
-        raise BackendError(
-            f"backend='cpu' updates rows of contiguous tensors in main memory, and a parameter or "
-            f"its state is {refusal}; use backend='auto'"
-        )
-    return Rows(rule, param, states, dims)
-
-
-def _refusal(tensors: list[Tensor]) -> str | None:
-    if not tensors[0].is_cpu:
-        return f"on {tensors[0].device}"
-    from adamantine.backends.cpu.table import refusal
-
-    # The states have their parameter's shape and device.
-    if not all(tensor.is_contiguous() and not tensor.is_neg() for tensor in tensors):
-        return "not contiguous"
-    if any(tensor.dtype != tensors[0].dtype for tensor in tensors):
-        return "of another dtype than its other part"
-    return refusal(tensors[0])
-
-
 def bring_up_to_date(
     windows: Windows, param: Tensor, state: Mapping[str, Any], backend: BackendName
 ) -> None:
@@ -68,14 +38,39 @@ def bring_up_to_date(
     window = windows[param]
     # Who has cleared the state has taken the steps out of it, too.
     if window.now > 0 and all(name in state for name in window.rule.states):
-        rows = rows_of(window.rule, param, state, len(window.shape), backend)
-        with torch.no_grad():
-            if rows.catch_up(window):
-                torch.autograd.graph.increment_version([param])
+        catch_up(window, param, state, backend)
     window.restart()
 
 
-@dataclass
+@torch.no_grad()
+def catch_up(
+    window: Window,
+    param: Tensor,
+    state: Mapping[str, Any],
+    backend: BackendName,
+    numbers: Tensor | None = None,
+) -> None:
+    """Let rows of a parameter, all or those numbered, do the steps that they missed."""
+    states = [state[name] for name in window.rule.states]
+    if refusal_of_rows([param, *states], backend) is None:
+        from adamantine.backends.cpu.row_table import CompiledRows
+
+        waited = CompiledRows(window.rule, param, states).catch_up(window, numbers)
+    else:
+        waited = Rows(window.rule, param, states, len(window.shape)).catch_up(window, numbers)
+    if waited:
+        torch.autograd.graph.increment_version([param])
+
+
+class Seat(NamedTuple):
+    """How the rows of a member are updated."""
+
+    mode: Mode
+    shape: torch.Size
+    batch: RowBatch | None  # None: by torch
+    place: int = 0  # in the batch
+
+
 class RowUpdates:
     """Members of a plan that may have sparse gradients.
 
@@ -91,12 +86,22 @@ class RowUpdates:
         The optimizer's.
     """
 
-    members: list[tuple[Member, Group]]
-    mode_of: Callable[[Group], Mode]
-    windows: Windows
-    backend: BackendName
-    _dense: dict[Tensor, Tensor | None] = field(default_factory=dict)
-    _rows: dict[Tensor, Rows | CompiledRows] = field(default_factory=dict)
+    def __init__(
+        self,
+        members: Sequence[tuple[Member, Group]],
+        mode_of: Callable[[Group], Mode],
+        windows: Windows,
+        backend: BackendName,
+    ) -> None:
+        self.members = members
+        self._mode_of, self._windows, self._backend = mode_of, windows, backend
+        self._batches: dict[tuple[Treatment, bool], RowBatch] = {}
+        self._seats: list[Seat | None] = [None] * len(members)  # found when first needed
+        self._alone: set[int] | None = None  # see `_apart`
+        # What `look` has found, and `release` lets go of.
+        self._dense: dict[int, Tensor | None] = {}  # by id of the parameter
+        self._by_torch: list[tuple[Member, Tensor, bool]] = []
+        self._in_step: dict[int, RowBatch] = {}  # by id
 
     def look(self) -> bool:
         """Read this step's gradients; raise before anything is written if one is unusable.
@@ -104,91 +109,167 @@ class RowUpdates:
         False when a state is not what its parameter needs: the plan has to be made anew.
         """
         self.release()
-        for member, group in self.members:
-            param, grad = member.param, member.param.grad
+        modes: dict[int, Mode] = {}
+        for index, (member, group) in enumerate(self.members):
+            param = member.param
+            grad = param.grad
             if grad is None or not grad.is_sparse:
                 continue
-            _check_member(member, group)
-            if not all(_alike(param, member.state.get(name)) for name in member.rule.states):
-                return False
-            mode = self.mode_of(group)
-            check_rows(param, grad)
+            mode = modes.get(member.group) or modes.setdefault(member.group, self._mode_of(group))
+            seat = self._seats[index]
+            if seat is None or seat.mode != mode or grad.shape != seat.shape:
+                # Also where the gradient is unusable.
+                _check_member(member, group)
+                check_sparse(param, grad)
+                seat = self._seats[index] = self._seat_of(member, mode)
+                if seat is None:
+                    return False
             if mode == "dense" or grad.sparse_dim() == 0:
-                self._dense[param] = grad.to_dense()
-            else:
-                self._dense[param] = None
-                self._rows[param] = rows_of(
-                    member.rule, param, member.state, grad.sparse_dim(), self.backend
-                )
-        return True
+                check_sparse(param, grad)
+                check_rows(param, grad)
+                self._dense[id(param)] = grad.to_dense()
+                continue
+            self._dense[id(param)] = None
+            if seat.batch is not None and type(grad) is Tensor:
+                seat.batch.grads[seat.place] = grad
+                self._in_step[id(seat.batch)] = seat.batch
+                continue
+            if written(member) is None:
+                return False
+            check_sparse(param, grad)
+            check_rows(param, grad)
+            self._by_torch.append((member, grad, mode == "exact"))
+        return all(batch.look(self._backend) for batch in self._in_step.values())
+
+    def _seat_of(self, member: Member, mode: Mode) -> Seat | None:
+        """How the rows of a member are updated; None where its states are not what they should."""
+        tensors = written(member)
+        if tensors is None:
+            return None
+        shape = member.param.shape
+        if mode == "dense" or refusal_of_rows(tensors, self._backend) is not None:
+            return Seat(mode, shape, None)
+        if id(member) not in self._apart():
+            return Seat(mode, shape, None)  # shared memory means one update after the other
+        key = (member.treatment, mode == "exact")
+        if key not in self._batches:
+            self._batches[key] = RowBatch(member.rule, waits=mode == "exact")
+        batch = self._batches[key]
+        return Seat(mode, shape, batch, batch.add(member))
+
+    def _apart(self) -> set[int]:
+        """The members, by id, that share no memory with one before."""
+        if self._alone is None:
+            found = [(m, tensors) for m, _ in self.members if (tensors := written(m)) is not None]
+            shared = overlapping([tensors for _, tensors in found])
+            self._alone = {id(m) for place, (m, _) in enumerate(found) if place not in shared}
+        return self._alone
 
     def dense(self, param: Tensor) -> Tensor | None:
         """The gradient that is left to dense updates: None where :meth:`run` does them."""
-        return self._dense.get(param, param.grad)
+        return self._dense.get(id(param), param.grad)
 
     def gradients(self) -> list[Tensor]:
         """The gradients that :meth:`run` is about to read."""
-        return [param.grad for param in self._rows if param.grad is not None]
+        return [param.grad for param in self.parameters() if param.grad is not None]
 
     def parameters(self) -> list[Tensor]:
         """Those whose rows :meth:`run` is about to update."""
-        return list(self._rows)
+        return [
+            member.param
+            for member, _ in self.members
+            if self.dense(member.param) is None and member.param.grad is not None
+        ]
 
     def release(self) -> None:
         """Let go of what :meth:`look` has found."""
-        self._dense, self._rows = {}, {}
+        for batch in self._in_step.values():
+            batch.release()
+        self._dense, self._by_torch, self._in_step = {}, [], {}
 
     def prepare(self) -> None:
         """Bring parameters up to date that are about to get a dense update."""
+        if not self._windows:
+            return
         for member, _ in self.members:
-            if self.dense(member.param) is not None and member.param in self.windows:
-                bring_up_to_date(self.windows, member.param, member.state, self.backend)
+            if self.dense(member.param) is not None and member.param in self._windows:
+                bring_up_to_date(self._windows, member.param, member.state, self._backend)
 
-    def run(self, scalars_of: Callable[[Member], Mapping[str, Any]]) -> bool:
-        """Update the rows that this step's sparse gradients touch; False where there are none."""
-        found = False
-        for member, group in self.members:
-            param, grad = member.param, member.param.grad
-            if grad is None or self.dense(param) is not None:
-                continue
-            found = True
-            exact, scalars = self.mode_of(group) == "exact", scalars_of(member)
-            if not exact:
-                scalars = lazy_scalars(member.rule, scalars)
-            window = self._window(member, grad.sparse_dim(), scalars, exact)
-            rows = self._rows[param]
-            with torch.no_grad():
-                rows.update(grad.detach(), scalars, window)
-                if window is not None:
-                    rows.record(window, scalars)
-            # Compiled code writes behind autograd's back.
-            torch.autograd.graph.increment_version([param])
+    def run(
+        self,
+        scalars_of: Callable[..., Mapping[str, Any]],
+        scalars_of_member: Callable[[Member], Mapping[str, Any]],
+    ) -> bool:
+        """Update the rows that this step's sparse gradients touch; False where there are none.
+
+        Parameters
+        ----------
+        scalars_of
+            The scalars of a group, by its number and the counters.
+        scalars_of_member
+            Those of a member, which counts the step.
+        """
+        found = bool(self._in_step or self._by_torch)
+        for batch in self._in_step.values():
+            waits = batch.waits
+            batch.run(
+                scalars_of if waits else partial(_lazily, batch.rule, scalars_of),
+                partial(self._window, waits) if waits or self._windows else None,
+            )
+        for member, grad, waits in self._by_torch:
+            self._update_by_torch(member, grad, waits, scalars_of_member)
         self.release()
         return found
 
-    def _window(
-        self, member: Member, dims: int, scalars: Mapping[str, Any], exact: bool
-    ) -> Window | None:
-        """The window that the coming step belongs to; none in lazy mode."""
-        param, shape = member.param, member.param.shape[:dims]
-        window = self.windows.get(param)
+    @torch.no_grad()
+    def _update_by_torch(
+        self,
+        member: Member,
+        grad: Tensor,
+        waits: bool,
+        scalars_of_member: Callable[[Member], Mapping[str, Any]],
+    ) -> None:
+        dims = grad.sparse_dim()
+        scalars = scalars_of_member(member)
+        if not waits:
+            scalars = lazy_scalars(member.rule, scalars)
+        window = self._window(waits, member, dims, scalars)
+        states = [member.state[name] for name in member.rule.states]
+        rows = Rows(member.rule, member.param, states, dims)
+        rows.update(grad.detach(), scalars, window)
         if window is not None:
-            keeps = exact and window.shape == shape and window.rule == member.rule
+            rows.record(window, scalars)
+        torch.autograd.graph.increment_version([member.param])
+
+    def _window(
+        self, waits: bool, member: Member, dims: int, scalars: Mapping[str, Any]
+    ) -> Window | None:
+        """The window that the coming step belongs to; none where rows do not wait."""
+        param, shape = member.param, member.param.shape[:dims]
+        window = self._windows.get(param)
+        if window is not None:
+            keeps = waits and window.shape == shape and window.rule == member.rule
             if not (keeps and window.takes(scalars)):
-                bring_up_to_date(self.windows, param, member.state, self.backend)
+                bring_up_to_date(self._windows, param, member.state, self._backend)
             if keeps:
                 return window
-            del self.windows[param]
-        if not exact:
+            del self._windows[param]
+        if not waits:
             return None
-        self.windows[param] = Window(member.rule, shape, param.device)
-        return self.windows[param]
+        self._windows[param] = Window(member.rule, shape, param.device)
+        return self._windows[param]
+
+
+def _lazily(
+    rule: Rule, scalars_of: Callable[..., Mapping[str, Any]], *arguments: Any
+) -> Mapping[str, Any]:
+    return lazy_scalars(rule, scalars_of(*arguments))
 
 
 def _check_member(member: Member, group: Group) -> None:
     """Raise :class:`BackendError` where a parameter cannot take a sparse gradient.
 
-    It may be its first after dense ones, so this is looked at in every step.
+    It may be its first after dense ones, so this is not looked at before.
     """
     if member.rule.share is not None:
         raise BackendError(
@@ -205,8 +286,3 @@ def _check_member(member: Member, group: Group) -> None:
             "differentiable=True does not go with sparse gradients: autograd cannot "
             "record an update of some rows in place; use sparse=False in the layer"
         )
-
-
-def _alike(param: Tensor, state: Tensor | None) -> bool:
-    """Whether a state is there, and where this parameter needs it."""
-    return state is not None and (state.shape, state.device) == (param.shape, param.device)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from adamantine.backends import BackendName
 from adamantine.errors import UsageError
 from adamantine.optim.base import Params, RuleOptimizer
-from adamantine.optim.rows import Group, Mode, bring_up_to_date, rows_of
+from adamantine.optim.rows import Group, Mode, bring_up_to_date, catch_up
 
 SparseMode = Literal["lazy", "exact"]
 MODES: tuple[str, ...] = get_args(SparseMode)
@@ -133,9 +133,7 @@ class SparseOptimizer(RuleOptimizer):
         numbers = indices.detach().reshape(-1).to(weight.device, torch.int64)
         if len(numbers) == 0 or int(numbers.min()) < 0 or int(numbers.max()) >= len(weight):
             return  # the module itself has the better message
-        rows = rows_of(window.rule, weight, self.state[weight], 1, self.backend)
-        if rows.catch_up(window, numbers):
-            torch.autograd.graph.increment_version([weight])
+        catch_up(window, weight, self.state[weight], self.backend, numbers)
 
     def __getstate__(self) -> dict[str, Any]:
         # Not flushed: a copy made together with the model has the rows as they are now.

@@ -11,9 +11,11 @@ from typing import Any
 from adamantine.rules.adam import ADAM, AMSGRAD
 from adamantine.rules.rule import Rule
 
+_ADAMS = (ADAM.name, AMSGRAD.name)
+
 
 def lazy_scalars(rule: Rule, scalars: Mapping[str, Any]) -> Mapping[str, Any]:
     """Host scalars of a step that touches some rows, from those of a dense step."""
-    if rule in (ADAM, AMSGRAD):
+    if rule.name in _ADAMS:
         return {**scalars, "eps": scalars["eps"] * scalars["inv_sqrt_bias2"]}
     return scalars

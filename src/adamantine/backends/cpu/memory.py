@@ -6,6 +6,7 @@ compiled loop has one plain load and store for each tensor of a rule, whatever t
 
 from llvmlite import ir
 from numba import carray, types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 from adamantine.backends.cpu.compiling import overloads
@@ -69,6 +70,67 @@ def pointer_like(typingctx, address, sample):
         return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
 
     return signature, codegen
+
+
+@intrinsic(prefer_literal=True)
+def tuple_at(typingctx, address, length, sample, number):
+    """`length` values of the type of `sample` that begin at `address`, as a tuple of `number`s."""
+    signature = types.UniTuple(number, length.literal_value)(address, length, sample, number)
+
+    def codegen(context, builder, signature, arguments):
+        kept = types.CPointer(sample)
+        pointer = builder.inttoptr(arguments[0], context.get_value_type(kept))
+        return _gathered(context, builder, signature.return_type, pointer, sample, 1)
+
+    return signature, codegen
+
+
+@intrinsic(prefer_literal=True)
+def column_at(typingctx, address, place, rows, columns, number):
+    """Of a float64 matrix of `rows` by `columns`, the column at `place` as a tuple of `number`s.
+
+    Loops over places are vectorised, since all rows are at known distances of one address.
+    """
+    signature = types.UniTuple(number, rows.literal_value)(address, place, rows, columns, number)
+
+    def codegen(context, builder, signature, arguments):
+        pointer = _place_in_matrix(context, builder, arguments)
+        return _gathered(
+            context, builder, signature.return_type, pointer, types.float64, columns.literal_value
+        )
+
+    return signature, codegen
+
+
+@intrinsic(prefer_literal=True)
+def store_column(typingctx, address, place, columns, values):
+    """Write `values` into the column of such a matrix, which has a row for each of them."""
+
+    def codegen(context, builder, signature, arguments):
+        pointer = _place_in_matrix(context, builder, arguments)
+        for row, value in enumerate(cgutils.unpack_tuple(builder, arguments[3])):
+            number = context.cast(builder, value, values[row], types.float64)
+            offset = ir.Constant(ir.IntType(64), row * columns.literal_value)
+            builder.store(number, builder.gep(pointer, [offset]))
+        return context.get_dummy_value()
+
+    return types.void(address, place, columns, values), codegen
+
+
+def _place_in_matrix(context, builder, arguments):
+    address, place, *_ = arguments
+    kept = context.get_value_type(types.CPointer(types.float64))
+    return builder.gep(builder.inttoptr(address, kept), [place])
+
+
+def _gathered(context, builder, result, pointer, sample, step):
+    """A tuple of what stands at `pointer`, and every `step` values of its type further on."""
+    values = []
+    for position in range(result.count):
+        offset = ir.Constant(ir.IntType(64), position * step)
+        value = builder.load(builder.gep(pointer, [offset]))
+        values.append(context.cast(builder, value, sample, result.dtype))
+    return context.make_tuple(builder, result, values)
 
 
 def addresses_at(addresses, samples, offset):

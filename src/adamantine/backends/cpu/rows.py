@@ -1,20 +1,26 @@
-"""Rows of a table in main memory: one compiled call updates those that a gradient touches.
+"""Rows of tables in main memory: the compiled loops that update those that gradients touch.
 
-The same methods as :class:`adamantine.backends.rows.Rows`. Three compiled functions:
+All that an optimizer updates by one rule is one job: a head of words, and a block of words for each
+table. :mod:`.row_table` fills them in. Three compiled functions read them:
 
-- `_sort` sorts a gradient's indices, with as many passes over them as a row's number has digits of
-  11 bits. Equal ones come to stand together and in their order, so that duplicates are always added
-  up alike; and rows that are visited in order share entries of the page tables, which is a third of
-  the time (measured: 1.5 against 1.0 ms for 4,096 rows of a table of 256 MB, out of cold caches).
+- `gather` reads the indices of all gradients, before anything is written. It refuses what is no row
+  of its table, and sorts the others, with as many passes over them as a row's number has digits of
+  11 bits (8, where there are few). Equal ones come to stand together and in their order, so that
+  duplicates are always added up alike; and rows that are visited in order share entries of the page
+  tables, which is a third of the time (measured: 1.5 against 1.0 ms for 4,096 rows of a table of
+  256 MB, out of cold caches).
 - `_run_piece` catches rows up and lets the rule update them, one row after the other. A row is some
-  hundred bytes at a random place, so they are asked for ahead of time,
-  many at once.
+  hundred bytes at a random place, so they are asked for ahead of time, many at once.
 - `_record` adds a step to the sums of a window, for every start.
+
+Rows that never wait have a `_run_piece` without the closed form, and no `_record`. What compiles is
+most of a first step, so the loops do without NumPy's functions where plain ones do as well: sorting
+with three of them took 2.6 seconds to compile.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from functools import cache
 from types import FunctionType
 from typing import Any
@@ -22,33 +28,26 @@ from typing import Any
 import numpy as np
 import torch
 from numba import carray, njit
-from numba.np.unsafe.ndarray import to_fixed_tuple
-from numpy.typing import NDArray
-from torch import Tensor
 
-from adamantine.backends.cpu import pool
-from adamantine.backends.cpu.compiling import called
+from adamantine.backends.cpu.compiling import OPTIONS, called
 from adamantine.backends.cpu.elements import ELEMENTS
-from adamantine.backends.cpu.kernel import compile_kernel, digest, operations
+from adamantine.backends.cpu.kernel import Kernel, compile_kernel, digest, operations
 from adamantine.backends.cpu.memory import (
     arrays_at,
-    float64_pointer,
+    column_at,
     int16_pointer,
     int32_pointer,
     int64_pointer,
     load,
+    pointer_like,
     prefetch_into_l2,
     store,
+    store_column,
+    tuple_at,
 )
-from adamantine.backends.layout import check_memory
-from adamantine.backends.window import LENGTH, Window
+from adamantine.backends.window import LENGTH
 from adamantine.rules import Rule, bind
 from adamantine.rules.catching_up import idle_of
-
-SHARE = 65_536
-"""Elements a thread; less than in a table, since rows come from all over memory."""
-
-PIECES_PER_THREAD = 4
 
 AHEAD = 32
 """Rows that are asked for at a time, before the first of them is needed."""
@@ -57,312 +56,317 @@ FAR = 512
 """Bytes of a row that are asked for; further on, the processor sees itself where it goes."""
 
 DIGIT = 11  # bits; the counts of all its values stay in the first-level cache
-BUCKETS = 1 << DIGIT
+FEW, SHORT_DIGIT = 512, 8
+"""Up to so many indices, it takes longer to go through the counts than through the indices."""
 
+COUNTS = (1 << DIGIT) // 2 + 1
+"""Words of the counts of a digit's values, which are half a word each."""
+
+# The head of a job.
 (
+    TABLES,
+    BLOCKS,  # address of the tables' blocks
+    STEP_OF_BLOCKS,  # bytes from one to the next
+    PIECES,
+    SCRATCH,  # `scratch_words` words
+    TOTALS,  # room for one row a piece, of 8 bytes an element
+    WEIGHT,  # elements of all rows to go through
+    WIDEST,  # elements of the longest row
+    ADDRESSES,  # (TABLES, COLUMNS) int64, as in :mod:`.job`; 0: they are in the blocks already
+    COLUMNS,
+    ROWS,  # (TABLES,) int64: which row of constants each takes; below 0, it sits this step out
+    CONSTANTS,  # (rows, scalars) float64: the rule's scalars
+    IDLE,  # (rows, idle scalars) float64: what `advance` and `coefficients` take
+    HEAD,
+) = range(14)
+
+# The block of a table.
+(
+    INDICES,  # int64 (DIMS, GIVEN), with the strides that follow
+    STRIDE_OF_DIMS,
+    STRIDE,
+    DIMS,  # how many of the leading dimensions number the rows
+    GIVEN,  # indices
+    GRADS,  # the values, (GIVEN, WIDTH), contiguous; 0: only catch up
+    VALUES,  # how many there are
+    # So far what is looked up in Python, and from here on by `gather`.
     WIDTH,  # elements a row
     BYTES,  # of a row
     COUNT,  # rows to go through
-    PIECES,
-    NUMBERS,  # (COUNT,) int64: which they are; 0 for all
-    ORDER,  # int32: places of gradients among the values, row by row; 0: only catch up
+    START,  # elements of the tables before
+    NUMBERS,  # (COUNT,) int64: which rows they are; 0 for all
+    ORDER,  # int32: places of gradients among the values, row by row
     BEGINS,  # (COUNT + 1,) int32: where in there each row's begin
-    GRADS,  # the values
-    CONSTANTS,  # float64: the rule's scalars in this step
-    LAST,  # int16: the clock at which each row was up to date; 0 where nobody catches up
+    SIZES,  # int64: the shape of the table
+    NDIM,
+    # Where rows may wait, their window:
+    LAST,  # int16: the clock at which each row was up to date
     NOW,  # the clock
     HISTORY,  # (LENGTH, scalars) float64
     SUMS,  # (sums, LENGTH) float64
     COEFFICIENTS,  # (width of the idle form, LENGTH) float64
-    STEP,  # float64: what `advance` and `coefficients` take, and one more, for it may be nothing
     TENSORS,  # and all words after: param and states
-) = range(16)
+) = range(22)
 
-# Replaced by `_compiled` for each rule; here so that the loops below read as what they are.
+# Replaced by `specialised` for each rule; here so that the loops below read as what they are.
 UPDATE: Any = None
 ADVANCE: Any = None
 DERIVE: Any = None
 CATCH_UP: Any = None
 COVERS: Any = None
+CATCH_ROW_UP: Any = None
+WAITS: bool = False
 ARRAYS: int = 0
 SCALARS: int = 0
 SUMMED: int = 0
 ADVANCING: int = 0
-GIVEN: int = 0
+CONSTANT: int = 0
 WIDE: int = 0
 SAMPLE: Any = None
 COMPUTE: Any = None
-DOUBLE = np.float64(0)
+WORD, DOUBLE = np.int64(0), np.float64(0)
+
+
+def scratch_words(tables: int, indices: int) -> int:
+    """What `gather` needs, and leaves things in for the loops that come after it."""
+    return COUNTS + 4 * indices + 4 * tables
 
 
 @njit(cache=True)
-def _sort(indices, rows, order, numbers, begins):
-    """Sort the places of `indices` by row, stably, digit by digit; returns how many rows there are.
+def gather(job, size, states):
+    """Read and sort the indices of all tables; returns the first that has one out of bounds, or -1.
 
-    The gradients of row ``numbers[k]`` stand at ``order[begins[k] : begins[k + 1]]``.
+    The gradients of row ``NUMBERS[k]`` stand at ``ORDER[BEGINS[k] : BEGINS[k + 1]]``. `size` is the
+    bytes of an element, and `states` their number.
     """
-    count = len(indices)
-    source = np.arange(count, dtype=np.int32)
-    shift = 0
-    while rows >> shift > 0:
-        places = np.zeros(BUCKETS + 1, np.int32)
+    head = carray(int64_pointer(job), HEAD)
+    counts = carray(int32_pointer(head[SCRATCH]), 2 * COUNTS)
+    free = head[SCRATCH] + 8 * COUNTS
+    head[WEIGHT], head[WIDEST] = 0, 1
+    for table in range(head[TABLES]):
+        words = carray(
+            int64_pointer(head[BLOCKS] + head[STEP_OF_BLOCKS] * table), TENSORS + 1 + states
+        )
+        if head[ADDRESSES] != 0:
+            addresses = head[ADDRESSES] + 8 * head[COLUMNS] * table
+            for tensor in range(1 + states):
+                column = tensor + 1 if tensor > 0 else 0  # the gradient's comes second
+                words[TENSORS + tensor] = carray(int64_pointer(addresses + 8 * column), 1)[0]
+        count, dims = words[GIVEN], words[DIMS]
+        sizes = carray(int64_pointer(words[SIZES]), words[NDIM])
+        rows, width = 1, 1
+        for dim in range(words[NDIM]):
+            if dim < dims:
+                rows *= sizes[dim]
+            else:
+                width *= sizes[dim]
+        words[WIDTH], words[BYTES] = width, size * width
+        words[START], words[COUNT] = head[WEIGHT], 0
+        if words[VALUES] != count * width:
+            return table
+        keys = carray(int64_pointer(free), count)
+        words[NUMBERS] = free + 8 * count
+        words[ORDER] = free + 16 * count
+        words[BEGINS] = free + 20 * count
+        numbers = carray(int64_pointer(words[NUMBERS]), count)
+        order = carray(int32_pointer(words[ORDER]), count)
+        begins = carray(int32_pointer(words[BEGINS]), count + 1)
+        spare = carray(int32_pointer(free + 24 * count + 8), count)
+        free += 32 * count + 32
+        before, ascending = -1, True
         for j in range(count):
-            places[(indices[j] >> shift & BUCKETS - 1) + 1] += 1
-        for bucket in range(BUCKETS):
-            places[bucket + 1] += places[bucket]
+            row = 0
+            for dim in range(dims):
+                where = words[INDICES] + 8 * (words[STRIDE_OF_DIMS] * dim + words[STRIDE] * j)
+                index = carray(int64_pointer(where), 1)[0]
+                if index < 0 or index >= sizes[dim]:
+                    return table
+                row = row * sizes[dim] + index
+            if row <= before:
+                ascending = False
+            before = row
+            keys[j] = row
+            order[j] = j
+        bits = 0
+        while rows >> bits > 0:
+            bits += 1
+        passes = (bits + DIGIT - 1) // DIGIT
+        if count <= FEW:
+            passes = (bits + SHORT_DIGIT - 1) // SHORT_DIGIT
+        if ascending:
+            passes = 0
+        for turn in range(passes):
+            # Digits of about the same length: `passes` of them, and no longer than they must be.
+            shift, buckets = bits * turn // passes, 1 << (bits + passes - 1) // passes
+            for bucket in range(buckets + 1):
+                counts[bucket] = 0
+            for j in range(count):
+                counts[(keys[j] >> shift & buckets - 1) + 1] += 1
+                spare[j] = order[j]
+            for bucket in range(buckets):
+                counts[bucket + 1] += counts[bucket]
+            for place in range(count):
+                j = spare[place]
+                bucket = keys[j] >> shift & buckets - 1
+                order[counts[bucket]] = j
+                counts[bucket] += 1
+        distinct = 0
         for place in range(count):
-            j = source[place]
-            bucket = indices[j] >> shift & BUCKETS - 1
-            order[places[bucket]] = j
-            places[bucket] += 1
-        source[:] = order
-        shift += DIGIT
-    distinct = 0
-    for place in range(count):
-        row = indices[order[place]]
-        if distinct == 0 or numbers[distinct - 1] != row:
-            numbers[distinct], begins[distinct] = row, place
-            distinct += 1
-    begins[distinct] = count
-    return distinct
+            row = keys[order[place]]
+            if distinct == 0 or numbers[distinct - 1] != row:
+                numbers[distinct], begins[distinct] = row, place
+                distinct += 1
+        begins[distinct] = count
+        words[COUNT] = distinct
+        head[WEIGHT] += distinct * (width if width > 0 else 1)
+        if width > head[WIDEST]:
+            head[WIDEST] = width
+    return -1
 
 
 def _run_piece(job, piece):
-    words = carray(int64_pointer(job), TENSORS)
-    width, count, now = words[WIDTH], words[COUNT], words[NOW]
-    begin = count * piece // words[PIECES]
-    end = count * (piece + 1) // words[PIECES]
-    pointers = to_fixed_tuple(carray(int64_pointer(job + 8 * TENSORS), ARRAYS), ARRAYS)
-    updating, waiting = words[ORDER] != 0, words[LAST] != 0
-    own = to_fixed_tuple(
-        carray(float64_pointer(words[CONSTANTS]), SCALARS).astype(COMPUTE), SCALARS
-    )
-    numbers = carray(int64_pointer(words[NUMBERS]), count)
-    last = carray(int16_pointer(words[LAST]), 1 << 62)
-    begins = carray(int32_pointer(words[BEGINS]), count + 1)
-    order = carray(int32_pointer(words[ORDER]), 1 << 62)
-    history = carray(float64_pointer(words[HISTORY]), (LENGTH, SCALARS))
-    coefficients = carray(float64_pointer(words[COEFFICIENTS]), (WIDE, LENGTH))
-    values = np.empty(WIDE, COMPUTE)
-    total = np.empty(width, COMPUTE)
-    for k in range(begin, end):
-        row = np.int64(k)
-        if words[NUMBERS] != 0:
-            row = numbers[k]
-            if (k - begin) % AHEAD == 0:
-                for near in range(k, min(k + AHEAD, end)):
-                    for line in range(0, min(words[BYTES], FAR), 64):
-                        for tensor in range(ARRAYS):
-                            prefetch_into_l2(pointers[tensor] + words[BYTES] * numbers[near] + line)
-                        if updating:
-                            there = np.int64(order[begins[near]])
-                            prefetch_into_l2(words[GRADS] + words[BYTES] * there + line)
-        arrays = arrays_at(pointers, SAMPLE, row * width, width)
-        if waiting:
-            start = np.int64(last[row])
-            while start < now:
-                for c in range(WIDE):
-                    values[c] = coefficients[c, start]
-                known = to_fixed_tuple(values, WIDE)[1:]
-                missing = 0
-                if values[0] == 0:
+    head = carray(int64_pointer(job), HEAD)
+    low = head[WEIGHT] * piece // head[PIECES]
+    high = head[WEIGHT] * (piece + 1) // head[PIECES]
+    where = pointer_like(head[TOTALS] + 8 * head[WIDEST] * piece, COMPUTE(0))
+    total = carray(where, head[WIDEST])
+    rows = carray(int64_pointer(head[ROWS]), head[TABLES])
+    for table in range(head[TABLES]):
+        if rows[table] < 0:
+            continue
+        block = head[BLOCKS] + head[STEP_OF_BLOCKS] * table
+        words = carray(int64_pointer(block), TENSORS)
+        width, start, count, now = words[WIDTH], words[START], words[COUNT], words[NOW]
+        weight = width if width > 0 else 1
+        # A row belongs to the piece that its first element falls into.
+        begin, end = 0, count
+        if start < low:
+            begin = (low - start + weight - 1) // weight
+        if start + count * weight > high:
+            end = (high - start + weight - 1) // weight
+        pointers = tuple_at(block + 8 * TENSORS, ARRAYS, WORD, WORD)
+        own = tuple_at(head[CONSTANTS] + 8 * SCALARS * rows[table], SCALARS, DOUBLE, COMPUTE(0))
+        numbers = carray(int64_pointer(words[NUMBERS]), count)
+        begins = carray(int32_pointer(words[BEGINS]), count + 1)
+        order = carray(int32_pointer(words[ORDER]), words[GIVEN])
+        updating = words[GRADS] != 0
+        for k in range(begin, end):
+            row = k
+            if words[NUMBERS] != 0:
+                row = numbers[k]
+                if (k - begin) % AHEAD == 0:
+                    far = words[BYTES] if words[BYTES] < FAR else FAR
+                    for near in range(k, k + AHEAD if k + AHEAD < end else end):
+                        for line in range(0, far, 64):
+                            for tensor in range(ARRAYS):
+                                prefetch_into_l2(
+                                    pointers[tensor] + words[BYTES] * numbers[near] + line
+                                )
+                            if updating:
+                                there = np.int64(order[begins[near]])
+                                prefetch_into_l2(words[GRADS] + words[BYTES] * there + line)
+            arrays = arrays_at(pointers, SAMPLE, row * width, width)
+            if WAITS:
+                last = carray(int16_pointer(words[LAST]), row + 1)
+                CATCH_ROW_UP(words, arrays, total, np.int64(last[row]), now, width)
+                last[row] = now + updating
+            if updating:
+                begun, ended = begins[k], begins[k + 1]
+                grad = arrays_at((words[GRADS],), SAMPLE, width * order[begun], width)
+                for i in range(width):
+                    total[i] = load(grad, i)[0]
+                for place in range(begun + 1, ended):
+                    more = arrays_at((words[GRADS],), SAMPLE, width * order[place], width)
                     for i in range(width):
-                        missing += not COVERS(*(load(arrays, i) + known))
-                if missing == 0:
-                    for i in range(width):
-                        store(arrays, i, CATCH_UP(*(load(arrays, i) + known)))
-                    break
-                # No closed form from here: the rule itself, with a gradient of zero.
-                then = to_fixed_tuple(history[start].astype(COMPUTE), SCALARS)
-                total[:] = 0
-                stepped = (arrays[0], total) + arrays[1:]
+                        total[i] += load(more, i)[0]
+                summed = (arrays[0], total) + arrays[1:]
                 for i in range(width):
-                    store(arrays, i, UPDATE(*(load(stepped, i) + then)))
-                start += 1
-            last[row] = now + updating
-        if updating:
-            begun, ended = np.int64(begins[k]), np.int64(begins[k + 1])
-            grad = arrays_at((words[GRADS],), SAMPLE, width * order[begun], width)
-            if ended - begun == 1:
-                alone = (arrays[0],) + grad + arrays[1:]
-                for i in range(width):
-                    store(arrays, i, UPDATE(*(load(alone, i) + own)))
-                continue
-            for i in range(width):
-                total[i] = load(grad, i)[0]
-            for place in range(begun + 1, ended):
-                more = arrays_at((words[GRADS],), SAMPLE, width * order[place], width)
-                for i in range(width):
-                    total[i] += load(more, i)[0]
-            summed = (arrays[0], total) + arrays[1:]
-            for i in range(width):
-                store(arrays, i, UPDATE(*(load(summed, i) + own)))
+                    store(arrays, i, UPDATE(*(load(summed, i) + own)))
 
 
-def _record(job, piece):
-    words = carray(int64_pointer(job), TENSORS)
-    length = words[NOW]
-    given = to_fixed_tuple(carray(float64_pointer(words[STEP]), GIVEN), GIVEN)
-    step, constant = given[:ADVANCING], given[ADVANCING:-1]
-    columns = 8 * LENGTH * np.arange(max(SUMMED, WIDE))
-    sums = arrays_at(to_fixed_tuple(words[SUMS] + columns, SUMMED), DOUBLE, 0, length)
-    out = arrays_at(to_fixed_tuple(words[COEFFICIENTS] + columns, WIDE), DOUBLE, 0, length)
-    for i in range(length):
-        store(sums, i, ADVANCE(*(load(sums, i) + step)))
-    for i in range(length):
-        store(out, i, DERIVE(*(load(sums, i) + constant)))
+def _catch_row_up(words, arrays, total, start, now, width):
+    while start < now:
+        coefficients = column_at(words[COEFFICIENTS], start, WIDE, LENGTH, COMPUTE(0))
+        known = coefficients[1:]
+        missing = 0
+        if coefficients[0] == 0:
+            for i in range(width):
+                missing += not COVERS(*(load(arrays, i) + known))
+        if missing == 0:
+            for i in range(width):
+                store(arrays, i, CATCH_UP(*(load(arrays, i) + known)))
+            break
+        # No closed form from here: the rule itself, with a gradient of zero.
+        then = tuple_at(words[HISTORY] + 8 * SCALARS * start, SCALARS, DOUBLE, COMPUTE(0))
+        for i in range(width):
+            total[i] = 0
+        stepped = (arrays[0], total) + arrays[1:]
+        for i in range(width):
+            store(arrays, i, UPDATE(*(load(stepped, i) + then)))
+        start += 1
+
+
+def _record(job, table):
+    head = carray(int64_pointer(job), HEAD)
+    words = carray(int64_pointer(head[BLOCKS] + head[STEP_OF_BLOCKS] * table), TENSORS)
+    row = carray(int64_pointer(head[ROWS]), head[TABLES])[table]
+    if row < 0:
+        return
+    given = head[IDLE] + 8 * (ADVANCING + CONSTANT) * row
+    step = tuple_at(given, ADVANCING, DOUBLE, DOUBLE)
+    constant = tuple_at(given + 8 * ADVANCING, CONSTANT, DOUBLE, DOUBLE)
+    for i in range(words[NOW]):
+        sums = ADVANCE(*(column_at(words[SUMS], i, SUMMED, LENGTH, DOUBLE) + step))
+        store_column(words[SUMS], i, LENGTH, sums)
+    for i in range(words[NOW]):
+        sums = column_at(words[SUMS], i, SUMMED, LENGTH, DOUBLE)
+        store_column(words[COEFFICIENTS], i, LENGTH, DERIVE(*(sums + constant)))
 
 
 @cache
-def _compiled(rule: Rule, dtype: torch.dtype) -> tuple[int, int, Any]:
-    """Addresses of the compiled `_run_piece` and `_record` of a rule, and what keeps them alive."""
-    kept = [compile_kernel(specialised(loop, rule, dtype)) for loop in (_run_piece, _record)]
-    return kept[0].address, kept[1].address, kept
+def compiled(rule: Rule, dtype: torch.dtype, waits: bool) -> Kernel:
+    """The loop that updates rows; where they may wait, catches them up before."""
+    return compile_kernel(specialised(_run_piece, rule, dtype, waits))
 
 
-def specialised(loop: Callable[..., None], rule: Rule, dtype: torch.dtype) -> FunctionType:
+@cache
+def compiled_record(rule: Rule) -> Kernel:
+    """The loop that adds a step to the sums; a piece is a table."""
+    return compile_kernel(specialised(_record, rule, torch.float64, True))
+
+
+def specialised(
+    loop: Callable[..., None], rule: Rule, dtype: torch.dtype, waits: bool
+) -> FunctionType:
     """One of the two loops with `rule` and its idle form in the middle; not compiled yet."""
     idle = idle_of(rule)
-    functions = {
-        "UPDATE": rule.update,
-        "ADVANCE": idle.advance,
-        "DERIVE": idle.coefficients,
-        "CATCH_UP": idle.catch_up,
-        "COVERS": idle.covers,
-    }
+    functions = {"UPDATE": rule.update}
+    if waits:
+        functions |= {
+            "ADVANCE": idle.advance,
+            "DERIVE": idle.coefficients,
+            "CATCH_UP": idle.catch_up,
+            "COVERS": idle.covers,
+        }
     described = {
+        "WAITS": waits,
         "ARRAYS": 1 + len(rule.states),
         "SCALARS": len(rule.scalars),
         "SUMMED": len(idle.start),
         "ADVANCING": len(idle.scalars),
-        "GIVEN": len(idle.scalars) + len(idle.constant) + 1,
+        "CONSTANT": len(idle.constant),
         "WIDE": idle.width,
         "SAMPLE": ELEMENTS[dtype].sample,
         "COMPUTE": ELEMENTS[dtype].compute,
     }
-    bound = {name: bind(f, operations(), called) for name, f in functions.items()}
+    scope = {**globals(), **described}
+    scope |= {name: bind(f, operations(), called) for name, f in functions.items()}
     end = digest((described, dtype, LENGTH), *functions.values())
+    if waits:
+        row = FunctionType(_catch_row_up.__code__, scope, f"{rule.name}_catch_row_up_{end}")
+        row.__qualname__ = row.__name__
+        scope["CATCH_ROW_UP"] = njit(inline="always", **OPTIONS)(row)
     name = f"{rule.name}{loop.__name__}_{end}"
-    function = FunctionType(loop.__code__, {**globals(), **bound, **described}, name)
+    function = FunctionType(loop.__code__, scope, name)
     function.__qualname__ = name
     return function
-
-
-class CompiledRows:
-    """A parameter and its states, as rows that a sparse gradient picks from.
-
-    Parameters
-    ----------
-    rule
-        What updates a row.
-    param, states
-        Contiguous tensors of one shape and dtype that :func:`.table.refusal` lets pass, the states
-        in the rule's order.
-    dims
-        How many of the leading dimensions number the rows.
-    """
-
-    def __init__(self, rule: Rule, param: Tensor, states: Sequence[Tensor], dims: int) -> None:
-        self._rule = rule
-        self._shape = param.shape
-        self._dims = dims
-        self._width = param.shape[dims:].numel()
-        self._tensors = [param, *states]
-        self._piece, self._recorder, _ = _compiled(rule, param.dtype)
-        self._words = np.zeros(TENSORS + len(self._tensors), np.int64)
-
-    def update(self, grad: Tensor, scalars: Mapping[str, Any], window: Window | None) -> None:
-        """Let the rule update the rows of `grad`, after catching them up if there is a `window`."""
-        threads = self._threads(grad._nnz())
-        pool.wake(threads)
-        values = grad._values().resolve_neg().contiguous()
-        numbers, order, begins = self._sorted(
-            _numbered(grad._indices(), self._shape[: self._dims]), grad.is_coalesced()
-        )
-        words = self._describe(window, numbers)
-        words[ORDER], words[BEGINS] = order.ctypes.data, begins.ctypes.data
-        words[GRADS] = values.data_ptr()
-        constants = np.array([scalars[name] for name in self._rule.scalars], np.float64)
-        words[CONSTANTS] = constants.ctypes.data
-        self._run(threads)
-
-    def catch_up(self, window: Window, numbers: Tensor | None = None) -> bool:
-        """Let rows (all, or those numbered, twice or not) do the steps that they missed.
-
-        Returns whether there were any.
-        """
-        waiting = window.last if numbers is None else window.last[numbers]
-        if not bool((waiting < window.now).any()):
-            return False
-        threads = self._threads(len(waiting))
-        pool.wake(threads)
-        chosen = None
-        if numbers is not None:
-            # Each row once, for two threads must not meet in it.
-            chosen, *_ = self._sorted(numbers.contiguous().numpy(), False)
-        words = self._describe(window, chosen)
-        words[ORDER] = 0
-        constants = np.zeros(len(self._rule.scalars))
-        words[CONSTANTS] = constants.ctypes.data
-        self._run(threads)
-        return True
-
-    def record(self, window: Window, scalars: Mapping[str, Any]) -> None:
-        """Add the step that was just done to what waiting rows have missed."""
-        step, constant = window.record(scalars)
-        given = np.array([*step, *constant, 0.0], np.float64)
-        words = self._describe(window, None)
-        words[STEP] = given.ctypes.data
-        pool.run(self._recorder, words.ctypes.data, 1, 1)
-
-    def _sorted(
-        self, indices: NDArray[np.int64], already: bool
-    ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32]]:
-        """The distinct rows among `indices`, and where their gradients stand; see `_sort`."""
-        count = len(indices)
-        order = np.arange(count, dtype=np.int32)
-        begins = np.arange(count + 1, dtype=np.int32)
-        if already:
-            return indices, order, begins
-        numbers = np.empty_like(indices)
-        distinct = _sort(indices, self._shape[: self._dims].numel(), order, numbers, begins)
-        return numbers[:distinct], order, begins
-
-    def _threads(self, rows: int) -> int:
-        return max(1, min(torch.get_num_threads(), rows * self._width // SHARE))
-
-    def _describe(
-        self, window: Window | None, numbers: NDArray[np.int64] | None
-    ) -> NDArray[np.int64]:
-        """Fill in the words, with the addresses that things have now."""
-        words = self._words
-        for index, tensor in enumerate(self._tensors):
-            check_memory("a parameter or its state", tensor)
-            words[TENSORS + index] = tensor.data_ptr()
-        words[WIDTH] = self._width
-        words[BYTES] = self._width * self._tensors[0].element_size()
-        if numbers is None:
-            words[COUNT], words[NUMBERS] = self._shape[: self._dims].numel(), 0
-        else:
-            words[COUNT], words[NUMBERS] = len(numbers), numbers.ctypes.data
-        if window is None:
-            words[LAST] = words[NOW] = 0
-        else:
-            words[LAST], words[NOW] = window.last.data_ptr(), window.now
-            words[HISTORY] = window.history.ctypes.data
-            words[SUMS] = window.sums.ctypes.data
-            words[COEFFICIENTS] = window.coefficients.ctypes.data
-        return words
-
-    def _run(self, threads: int) -> None:
-        pieces = 1 if threads == 1 else PIECES_PER_THREAD * threads
-        self._words[PIECES] = pieces
-        pool.run(self._piece, self._words.ctypes.data, pieces, threads)
-
-
-def _numbered(indices: Tensor, shape: Sequence[int]) -> NDArray[np.int64]:
-    """The rows' numbers, where several dimensions number them."""
-    number = indices[0]
-    for index, size in zip(indices[1:], shape[1:], strict=True):
-        number = number * size + index
-    return number.contiguous().numpy()

@@ -1,0 +1,253 @@
+"""Tables in main memory whose rows one rule updates, all of them in one compiled call."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from adamantine.backends.cpu import job, pool, rows
+from adamantine.backends.cpu.elements import dlpack_of
+from adamantine.backends.cpu.probe import STAGE, advance_counters
+from adamantine.backends.cpu.row_job import RowJob, threads_for
+from adamantine.backends.cpu.sheet import Sheet
+from adamantine.backends.formats import Format
+from adamantine.backends.layout import check_memory
+from adamantine.backends.window import Window
+from adamantine.rules import Rule
+
+ScalarsOf = Callable[..., Mapping[str, Any]]
+"""(group, step, further counters) to the rule's host scalars by name."""
+
+
+class Due(NamedTuple):
+    """A parameter that takes part in a step."""
+
+    place: int
+    dims: int  # how many of its leading dimensions number the rows
+    scalars: Mapping[str, Any]
+
+
+class RowTable:
+    """Tables that have a rule in common, and the scalars of the groups they belong to.
+
+    Parameters
+    ----------
+    rule
+        What updates a row.
+    formats
+        Of the rule's states.
+    params, states
+        Contiguous parameters of one dtype that :func:`.table.refusal` lets pass, and the dictionary
+        that holds each one's states, of the same shape and dtype. No two share memory.
+    counters, fresh, groups
+        As for a :class:`.table.Table`.
+    waits
+        Whether rows catch up on the steps that they have missed.
+    """
+
+    def __init__(
+        self,
+        rule: Rule,
+        formats: Sequence[Format],
+        params: list[Tensor],
+        states: list[dict[str, Any]],
+        counters: Sequence[str],
+        fresh: Sequence[bool],
+        groups: Sequence[int],
+        waits: bool,
+    ) -> None:
+        for param, state in zip(params, states, strict=True):
+            for tensor in (param, *(state[name] for name in rule.states)):
+                check_memory("a parameter or its state", tensor)
+        self._rule, self._params, self._counters, self._waits = rule, params, counters, waits
+        self._groups = sorted(set(groups))
+        indices = np.searchsorted(self._groups, groups)
+        self._sheet = Sheet(params, states, rule.states, formats, counters, indices)
+        if not counters:
+            self._sheet.values[:, 0] = np.where(fresh, 0.0, 1.0)
+        self._first = any(fresh)  # whether some have it ahead, where nothing counts
+        self._job = RowJob([p.shape for p in params], len(rule.states))
+        self._job.place_addresses(self._sheet.addresses)
+        self._job.point(rows.ROWS, self._sheet.rows)
+        self._kernel = rows.compiled(rule, params[0].dtype, waits)
+        packing = struct.Struct(f"{len(rule.scalars)}d")
+        self._pack, self._row_bytes = packing.pack_into, packing.size
+        self._in_order = itemgetter(*rule.scalars)
+        # At most a row for each parameter, where none has the counters of another.
+        self._constants = np.empty((len(params), len(rule.scalars)))
+        self._buffer = self._constants.data.cast("B")
+        self._next = np.empty((len(params), len(counters)))
+        self._job.point(rows.CONSTANTS, self._constants)
+        self._sheet.job.point(job.NEXT, self._next)
+        self._dtype, self._element = params[0].dtype, params[0].element_size()
+        self._dlpack = dlpack_of(self._dtype)
+        self._scalars: list[Mapping[str, Any]] = []  # by row of constants
+        self._held: list[Any] = []
+        self._threads = 1
+
+    def refresh(self, grads: Sequence[Tensor | None]) -> int | None:
+        """Read the addresses of everything, with this step's sparse gradients (None for none).
+
+        They have the shapes of the parameters. Returns the place of the first that is not of the
+        parameters' dtype, in main memory, or names rows that are not there; -1 where all are. None
+        when a tensor is no longer what this was built for. Nothing has been written then.
+        """
+        given = self._job
+        # So far, as many threads as in the last step: they come up while addresses are read.
+        if self._threads > 1:
+            pool.wake(self._threads)
+        # A sparse gradient has no layout to compare: its parameter stands in its place.
+        params = [None if g is None else p for g, p in zip(grads, self._params, strict=True)]
+        indices = [None if grad is None else grad._indices() for grad in grads]
+        values = [None if grad is None else grad._values() for grad in grads]
+        if self._sheet.probe(params) >= STAGE:
+            return None
+        bad = self._look(indices, values)
+        # Their addresses are in use until the kernel returns.
+        self._held = [indices, values]
+        if bad >= 0:
+            return bad
+        bad = given.gather(self._element)
+        self._threads = threads_for(given.weight)
+        return bad
+
+    def _look(self, indices: list[Any], values: list[Any]) -> int:
+        """Give the job what gradients consist of; copies those values that lie apart."""
+        # A lazy minus sign shows in no address.
+        lazily_negative = any(value is not None and value.is_neg() for value in values)
+        if not lazily_negative and self._job.look(indices, values, self._dlpack):
+            return -1
+        for place, (index, value) in enumerate(zip(indices, values, strict=True)):
+            if index is not None:
+                if value.dtype is not self._dtype or not value.is_cpu:
+                    return place
+                values[place] = value.resolve_neg().contiguous()
+            self._job.give(place, index, values[place], 0 if index is None else value.numel())
+        return -1
+
+    def set_constants(self, scalars_of: ScalarsOf) -> None:
+        """Compute this step's scalars; after :meth:`refresh`, and before :meth:`run`."""
+        sheet = self._sheet
+        self._scalars = []
+        if sheet.common:
+            counters = sheet.values[0].tolist()
+            for group in self._groups:
+                self._set_row(scalars_of, group, counters)
+            return
+        known: dict[tuple[float, ...], int] = {}
+        for place, (index, counters) in enumerate(
+            zip(sheet.rows.tolist(), sheet.values.tolist(), strict=True)
+        ):
+            if index < 0:
+                continue
+            key = (index, *counters)
+            if key not in known:
+                known[key] = len(known)
+                self._set_row(scalars_of, self._groups[index], counters)
+            sheet.rows[place] = known[key]
+
+    def due(self) -> list[Due]:
+        """The parameters that take part, after :meth:`set_constants`."""
+        dims = self._job.blocks[:, rows.DIMS].tolist()
+        return [
+            Due(place, dims[place], self._scalars[row])
+            for place, row in enumerate(self._sheet.rows.tolist())
+            if row >= 0
+        ]
+
+    def run(self, windows: Mapping[int, Window]) -> None:
+        """Update the rows; where they wait, after they have caught up in these windows, by place.
+
+        The windows have noted the step then, too.
+        """
+        if self._waits:
+            for place, window in windows.items():
+                self._job.wait(place, window)
+        self._job.run(self._kernel.address, self._threads)
+        if self._waits:
+            self._record(windows)
+        sheet = self._sheet
+        if self._counters:
+            advance_counters(sheet.job.address)
+        elif self._first:
+            sheet.values[sheet.rows >= 0, 0] = 1.0
+        # Compiled code writes behind autograd's back.
+        torch.autograd.graph.increment_version(
+            self._params
+            if sheet.complete
+            else [p for p, row in zip(self._params, sheet.rows, strict=True) if row >= 0]
+        )
+        self.release()
+
+    def _record(self, windows: Mapping[int, Window]) -> None:
+        chosen, names = self._sheet.rows, ()
+        for place, window in windows.items():
+            window.record(self._scalars[chosen[place]])
+            self._job.wait(place, window)
+            names = (*window.idle.scalars, *window.idle.constant)
+        given = np.array([[s[name] for name in names] for s in self._scalars], np.float64)
+        self._job.point(rows.IDLE, given)
+        self._job.record(rows.compiled_record(self._rule).address, self._threads)
+
+    def _set_row(self, scalars_of: ScalarsOf, group: int, counters: Sequence[float]) -> None:
+        step, row = counters[0] + 1, len(self._scalars)
+        scalars = scalars_of(group, step, *counters[1:])
+        self._pack(self._buffer, row * self._row_bytes, *self._in_order(scalars))
+        for column, name in enumerate(self._counters):
+            self._next[row, column] = scalars.get(name, step)
+        self._scalars.append(scalars)
+
+    def release(self) -> None:
+        """Let go of the gradients, where no :meth:`run` follows."""
+        self._held = []
+        self._job.release()
+
+
+class CompiledRows:
+    """A parameter and its states, as rows that catch up outside of a step.
+
+    Parameters
+    ----------
+    rule
+        What updates a row.
+    param, states
+        As for a :class:`RowTable`, the states in the rule's order.
+    """
+
+    def __init__(self, rule: Rule, param: Tensor, states: Sequence[Tensor]) -> None:
+        self._rule, self._tensors = rule, [param, *states]
+        self._job = RowJob([param.shape], len(states))
+        self._job.point(rows.ROWS, np.zeros(1, np.int64))
+        # Nothing is updated, but the kernel reads them.
+        self._job.point(rows.CONSTANTS, np.zeros(len(rule.scalars)))
+
+    def catch_up(self, window: Window, numbers: Tensor | None = None) -> bool:
+        """Let rows (all, or those numbered, twice or not) do the steps that they missed.
+
+        Numbers are for one dimension of rows. Returns whether there were any.
+        """
+        waiting = window.last if numbers is None else window.last[numbers]
+        if not bool((waiting < window.now).any()):
+            return False
+        given, param = self._job, self._tensors[0]
+        for index, tensor in enumerate(self._tensors):
+            check_memory("a parameter or its state", tensor)
+            given.blocks[0, rows.TENSORS + index] = tensor.data_ptr()
+        width = param.shape[len(window.shape) :].numel()
+        threads = threads_for(len(waiting) * width)
+        pool.wake(threads)
+        if numbers is None:
+            given.give_all(len(window.shape), param.element_size())
+        else:
+            # Each row once, for two threads must not meet in it.
+            given.give(0, numbers[None], None, len(numbers) * width)
+            given.gather(param.element_size())
+        given.wait(0, window)
+        given.run(rows.compiled(self._rule, param.dtype, True).address, threads)
+        return True
