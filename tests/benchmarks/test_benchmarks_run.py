@@ -26,6 +26,7 @@ from benchmarks import (
     sparse,
     startup,
     step,
+    tables,
     tutorial,
 )
 
@@ -127,6 +128,22 @@ def test_sparse_measures_every_contender_on_both_distributions(monkeypatch):
     printed = sparse.to_markdown(found)
     assert '| even, 500 rows | `adamantine.Adam(sparse="lazy")` |' in printed
     assert "`torch.optim.SparseAdam()`" in printed
+
+
+def test_tables_measures_ours_beside_torchs(monkeypatch):
+    size = tables.Tables(2, 50, 9)
+    monkeypatch.setattr(tables, "SIZES", (size,))
+    before = torch.get_num_threads()
+    try:
+        found = tables.run(records.Options(quick=True, rounds=2))
+    finally:
+        torch.set_num_threads(before)
+    assert len(found["cases"]) == len(tables.PAIRS) * len(tables.GRADIENTS)
+    for case in found["cases"]:
+        assert list(case["nanoseconds"]) == [tables.OURS, tables.TORCHS]
+        assert all(len(samples) == 2 for samples in case["nanoseconds"].values())
+    printed = tables.to_markdown(found)
+    assert "| 2 tables of 50 × 16, 9 indices | `SGD()` |" in printed
 
 
 def test_bandwidth_is_a_ratio_of_times_for_as_many_bytes():

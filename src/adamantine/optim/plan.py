@@ -95,14 +95,15 @@ class Plan:
             members = list(self._members())
             self._rows = self._row_updates(members, windows, backend)
             in_kernels = select_for_kernels(members, groups, backend, family)
-            self._tables = self._make_tables(
-                [m for m, yes in zip(members, in_kernels, strict=True) if yes]
-            )
+            kernels = [m for m, yes in zip(members, in_kernels, strict=True) if yes]
+            of_rows = set() if self._rows is None else {id(m) for m, _ in self._rows.members}
+            self._tables = self._make_tables([m for m in kernels if id(m) not in of_rows])
+            # Where all gradients are sparse, nobody has to wait for another kernel.
+            self._later = [m for m in kernels if id(m) in of_rows]
             self._others = [m for m, yes in zip(members, in_kernels, strict=True) if not yes]
             self._is_one_table = len(self._tables) == 1 and not self._others and self._rows is None
             states = [member.state for member in self._others]
-            compiled = len(self._tables) > 0
-            self._unchanged = Unchanged(family, groups, state, only, states, compiled)
+            self._unchanged = Unchanged(family, groups, state, only, states, bool(kernels))
         except BaseException:
             self._break_off()
             raise
@@ -136,6 +137,9 @@ class Plan:
         if rows is not None and not rows.look():
             return False
         grad_of = _GRAD if rows is None else rows.dense
+        if self._later and rows is not None and rows.leaves_some:
+            self._tables += self._make_tables(self._later)
+            self._later = []
         tables = []
         for table, params in self._tables:
             grads = list(map(grad_of, params))
@@ -281,7 +285,7 @@ class Plan:
     def _update_rows(self, rows: RowUpdates) -> bool:
         if not self._family.counters:
             # Tables note themselves whose first step it was, and members do: tell the other.
-            self._void = any(member.fresh for member, _ in rows.members)
+            self._void = rows.begins
         return rows.run(self._scalars, lambda member: self._next_scalars(member, False))
 
     def _make_tables(self, members: list[Member]) -> list[tuple[Table, list[Tensor]]]:

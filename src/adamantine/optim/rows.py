@@ -19,7 +19,7 @@ from adamantine.optim.precision import Treatment
 from adamantine.optim.row_batch import RowBatch, refusal_of_rows, written
 from adamantine.rules import Rule
 from adamantine.rules.compensated import COMPENSATION
-from adamantine.rules.lazy import lazy_scalars
+from adamantine.rules.lazy import differs, lazy_scalars
 
 if TYPE_CHECKING:
     from adamantine.optim.plan import Member
@@ -84,6 +84,13 @@ class RowUpdates:
         What rows have missed, by parameter; outlives the plan.
     backend
         The optimizer's.
+
+    Attributes
+    ----------
+    begins
+        Whether a member has its first step ahead, where nothing counts steps.
+    leaves_some
+        Whether :meth:`look` has found gradients that are left to dense updates.
     """
 
     def __init__(
@@ -94,12 +101,14 @@ class RowUpdates:
         backend: BackendName,
     ) -> None:
         self.members = members
+        self.begins = any(member.fresh for member, _ in members)
         self._mode_of, self._windows, self._backend = mode_of, windows, backend
         self._batches: dict[tuple[Treatment, bool], RowBatch] = {}
         self._seats: list[Seat | None] = [None] * len(members)  # found when first needed
         self._alone: set[int] | None = None  # see `_apart`
         # What `look` has found, and `release` lets go of.
         self._dense: dict[int, Tensor | None] = {}  # by id of the parameter
+        self.leaves_some = False
         self._by_torch: list[tuple[Member, Tensor, bool]] = []
         self._in_step: dict[int, RowBatch] = {}  # by id
 
@@ -108,12 +117,16 @@ class RowUpdates:
 
         False when a state is not what its parameter needs: the plan has to be made anew.
         """
-        self.release()
+        if self._dense or self.leaves_some:
+            self.release()  # the last step broke off
         modes: dict[int, Mode] = {}
         for index, (member, group) in enumerate(self.members):
             param = member.param
             grad = param.grad
-            if grad is None or not grad.is_sparse:
+            if grad is None:
+                continue
+            if not grad.is_sparse:
+                self.leaves_some = True
                 continue
             mode = modes.get(member.group) or modes.setdefault(member.group, self._mode_of(group))
             seat = self._seats[index]
@@ -128,6 +141,7 @@ class RowUpdates:
                 check_sparse(param, grad)
                 check_rows(param, grad)
                 self._dense[id(param)] = grad.to_dense()
+                self.leaves_some = True
                 continue
             self._dense[id(param)] = None
             if seat.batch is not None and type(grad) is Tensor:
@@ -186,6 +200,7 @@ class RowUpdates:
         for batch in self._in_step.values():
             batch.release()
         self._dense, self._by_torch, self._in_step = {}, [], {}
+        self.leaves_some = False
 
     def prepare(self) -> None:
         """Bring parameters up to date that are about to get a dense update."""
@@ -213,7 +228,9 @@ class RowUpdates:
         for batch in self._in_step.values():
             waits = batch.waits
             batch.run(
-                scalars_of if waits else partial(_lazily, batch.rule, scalars_of),
+                partial(_lazily, batch.rule, scalars_of)
+                if not waits and differs(batch.rule)
+                else scalars_of,
                 partial(self._window, waits) if waits or self._windows else None,
             )
         for member, grad, waits in self._by_torch:

@@ -14,8 +14,13 @@ from adamantine.rules.rule import Rule
 _ADAMS = (ADAM.name, AMSGRAD.name)
 
 
+def differs(rule: Rule) -> bool:
+    """Whether a step of some rows has other scalars than a dense one."""
+    return rule.name in _ADAMS
+
+
 def lazy_scalars(rule: Rule, scalars: Mapping[str, Any]) -> Mapping[str, Any]:
     """Host scalars of a step that touches some rows, from those of a dense step."""
-    if rule.name in _ADAMS:
+    if differs(rule):
         return {**scalars, "eps": scalars["eps"] * scalars["inv_sqrt_bias2"]}
     return scalars

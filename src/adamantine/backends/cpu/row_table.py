@@ -186,7 +186,8 @@ class RowTable:
         self.release()
 
     def _record(self, windows: Mapping[int, Window]) -> None:
-        chosen, names = self._sheet.rows, ()
+        chosen = self._sheet.rows
+        names: tuple[str, ...] = ()
         for place, window in windows.items():
             window.record(self._scalars[chosen[place]])
             self._job.wait(place, window)
