@@ -1,7 +1,7 @@
 """Rows of a table, by torch: gathered, updated by the rule, and put back.
 
-Any device and dtype, any strides. The compiled counterpart for float32 in main memory is
-:mod:`.cpu.rows`; both have the same methods.
+Any device and dtype, any strides. The compiled counterpart for contiguous tables in main memory,
+many at once, is :mod:`.cpu.row_table`.
 """
 
 from __future__ import annotations

@@ -5,10 +5,10 @@ table. :mod:`.row_table` fills them in. Three compiled functions read them:
 
 - `gather` reads the indices of all gradients, before anything is written. It refuses what is no row
   of its table, and sorts the others, with as many passes over them as a row's number has digits of
-  11 bits (8, where there are few). Equal ones come to stand together and in their order, so that
-  duplicates are always added up alike; and rows that are visited in order share entries of the page
-  tables, which is a third of the time (measured: 1.5 against 1.0 ms for 4,096 rows of a table of
-  256 MB, out of cold caches).
+  at most 11 bits (8, where there are few indices). Equal ones come to stand together and in their
+  order, so that duplicates are always added up alike; and rows that are visited in order share
+  entries of the page tables, which is a third of the time (measured: 1.5 against 1.0 ms for 4,096
+  rows of a table of 256 MB, out of cold caches).
 - `_run_piece` catches rows up and lets the rule update them, one row after the other. A row is some
   hundred bytes at a random place, so they are asked for ahead of time, many at once.
 - `_record` adds a step to the sums of a window, for every start.
