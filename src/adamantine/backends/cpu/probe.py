@@ -264,7 +264,9 @@ def moved_are_apart(job):
     return True
 
 
-def _advance(job):
+@njit(cache=True)
+def advance_counters(job):
+    """Count the step for every tensor that takes part: ``NEXT`` says what counters become."""
     words = carray(int64_pointer(job), WORDS)
     tensors, columns, counters = words[TENSORS], words[COLUMNS], words[COUNTERS]
     rows = carray(int64_pointer(words[ROWS]), tensors)
@@ -280,10 +282,11 @@ def _advance(job):
                 carray(float32_pointer(address), 1)[0] = following[counter]
 
 
+def _advance(job):
+    advance_counters(job)
+
+
 @cache
 def advance() -> Any:
-    """``void advance(job)``: count the step for every tensor that takes part.
-
-    It writes what ``NEXT`` says into their counters. Its ``address`` is for :func:`.pool.run`.
-    """
+    """:func:`advance_counters` as a C function, whose ``address`` is for :func:`.pool.run`."""
     return cfunc(void(int64), cache=True)(_advance)

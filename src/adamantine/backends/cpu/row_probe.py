@@ -15,12 +15,12 @@ from adamantine.backends.cpu.probe import (
     _CPU,
     _DATA,
     _DEVICE,
-    _DL_WORDS,
     _OFFSET,
     _SHAPE,
     _STRIDES,
     _TYPE,
     CLEAR_ERROR,
+    DL_WORDS,
     EXPORT,
     LIST_ITEM,
 )
@@ -52,7 +52,7 @@ def look(job, calls, indices, values, none, element):
     where not all is as it has to be: contiguous, in main memory and of that type.
     """
     head = carray(int64_pointer(job), HEAD)
-    exported = np.zeros(_DL_WORDS, np.int64)
+    exported = np.zeros(DL_WORDS, np.int64)
     out = exported.ctypes.data
     total = 0
     for table in range(head[TABLES]):

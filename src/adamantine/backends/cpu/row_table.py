@@ -13,7 +13,7 @@ from torch import Tensor
 
 from adamantine.backends.cpu import job, pool, rows
 from adamantine.backends.cpu.elements import dlpack_of
-from adamantine.backends.cpu.probe import STAGE, advance_counters
+from adamantine.backends.cpu.probe import SHIFTED, STAGE, advance_counters
 from adamantine.backends.cpu.row_job import RowJob, threads_for
 from adamantine.backends.cpu.sheet import Sheet
 from adamantine.backends.formats import Format
@@ -106,7 +106,10 @@ class RowTable:
         params = [None if g is None else p for g, p in zip(grads, self._params, strict=True)]
         indices = [None if grad is None else grad._indices() for grad in grads]
         values = [None if grad is None else grad._values() for grad in grads]
-        if self._sheet.probe(params) >= STAGE:
+        worst = self._sheet.probe(params)
+        if worst == SHIFTED and self._sheet.follow():
+            worst = self._sheet.probe(params)
+        if worst >= STAGE:
             return None
         bad = self._look(indices, values)
         # Their addresses are in use until the kernel returns.
@@ -173,10 +176,8 @@ class RowTable:
         if self._waits:
             self._record(windows)
         sheet = self._sheet
-        if self._counters:
+        if self._counters or self._first:
             advance_counters(sheet.job.address)
-        elif self._first:
-            sheet.values[sheet.rows >= 0, 0] = 1.0
         # Compiled code writes behind autograd's back.
         torch.autograd.graph.increment_version(
             self._params
