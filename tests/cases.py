@@ -198,13 +198,14 @@ CASES = [
 ]
 
 
-def _rule(case: Case) -> Rule:
+def rule_of(case: Case) -> Rule:
+    """What the row's settings lead to."""
     (group,) = case.ours([torch.nn.Parameter(torch.zeros(1))], **case.settings).param_groups
     return case.ours.family.select(group)
 
 
 FAMILIES = list({case.ours.family.name: case.ours.family for case in CASES}.values())
-RULES = list({_rule(case): case.ours.family for case in CASES}.items())
+RULES = list({rule_of(case): case.ours.family for case in CASES}.items())
 """Every rule that a row leads to, with its family."""
 
 BAD_SETTINGS: dict[str, list[dict[str, Any]]] = {

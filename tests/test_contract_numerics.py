@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import adamantine
 from cases import Case
 from contract import (
     assert_same_state,
@@ -199,17 +200,69 @@ def test_descends_rosenbrock_as_torch_does(case: Case) -> None:
 
 
 @every_case
+def test_complex_parameters_have_the_bits_of_pairs(case: Case) -> None:
+    """Whatever their gradients' strides, and conjugated lazily or not."""
+    generator = torch.Generator().manual_seed(0)
+    start = torch.randn(5, 4, dtype=torch.complex64, generator=generator)
+    whole = torch.nn.Parameter(start.clone())
+    turned = torch.nn.Parameter(start.t().contiguous().t())
+    pair = torch.nn.Parameter(torch.view_as_real(start).clone())
+    optimizers = [case.ours([p], **case.settings) for p in (whole, turned, pair)]
+    for step in range(4):
+        grad = torch.randn(5, 4, dtype=torch.complex64, generator=generator)
+        whole.grad = grad if step % 2 else grad.conj().resolve_conj().conj()
+        turned.grad, pair.grad = grad, torch.view_as_real(grad)
+        for optimizer in optimizers:
+            optimizer.step()
+            assert optimizer._plan is not None
+            assert optimizer._plan._tables
+    expected = {"param": pair.detach(), **optimizers[2].state[pair]}
+    for param, optimizer in zip((whole, turned), optimizers, strict=False):
+        for name, value in {"param": param.detach(), **optimizer.state[param]}.items():
+            bits = torch.view_as_real(value) if value.is_complex() else value
+            assert torch.equal(bits, expected[name])
+
+
+def test_lazily_conjugated_parameters_and_states_are_what_they_say() -> None:
+    start = torch.randn(4, dtype=torch.complex64, generator=torch.Generator().manual_seed(0))
+    results = []
+    for lazy in (False, True):
+        param = start.clone().requires_grad_()
+        optimizer = adamantine.Adam([param], lr=0.1)
+        for step in range(4):
+            param.grad = torch.full_like(start, complex(1, step))
+            optimizer.step()
+            if lazy and step == 0:
+                param.data = param.detach().conj().resolve_conj().conj()
+            if lazy and step == 1:
+                state = optimizer.state[param]
+                state["exp_avg"] = state["exp_avg"].conj().resolve_conj().conj()
+        results.append(param.detach().resolve_conj())
+    torch.testing.assert_close(*results)
+
+
+@every_case
 def test_differentiable_has_the_slopes_of_finite_differences(case: Case) -> None:
-    def end(start: Tensor, lr: Tensor, grad: Tensor) -> Tensor:
+    """By the parameter, the gradient, the learning rate, and every state that enters the update."""
+    warm = parameters(3, dtype=torch.float64)
+    earlier = case.ours(warm, **case.settings, backend="reference")
+    train(earlier, warm, 7)
+    entry = earlier.state[warm[0]]
+    names = [name for name in entry if name != "step"]
+
+    def end(start: Tensor, lr: Tensor, grad: Tensor, *states: Tensor) -> list[Tensor]:
         param = start.clone()
         param.retain_grad()
         optimizer = case.ours([param], **{**case.settings, "lr": lr}, differentiable=True)
+        state = optimizer.state[param]
+        state.update(zip(names, (s.clone() for s in states), strict=True))
+        if "step" in entry:
+            state["step"] = entry["step"].clone()
         for step in range(3):
             param.grad = grad * (1.5 * step - 1)
             optimizer.step()
-        return param
+        return [param, *(state[name] for name in names)]
 
-    inputs = [[-1.0, 0.3, 2.0], 0.05, [0.7, -0.2, 1.1]]
-    assert torch.autograd.gradcheck(
-        end, [torch.tensor(x, dtype=torch.float64, requires_grad=True) for x in inputs], atol=1e-5
-    )
+    given = [[-1.0, 0.3, 2.0], 0.05, [0.7, -0.2, 1.1], *(entry[name].tolist() for name in names)]
+    inputs = [torch.tensor(x, dtype=torch.float64, requires_grad=True) for x in given]
+    assert torch.autograd.gradcheck(end, inputs, eps=1e-7, atol=1e-5, rtol=1e-2)

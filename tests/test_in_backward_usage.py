@@ -157,14 +157,6 @@ def test_step_afterwards_is_harmless_and_says_nothing() -> None:
     assert_same_bits((network, optimizer), plain)
 
 
-def test_missing_gradients_are_told_of_again_afterwards() -> None:
-    _, optimizer, handle = stepping()
-    optimizer.step()
-    handle.remove()
-    with pytest.warns(MisuseWarning, match="found no gradient"):
-        optimizer.step()
-
-
 def test_step_takes_gradients_that_were_set_by_hand() -> None:
     plain, (network, optimizer) = twins(adamantine.AdamW)
     optimizer.step_in_backward(network)

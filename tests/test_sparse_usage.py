@@ -6,7 +6,6 @@ import copy
 import io
 import math
 import pickle
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -311,18 +310,6 @@ def test_what_needs_whole_tensors_is_refused(switch: str) -> None:
     optimizer = adamantine.Adam([param], sparse="lazy", **{switch: True})
     with pytest.raises(RuntimeError, match=f"{switch}=True does not go with sparse"):
         feed(optimizer, param, gradients(1))
-
-
-def test_a_step_of_rows_is_a_step_with_gradients() -> None:
-    """Whoever steps without any gradient is told; rows, and a gradient of none, are some."""
-    (param,) = parameters((ROWS, WIDTH))
-    optimizer = adamantine.Adam([param], sparse="lazy")
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        feed(optimizer, param, gradients(6))
-    param.grad = None
-    with pytest.warns(UserWarning, match="grad"):
-        optimizer.step()
 
 
 def test_accumulated_gradients() -> None:

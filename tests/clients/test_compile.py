@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 import torch
 
+import adamantine
+from cases import CASES
 from torch_database import SHARED, TOLERANCE, Network, assert_same, both
 
 Optimizer = torch.optim.Optimizer
@@ -85,3 +87,88 @@ def test_every_class_within_a_compiled_function(name: str) -> None:
         step()
     other.train(oracle, 5)
     assert_same((network, optimizer), (other, oracle), **TOLERANCE[torch.float32])
+
+
+ALL = list(dict.fromkeys(case.ours for case in CASES))
+
+
+@pytest.mark.parametrize(
+    "backend",
+    [
+        "eager",
+        pytest.param("aot_eager", marks=pytest.mark.slow),
+        pytest.param("inductor", marks=pytest.mark.slow),
+    ],
+)
+def test_made_and_stepped_within_a_compiled_function(backend: str) -> None:
+    def fit(cls: type[Optimizer], weight: torch.Tensor) -> Optimizer:
+        optimizer = cls([weight], lr=0.1)
+        for _ in range(2):
+            optimizer.zero_grad()
+            (weight * weight).sum().backward()
+            optimizer.step()
+        return optimizer
+
+    compiled = torch.compile(fit, backend=backend)
+    for cls in ALL:
+        torch.compiler.reset()
+        one, other = (torch.ones(2, requires_grad=True) for _ in range(2))
+        made, plain = compiled(cls, one), fit(cls, other)
+        assert torch.equal(one, other)
+        assert vars(made).keys() == vars(plain).keys()
+
+
+def whole_life(weight: torch.Tensor, second: torch.Tensor) -> Any:
+    optimizer = adamantine.AdamW([weight], lr=0.1, max_grad_norm=1.0, collect_stats=True)
+    optimizer.share_memory()
+    optimizer.add_param_group({"params": [second], "lr": 0.2})
+    (weight.square().sum() + second.square().sum()).backward()
+    optimizer.step()
+    other = adamantine.AdamW([weight, second], lr=0.5)
+    other.add_param_group({"params": [torch.zeros(1)]})
+    third = adamantine.AdamW([{"params": [weight]}, {"params": [second]}], lr=0.5)
+    third.load_state_dict(optimizer.state_dict())
+    third.step()
+    return weight, second, optimizer.grad_norm, len(optimizer.stats()), third.state_dict()
+
+
+def embedding(weight: torch.Tensor, second: torch.Tensor) -> Any:
+    table = torch.nn.Embedding(5, 2, sparse=True, _weight=torch.ones(5, 2))
+    optimizer = adamantine.Adam(table.parameters(), sparse="exact", lr=0.1)
+    optimizer.attach(table)
+    for rows in ([1, 2], [3, 2], [0, 1]):
+        optimizer.zero_grad()
+        table(torch.tensor(rows)).sum().backward()
+        optimizer.step()
+    optimizer.flush()
+    return table.weight
+
+
+def in_backward(weight: torch.Tensor, second: torch.Tensor) -> Any:
+    model = torch.nn.ParameterList([weight, second])
+    optimizer = adamantine.AdamW(model.parameters(), lr=0.1)
+    stepping = optimizer.step_in_backward(model)
+    (weight.square().sum() + second.square().sum()).backward()
+    stepping.remove()
+    return weight, second
+
+
+@pytest.mark.parametrize("life", [whole_life, embedding, in_backward])
+def test_everything_else_within_a_compiled_function(life: Callable[..., Any]) -> None:
+    results = []
+    for run in (life, torch.compile(life, backend="eager")):
+        results.append(run(*(torch.nn.Parameter(torch.full((n,), 2.0)) for n in (3, 4))))
+    torch.testing.assert_close(*results, rtol=0, atol=0)
+
+
+def test_a_compiled_model_with_an_attached_embedding() -> None:
+    table = torch.nn.Embedding(5, 2, sparse=True, _weight=torch.ones(5, 2))
+    optimizer = adamantine.Adam(table.parameters(), sparse="exact", lr=0.1)
+    optimizer.attach(table)
+    model = torch.compile(table, backend="eager")
+    for rows in ([1, 2], [3, 2], [0, 1]):
+        optimizer.zero_grad()
+        model(torch.tensor(rows)).sum().backward()
+        optimizer.step()
+    optimizer.flush()
+    torch.testing.assert_close(table.weight, embedding(torch.ones(1), torch.ones(1)))

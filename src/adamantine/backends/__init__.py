@@ -1,4 +1,4 @@
-"""What runs the rules: ``reference`` (torch, anything) and ``cpu`` (Numba, dense real tensors)."""
+"""What runs the rules: ``reference`` (torch, anything) and ``cpu`` (Numba, dense tensors)."""
 
 from typing import Literal, get_args
 

@@ -109,4 +109,4 @@ def empty_codes(param: Tensor) -> tuple[Tensor, Tensor]:
     codes = torch.empty_like(param, dtype=CODES, requires_grad=False)
     if not has_own_dispatch(codes):
         ask_for_large_pages(codes)
-    return codes.zero_(), torch.zeros(block_count(param.numel()), dtype=CODES, device=param.device)
+    return codes.zero_(), codes.new_zeros(block_count(param.numel()))

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from adamantine.backends.modes import is_wrapped
 from adamantine.errors import BackendError
 
 
@@ -16,7 +17,7 @@ def check_memory(what: str, tensor: Tensor) -> None:
     """Raise :class:`BackendError` when the storage of `tensor` is too small for it.
 
     That is what ``untyped_storage().resize_()`` leaves behind, and torch's own operations crash on
-    it. Tensors that bring their own dispatch (wrapper subclasses) keep no storage to look at.
+    it. Tensors that bring their own dispatch keep no storage to look at.
     """
     if tensor.layout != torch.strided or has_own_dispatch(tensor) or tensor.numel() == 0:
         return
@@ -84,8 +85,11 @@ def check_rows(param: Tensor, grad: Tensor) -> None:
 
 
 def has_own_dispatch(tensor: Tensor) -> bool:
-    """Whether `tensor` is a subclass that handles torch's operations itself."""
-    return type(tensor).__torch_dispatch__ is not Tensor.__torch_dispatch__
+    """Whether `tensor` handles torch's operations itself, so that it has no memory to look at.
+
+    A subclass can, and so do the tensors inside of ``torch.vmap`` and its like.
+    """
+    return type(tensor).__torch_dispatch__ is not Tensor.__torch_dispatch__ or is_wrapped(tensor)
 
 
 def is_dense(tensor: Tensor) -> bool:
@@ -102,7 +106,7 @@ def is_dense(tensor: Tensor) -> bool:
 def extent(tensor: Tensor) -> tuple[int, int] | None:
     """Where in main memory the elements begin and end: nowhere for other devices' tensors.
 
-    None for a subclass whose memory is hidden.
+    None where its memory is hidden.
     """
     if has_own_dispatch(tensor):
         return None

@@ -68,7 +68,12 @@ def update(
     Complex tensors are taken as pairs of real ones, as torch does. With `differentiable` the
     update is recorded by autograd, through parameters, gradients, states and tensor scalars.
     """
-    tensors = [param, grad, *states]
+    if param.is_conj():  # whose numbers are not those in memory
+        resolved = param.resolve_conj()
+        update(rule, resolved, grad, states, scalars, differentiable=differentiable)
+        param.copy_(resolved)
+        return
+    tensors = [param, grad.resolve_conj(), *states]
     if param.is_complex():
         tensors = [torch.view_as_real(t) for t in tensors]
     param, _, *states = tensors
@@ -119,8 +124,15 @@ def update_kept(
 
 def _shared(
     rule: Rule, share: Share, tensors: Sequence[Tensor], scalars: Mapping[str, Any]
-) -> float:
-    """The scalar that depends on how many of this tensor's elements have a property."""
+) -> Tensor:
+    """The scalar that depends on how many of this tensor's elements have a property.
+
+    It stays a tensor, in the precision of host scalars: nobody waits for a device, and whoever
+    traces the step finds it in the graph.
+    """
     values = {**scalars, **dict(zip(rule.tensors, tensors, strict=True))}
     holds = bound(share.holds)(*(values[name] for name in share.arguments))
-    return share.decide(int((holds > 0).sum()), holds.numel())
+    wide = torch.float32 if holds.device.type == "mps" else torch.float64  # it has no float64
+    fraction: Tensor = (holds > 0).sum().to(wide) / max(1, holds.numel())
+    value: Tensor = bound(share.value)(fraction)
+    return value

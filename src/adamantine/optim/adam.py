@@ -46,7 +46,8 @@ class Adam(SparseOptimizer):
     amsgrad
         Divide by the largest second moment so far; one state more.
     foreach, fused
-        Accepted and without effect: there is one implementation, and it is fused.
+        Accepted where torch accepts them, and without effect: there is one implementation, and it
+        is fused.
     maximize
         Climb instead of descend.
     capturable
@@ -64,8 +65,9 @@ class Adam(SparseOptimizer):
         steps that they missed when they are next touched, so that after ``flush()`` all is as
         with dense gradients; see ``attach()``. None: refuse it, as torch does.
     backend
-        ``"auto"`` takes compiled kernels for dense float32 parameters in main memory and torch's
-        own operations for all others; ``"cpu"`` raises where the kernels cannot be used;
+        ``"auto"`` takes compiled kernels for dense parameters in main memory and torch's own
+        operations for all others, and where a mode or transform has to see every operation;
+        ``"cpu"`` raises where the kernels cannot be used;
         ``"reference"`` uses torch's operations only. The results agree to rounding.
     options
         What every optimizer takes beside: see ``adamantine.Options``.

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from adamantine.errors import NonFiniteError
-from adamantine.optim.gradients import Gradients, nonfinite
+from adamantine.optim.gradients import Gradients, held, multiply, nonfinite
 from adamantine.optim.labels import several
 from adamantine.optim.options import Around
 
@@ -53,12 +53,12 @@ class Prelude:
         itself: gradients are `scale` times too large, or hold an infinity where `found_inf` is not
         zero. Both are read once.
         """
+        factor = self.unscale = 1.0 if scale is None else _inverse(float(scale))
+        self.coefficient = 1.0
         if found_inf is not None and float(found_inf) != 0:
             self.norm = math.inf if self.reads else None
             self._leave_out()
             return None
-        factor = self.unscale = 1.0 if scale is None else _inverse(float(scale))
-        self.coefficient = 1.0
         if self.reads:
             self.norm = factor * math.sqrt(gradients.sum_of_squares())
             if self._limit and not math.isfinite(self.norm):
@@ -75,6 +75,16 @@ class Prelude:
             return 1.0
         coefficient = self._max_norm / (self.norm + SMALL)
         return 1.0 if coefficient > 1 else coefficient
+
+    def unscale_gradients(self, groups: Sequence[dict[str, Any]]) -> None:
+        """Leave gradients behind as torch does after a ``GradScaler``'s step: those of the loss.
+
+        Torch's fused optimizers leave them scaled where the step is left out, and nowhere else.
+        """
+        if self.unscale != 1:
+            left_out = self.in_a_row > 0
+            groups = [group for group in groups if not (left_out and group.get("fused"))]
+            multiply(held(groups), self.unscale)
 
     def _leave_out(self) -> None:
         self.skipped += 1

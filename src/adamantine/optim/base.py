@@ -20,6 +20,7 @@ from adamantine.optim.gradients import fill_with_zeros, held
 from adamantine.optim.labels import label_at
 from adamantine.optim.loading import fitted, to_torchs_format
 from adamantine.optim.options import OF_GROUPS, Around, check_of_group
+from adamantine.optim.outside import outside_the_graph
 from adamantine.optim.param_group import copied, own_group
 from adamantine.optim.plan import Only, Plan
 from adamantine.optim.precision import treatment
@@ -47,7 +48,9 @@ class RuleOptimizer(Surrounded):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "__init__" in cls.__dict__:
-            cls.__init__ = with_suggestions(cls.__init__)  # type: ignore[method-assign]
+            # Where a constructor breaks the graph, Dynamo loses what it had set before.
+            checked = outside_the_graph(with_suggestions(cls.__init__))
+            cls.__init__ = checked  # type: ignore[method-assign]
 
     def __init__(
         self,
@@ -77,6 +80,7 @@ class RuleOptimizer(Surrounded):
         self._windows: Windows = {}
         super().__init__(cast(Any, params), defaults)
 
+    @outside_the_graph
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a copy of a group, after checking its settings (torch adds the group unchecked)."""
         if isinstance(param_group, dict):
@@ -114,6 +118,7 @@ class RuleOptimizer(Surrounded):
             for param in group["params"]:
                 param.grad = None
 
+    @outside_the_graph
     def state_dict(self, *, compact: bool = False) -> dict[str, Any]:
         """Return the state in torch's format; its tensors are the live ones, its settings copies.
 
@@ -144,6 +149,7 @@ class RuleOptimizer(Surrounded):
         finally:
             handle.remove()
 
+    @outside_the_graph
     def load_state_dict(self, state_dict: dict[str, Any], *, strict: bool = True) -> None:
         """Load a state that :meth:`state_dict`, here or in ``torch.optim``, has returned.
 
@@ -254,11 +260,11 @@ class RuleOptimizer(Surrounded):
                     "the parameters changed while step() looked at them, probably from another "
                     "thread; nothing was updated"
                 )
-        if plan.idle:
-            self._tell_once(misuse.tell_of_no_gradients)
         if collects:
             self._note_stats(scaled=decide is not None)
         if decide is not None:
+            if not zero_grad:
+                self._prelude.unscale_gradients(self.param_groups)
             self._prelude.check(self.param_groups)
         if zero_grad == "zeros":
             fill_with_zeros(held(self.param_groups), plan.cleared)
@@ -269,6 +275,7 @@ class RuleOptimizer(Surrounded):
 
     _watched_step = torch.optim.Optimizer.profile_hook_step(_step)
 
+    @outside_the_graph
     def share_memory(self) -> None:
         """Move the states into shared memory, for processes that train one model (Hogwild).
 
@@ -327,9 +334,11 @@ class RuleOptimizer(Surrounded):
             self._told.add(tell_of)
             tell_of(type(self).__name__)
 
+    @outside_the_graph
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), **{name: self.__dict__[name] for name in _OWN}}
 
+    @outside_the_graph
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         self.__dict__.setdefault("backend", "auto")

@@ -63,8 +63,9 @@ def sum_of_squares(grads: Iterable[Tensor]) -> float:
         # Of a tensor that is spread over processes, every one gets the norm of the whole.
         norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
         norms[norm.device].append(norm)
-    found: list[float] = [n for same in norms.values() for n in torch.stack(same).tolist()]
-    return sum(n * n for n in found)  # Python's power would raise where a square overflows
+    sums = (torch.stack(same).cpu().double().square().sum() for same in norms.values())
+    # Not tolist(), which looks past whoever traces the step or maps over it.
+    return sum(total.item() for total in sums)
 
 
 def _wide(values: Tensor) -> torch.dtype:
@@ -95,6 +96,14 @@ def held(groups: Sequence[dict[str, Any]]) -> Iterator[Tensor]:
             grad = param.grad
             if grad is not None:
                 yield grad
+
+
+def multiply(grads: Iterable[Tensor], factor: float) -> None:
+    """Multiply gradients in place; of sparse ones, the values that are there."""
+    values = [grad._values() if grad.is_sparse else grad for grad in grads]
+    if values:
+        with torch.no_grad():
+            torch._foreach_mul_(values, factor)
 
 
 def fill_with_zeros(grads: Iterable[Tensor], cleared: Collection[int]) -> None:

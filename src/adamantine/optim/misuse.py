@@ -38,15 +38,6 @@ def _frames_from(frame: FrameType | None) -> Iterator[FrameType]:
         frame = frame.f_back
 
 
-def tell_of_no_gradients(owner: str) -> None:
-    """Warn of a step that found no gradient at all."""
-    tell(
-        f"{owner}.step() found no gradient in any of its parameters and changed nothing. Call "
-        "loss.backward() before it and zero_grad() after it; if that is so, the optimizer was "
-        "built from other parameters than the model's: adamantine.check(model, optimizer) tells"
-    )
-
-
 def is_half_unscaled(params: Iterable[Tensor]) -> bool:
     """Whether float16 parameters are about to be updated, and no ``GradScaler`` calls."""
     if not any(p.dtype == torch.float16 and p.grad is not None for p in params):

@@ -14,9 +14,11 @@ from torch import Tensor
 
 from adamantine.backends import BackendName, reference
 from adamantine.backends.layout import check_gradient
+from adamantine.backends.modes import observer
 from adamantine.codecs import noise
-from adamantine.optim.choice import BY_AUTOGRAD, select_for_kernels
+from adamantine.optim.choice import select_for_kernels
 from adamantine.optim.gradients import Gradients
+from adamantine.optim.hints import BY_AUTOGRAD, check_hints, refuse_capture
 from adamantine.optim.interrupts import uninterrupted
 from adamantine.optim.precision import Treatment, treatment
 from adamantine.optim.rows import Mode, RowUpdates, Windows
@@ -64,7 +66,8 @@ class Plan:
     """The split of an optimizer's parameters between kernels and the reference backend.
 
     It is made from the live tensors, and kept while :meth:`run` finds every object it was made
-    from in its place: the parameters, their state tensors, and the settings that choose a rule.
+    from in its place: the parameters, their state tensors, and the settings that choose a rule; and
+    while somebody sees every operation (:func:`observer`) as then, or nobody as then.
 
     With `only`, it is for that one parameter, which gets the bits that a plan of all gives it.
     """
@@ -83,7 +86,6 @@ class Plan:
     ) -> None:
         self._family, self._groups, self._state, self._seed = family, groups, state, seed
         self._owner, self._mode_of, self._only = owner, mode_of, only
-        self.idle = True  # whether the last run found no gradient
         self.cleared: dict[int, Tensor] = {}  # by id, gradients that it left as zeros
         self.measured: list[Measured] = []
         self._factor = 1.0
@@ -91,10 +93,13 @@ class Plan:
         self._waiting: list[Tensor] = []
         self._void = False
         self._tables: list[tuple[Table, list[Tensor]]] = []
+        self._observed = observer() is not None
         try:
+            for index, params in covered(groups, only):
+                check_hints(groups[index], params, family, owner, mode_of)
             members = list(self._members())
             self._rows = self._row_updates(members, windows, backend)
-            in_kernels = select_for_kernels(members, groups, backend, family)
+            in_kernels = select_for_kernels(members, groups, backend)
             kernels = [m for m, yes in zip(members, in_kernels, strict=True) if yes]
             of_rows = set() if self._rows is None else {id(m) for m, _ in self._rows.members}
             self._tables = self._make_tables([m for m in kernels if id(m) not in of_rows])
@@ -148,6 +153,8 @@ class Plan:
             if not table.refresh(grads):
                 return False
             tables.append(table)
+        if self._others:
+            refuse_capture((member.param for member in self._others), self._owner)
         others = [(member, grad_of(member.param)) for member in self._others]
         for member, grad in others:
             if grad is not None:
@@ -164,12 +171,12 @@ class Plan:
             self.cleared = gradients.of_tables() if clears else {}
         watched = self._watch(others) if collects else []
         if self._is_one_table:
-            self.idle = not tables[0].run(self._scalars, clears, collects)  # one compiled call
+            tables[0].run(self._scalars, clears, collects)  # one compiled call
             self._created.clear()
         else:
             with uninterrupted():
                 self._created.clear()
-                self.idle = not self._update(tables, others, clears, collects)
+                self._update(tables, others, clears, collects)
         if collects:
             self.measured = [m for table in tables for m in table.measured()]
             self.measured += [w.measured() for w in watched]
@@ -180,7 +187,7 @@ class Plan:
         ((table, params),) = self._tables
         if not table.refresh(list(map(_GRAD, params))):
             return False
-        self.idle = not table.run(self._scalars)
+        table.run(self._scalars)
         self._created.clear()
         return True
 
@@ -190,22 +197,18 @@ class Plan:
         others: Sequence[tuple[Member, Tensor | None]],
         clears: bool,
         collects: bool,
-    ) -> bool:
-        """Write; False where there was no gradient."""
+    ) -> None:
         if self._rows is not None:
             self._rows.prepare()
-        found = False
         for table in tables:
-            found |= table.run(self._scalars, clears, collects)
+            table.run(self._scalars, clears, collects)
         for member, grad in others:
             if grad is not None:
-                found = True
                 differentiable = bool(self._groups[member.group].get(BY_AUTOGRAD))
                 with torch.set_grad_enabled(differentiable):
                     self._update_by_reference(member, grad, differentiable)
         if self._rows is not None:
-            found |= self._update_rows(self._rows)
-        return found
+            self._update_rows(self._rows)
 
     def _watch(self, others: Sequence[tuple[Member, Tensor | None]]) -> list[Watched]:
         """Those that torch updates, with what they were before."""
@@ -219,7 +222,7 @@ class Plan:
         if factor is not None:
             self._factor = factor
             return True
-        self.idle, self.cleared = False, {}
+        self.cleared = {}
         for table, _ in self._tables:
             table.release()
         if self._rows is not None:
@@ -247,7 +250,9 @@ class Plan:
         self._created.clear()
 
     def _holds(self) -> bool:
-        if self._void or any(param.grad is not None for param in self._waiting):
+        if self._void or self._observed is not (observer() is not None):
+            return False
+        if any(param.grad is not None for param in self._waiting):
             return False
         return self._unchanged.holds()
 
@@ -282,11 +287,11 @@ class Plan:
                 found.append((member, group))
         return RowUpdates(found, self._mode_of, windows, backend) if found else None
 
-    def _update_rows(self, rows: RowUpdates) -> bool:
+    def _update_rows(self, rows: RowUpdates) -> None:
         if not self._family.counters:
             # Tables note themselves whose first step it was, and members do: tell the other.
             self._void = rows.begins
-        return rows.run(self._scalars, lambda member: self._next_scalars(member, False))
+        rows.run(self._scalars, lambda member: self._next_scalars(member, False))
 
     def _make_tables(self, members: list[Member]) -> list[tuple[Table, list[Tensor]]]:
         if not members:

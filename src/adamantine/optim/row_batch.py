@@ -9,6 +9,7 @@ from torch import Tensor
 
 from adamantine.backends import BackendName
 from adamantine.backends.layout import check_rows, check_sparse, overlapping
+from adamantine.backends.modes import observer
 from adamantine.backends.window import Window
 from adamantine.errors import BackendError
 from adamantine.rules import Rule
@@ -33,8 +34,12 @@ def refusal_of_rows(tensors: Sequence[Tensor], backend: BackendName) -> str | No
 
 
 def _unfit(tensors: Sequence[Tensor]) -> str | None:
+    if (seen_by := observer()) is not None:
+        return f"seen by {seen_by}, which compiled kernels would bypass"
     if not tensors[0].is_cpu:
         return f"on {tensors[0].device}"
+    if tensors[0].is_complex():
+        return "complex"
     from adamantine.backends.cpu.table import refusal
 
     # The states have their parameter's shape and device.

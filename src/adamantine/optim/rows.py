@@ -14,7 +14,7 @@ from adamantine.backends.layout import check_rows, check_sparse, overlapping
 from adamantine.backends.rows import Rows
 from adamantine.backends.window import Window
 from adamantine.errors import BackendError
-from adamantine.optim.choice import BY_AUTOGRAD
+from adamantine.optim.hints import BY_AUTOGRAD
 from adamantine.optim.precision import Treatment
 from adamantine.optim.row_batch import RowBatch, refusal_of_rows, written
 from adamantine.rules import Rule
@@ -214,8 +214,8 @@ class RowUpdates:
         self,
         scalars_of: Callable[..., Mapping[str, Any]],
         scalars_of_member: Callable[[Member], Mapping[str, Any]],
-    ) -> bool:
-        """Update the rows that this step's sparse gradients touch; False where there are none.
+    ) -> None:
+        """Update the rows that this step's sparse gradients touch.
 
         Parameters
         ----------
@@ -224,7 +224,6 @@ class RowUpdates:
         scalars_of_member
             Those of a member, which counts the step.
         """
-        found = bool(self._in_step or self._by_torch)
         for batch in self._in_step.values():
             waits = batch.waits
             batch.run(
@@ -236,7 +235,6 @@ class RowUpdates:
         for member, grad, waits in self._by_torch:
             self._update_by_torch(member, grad, waits, scalars_of_member)
         self.release()
-        return found
 
     @torch.no_grad()
     def _update_by_torch(

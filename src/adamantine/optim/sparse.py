@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from adamantine.backends import BackendName
 from adamantine.errors import UsageError
 from adamantine.optim.base import Params, RuleOptimizer
+from adamantine.optim.outside import outside_the_graph
 from adamantine.optim.rows import Group, Mode, bring_up_to_date, catch_up
 
 SparseMode = Literal["lazy", "exact"]
@@ -38,12 +39,14 @@ class SparseOptimizer(RuleOptimizer):
         mode = {} if sparse is None else {"sparse": sparse}
         super().__init__(params, {**defaults, **mode}, backend, options)
 
+    @outside_the_graph
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a copy of a group, after checking its settings (torch adds the group unchecked)."""
         if isinstance(param_group, dict):
             _check_mode(param_group.get("sparse"))
         super().add_param_group(param_group)
 
+    @outside_the_graph
     def flush(self) -> None:
         """Let all rows do the steps that they missed under ``sparse="exact"``.
 
@@ -54,6 +57,7 @@ class SparseOptimizer(RuleOptimizer):
         for param in self._windows:
             bring_up_to_date(self._windows, param, self.state.get(param, {}), self.backend)
 
+    @outside_the_graph
     def attach(self, module: nn.Embedding | nn.EmbeddingBag) -> Attachment:
         """Let `module` see rows that are up to date, for ``sparse="exact"``.
 
@@ -92,6 +96,7 @@ class SparseOptimizer(RuleOptimizer):
             )
         return Attachment(self, module)
 
+    @outside_the_graph
     def state_dict(self, *, compact: bool = False) -> dict[str, Any]:
         """Return the state in torch's format, of rows that are up to date; its tensors are live.
 
@@ -100,6 +105,7 @@ class SparseOptimizer(RuleOptimizer):
         self.flush()
         return super().state_dict(compact=compact)
 
+    @outside_the_graph
     def load_state_dict(self, state_dict: dict[str, Any], *, strict: bool = True) -> None:
         """Load a state that :meth:`state_dict`, here or in ``torch.optim``, has returned.
 
@@ -121,6 +127,7 @@ class SparseOptimizer(RuleOptimizer):
         """What torch's class of this name makes of a sparse gradient; may raise what it raises."""
         raise NotImplementedError
 
+    @outside_the_graph
     @torch.no_grad()
     def _refresh(self, weight: Tensor, indices: Any) -> None:
         """Bring those rows of `weight` up to date."""

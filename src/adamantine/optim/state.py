@@ -13,6 +13,7 @@ from adamantine.backends.formats import CODES, Format, exponents_of
 from adamantine.backends.layout import check_memory, has_own_dispatch
 from adamantine.backends.pages import ask_for_large_pages
 from adamantine.errors import StateError
+from adamantine.optim.hints import BY_AUTOGRAD
 from adamantine.optim.labels import label
 from adamantine.optim.precision import Treatment, is_asked, kept_dtype
 from adamantine.rules import Family, Rule, Settings
@@ -58,6 +59,13 @@ def prepare_state(
             # Only random numbers need it, but the rule takes a count of 0 for its first step: one
             # whose states are new has that ahead, and one that has states without a count had it.
             value = 0.0 if fresh else state.get(name, float(bool(rule.states)))
+        if settings.get(BY_AUTOGRAD) and isinstance(value, Tensor) and value.requires_grad:
+            if name == "step":
+                raise StateError(
+                    "`requires_grad` is not supported for `step` in differentiable mode: "
+                    f"that of {label(groups, param)} has it; pass its detach()"
+                )
+            continue  # as it is: another dtype would be another tensor to differentiate by
         state[name] = as_counter(value)
     for name, kept in zip(rule.states, treatment.formats[1:], strict=True):
         value = state.get(name)
@@ -68,8 +76,9 @@ def prepare_state(
         check_memory(f"the state {name!r}", value)
         convert(state, name, kept, param, rule)
         value = state[name]
-        if not kept.coded and (value.stride() != param.stride() or value.is_neg()):
-            # The kernels walk a parameter and its states side by side.
+        lazy = value.is_neg() or value.is_conj()
+        if not kept.coded and (lazy or value.stride() != param.stride()):
+            # The kernels walk a parameter and its states side by side, and read what is in memory.
             state[name] = _like(param, value)
     return fresh
 
@@ -149,7 +158,8 @@ def as_counter(value: Any) -> Tensor:
 
 def _like(param: Tensor, value: Tensor) -> Tensor:
     laid_out = torch.empty_like(param, dtype=value.dtype, requires_grad=False)
-    return value if laid_out.stride() == value.stride() else laid_out.copy_(value)
+    as_is = laid_out.stride() == value.stride() and not (value.is_neg() or value.is_conj())
+    return value if as_is else laid_out.copy_(value)
 
 
 def _check(

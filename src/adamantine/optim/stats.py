@@ -189,15 +189,14 @@ class Watched:
         after = self._param.detach()
         update = after - self._before
         sums = [sum_of_squares([t]) for t in (self._grad, update, after)]
-        stride = max(1, update.numel() // _SAMPLES)
-        moved, grad = (
-            t.reshape(-1)[::stride].cpu().to(_widest(t)).abs() for t in (update, self._grad)
-        )
+        # Complex numbers are pairs to a rule, each part with a rate of its own.
+        parts = [
+            torch.view_as_real(t.resolve_conj()) if t.is_complex() else t
+            for t in (update, self._grad)
+        ]
+        stride = max(1, parts[0].numel() // _SAMPLES)
+        moved, grad = (t.reshape(-1)[::stride].cpu().double().abs() for t in parts)
         return self._param, np.array(sums), (moved / grad).numpy()
-
-
-def _widest(values: Tensor) -> torch.dtype:
-    return torch.complex128 if values.is_complex() else torch.float64
 
 
 def _nonfinite_share(grad: Tensor) -> float:

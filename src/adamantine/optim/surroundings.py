@@ -13,6 +13,7 @@ from adamantine.errors import UsageError
 from adamantine.optim.around import Prelude
 from adamantine.optim.in_backward import InBackward, check_usable
 from adamantine.optim.options import around_of
+from adamantine.optim.outside import outside_the_graph
 from adamantine.optim.plan import Decide, Plan
 from adamantine.optim.stats import Meter, ParameterStats, stats_of
 
@@ -40,6 +41,7 @@ class Surrounded(torch.optim.Optimizer):
             self._meter.take(stats_of(self.param_groups, self._plan.measured, *factors))
             self._plan.measured = []
 
+    @outside_the_graph
     def stats(self) -> list[ParameterStats]:
         """What the last step that was measured did to each parameter that took part.
 
@@ -63,6 +65,7 @@ class Surrounded(torch.optim.Optimizer):
         """How many steps :meth:`stats` has spoken of; those of this object and its copies."""
         return self._meter.taken
 
+    @outside_the_graph
     def restart_stats(self) -> None:
         """Measure the next step, and every k-th from there on; :meth:`stats` is empty until then.
 
@@ -111,6 +114,7 @@ class Surrounded(torch.optim.Optimizer):
         """
         return self._prelude.skipped
 
+    @outside_the_graph
     def step_in_backward(
         self, module: nn.Module, *, clip_by_previous_norm: bool = False
     ) -> InBackward:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from adamantine.optim.choice import BY_AUTOGRAD, CAPTURABLE
+from adamantine.optim.hints import HINTS
 from adamantine.optim.options import OF_GROUPS
 from adamantine.rules import Family
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Group = dict[str, Any]
 SPARSE = "sparse"
-_FLAGS = (BY_AUTOGRAD, CAPTURABLE, SPARSE, *OF_GROUPS)
+_FLAGS = (*HINTS, SPARSE, *OF_GROUPS)
 _CONSTANTS = (int, float, str, type(None), list)  # a list is the parameters'
 
 

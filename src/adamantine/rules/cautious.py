@@ -20,7 +20,7 @@ from types import FunctionType
 from typing import Any
 
 from adamantine.rules import ops
-from adamantine.rules.ops import absolute, signum, where
+from adamantine.rules.ops import absolute, maximum, signum, where
 from adamantine.rules.rule import Rule, Settings, Share, bind
 from adamantine.rules.sgd import regularised
 
@@ -57,7 +57,7 @@ def momentum_agrees(param, grad, exp_avg, sign, l2, mix1):
 
 
 def rescaling(share: float) -> float:
-    return 1 / max(share, SMALLEST_SHARE)
+    return 1 / maximum(share, SMALLEST_SHARE)
 
 
 def cautious_form(rule: Rule, agrees: Callable[..., Any] = momentum_agrees) -> Rule:

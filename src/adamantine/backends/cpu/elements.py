@@ -46,7 +46,7 @@ def _dlpack(kind: int, bits: int) -> int:
     return kind | bits << 8 | 1 << 16
 
 
-_UNSIGNED, _FLOATING, _BFLOAT = 1, 2, 4
+_UNSIGNED, _FLOATING, _BFLOAT, _COMPLEX = 1, 2, 4, 5
 
 ELEMENTS: dict[torch.dtype, Element] = {
     torch.float32: Element(np.float32(0), np.float32, _dlpack(_FLOATING, 32)),
@@ -56,8 +56,14 @@ ELEMENTS: dict[torch.dtype, Element] = {
 }
 
 
+PAIRS = {torch.complex64: torch.float32, torch.complex128: torch.float64}
+"""What the kernels see in a complex tensor: pairs of these. A rule treats the parts separately."""
+
+
 def dlpack_of(dtype: torch.dtype) -> int:
     """DLPack's code of a dtype that the kernels take, or of codes, which no rule computes with."""
+    if dtype in PAIRS:
+        return _dlpack(_COMPLEX, 2 * torch.finfo(PAIRS[dtype]).bits)
     return _dlpack(_UNSIGNED, 8) if dtype == torch.uint8 else ELEMENTS[dtype].dlpack
 
 

@@ -20,6 +20,7 @@ from adamantine.backends.cpu.probe import (
     CHANGED,
     DL_WORDS,
     GRAD,
+    PARAM,
     READY,
     SHIFTED,
     STAGE,
@@ -92,9 +93,9 @@ class Sheet:
         self._exports = compiled.exporter() != 0
         self.complete = False  # whether every tensor takes part
         self.common = False  # whether, besides, all have the same counters
-        # A real view of a conjugated complex tensor has a lazy minus sign that no address shows.
-        # Its stride is 2, so only a single element can pass for contiguous.
-        self._single = [t for t, p in enumerate(params) if p.numel() == 1]
+        # A lazy conjugation shows in no address, and no more does the lazy minus sign of a real
+        # view of one. That view's stride is 2, so only a single element can pass for contiguous.
+        self._lazy = [t for t, p in enumerate(params) if p.is_complex() or p.numel() == 1]
         self.job = Job()
         self.job[job.TENSORS], self.job[job.COLUMNS] = self.addresses.shape
         self.job[job.NONE] = id(None)
@@ -125,10 +126,12 @@ class Sheet:
             worst = compiled.probe(self.job.address, id(grads))
         else:
             worst = self._probe_in_python(grads)
-        for t in self._single:
-            if grads[t] is not None and self.status[t] == READY and grads[t].is_neg():
-                self.status[t] = worst = max(STAGE, worst)
-                self.rows[t] = -1
+        for t in self._lazy:
+            if self.status[t] == READY:
+                found = CHANGED if _is_lazy(self._columns[PARAM][t]) else STAGE
+                if found == CHANGED or _is_lazy(grads[t]):
+                    self.status[t] = worst = max(found, worst)
+                    self.rows[t] = -1
         self.complete = worst == READY
         self.common = self.complete and self.job[job.COMMON] != 0
         return int(worst)
@@ -152,7 +155,7 @@ class Sheet:
         places = list(zip(*map(np.ndarray.tolist, self.moved.nonzero()), strict=True))
         for t, column in places:
             tensor = self._columns[column][t]
-            if tensor.is_neg():
+            if _is_lazy(tensor):
                 return False
             # The rest of the check takes longer than all of this.
             whole = not tensor.storage_offset() and tensor.untyped_storage().nbytes()
@@ -203,6 +206,10 @@ class Sheet:
             elif is_counter:
                 self.values[t, counter] = tensor.item()
         return SHIFTED if self.moved[t].any() else found
+
+
+def _is_lazy(tensor: Tensor) -> bool:
+    return tensor.is_neg() or tensor.is_conj()
 
 
 def _fits(tensor: Tensor, layout: tuple[int, ...], dtype: torch.dtype) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from operator import itemgetter
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from adamantine.backends.cpu import pool
 from adamantine.backends.cpu.census import Census
-from adamantine.backends.cpu.elements import supported
+from adamantine.backends.cpu.elements import PAIRS, supported
 from adamantine.backends.cpu.job import BOUNDS, CHUNKS, CONSTANTS, NEXT, SAMPLED, STREAMS, SUMS
 from adamantine.backends.cpu.kernel import compiled
 from adamantine.backends.cpu.measures import SAMPLES
@@ -42,13 +43,13 @@ where they are not simply counted up."""
 def refusal(param: Tensor) -> str | None:
     """Why this backend cannot update `param`, or None where it can."""
     if has_own_dispatch(param):
-        return f"a {type(param).__name__}, which has no memory of its own"
+        return f"a {type(param).__name__} without memory of its own"
     if not param.is_cpu or param.layout != torch.strided:
         return f"a {param.layout} tensor on {param.device}"
-    if param.dtype not in supported():
+    if PAIRS.get(param.dtype, param.dtype) not in supported():
         return f"of dtype {param.dtype}"
-    if param.is_neg():
-        return "a view with a lazy minus sign"
+    if param.is_neg() or param.is_conj():
+        return "a view with a lazy minus sign or conjugation"
     if not is_dense(param):
         return f"a view with gaps or overlaps (shape {tuple(param.shape)}, stride {param.stride()})"
     return None
@@ -98,8 +99,11 @@ class Table:
             self._sheet.values[:, 0] = np.where(fresh, 0.0, 1.0)
         self._job = self._sheet.job
         self._job.point(STREAMS, np.array(streams, np.int64))
+        # Complex tensors are memory full of real numbers, two for each of their elements.
+        parts = 2 if params[0].is_complex() else 1
+        formats = tuple(replace(f, dtype=PAIRS.get(f.dtype, f.dtype)) for f in formats)
         self._formats, self._kernel = formats, compiled(rule, formats)
-        chunks = _cut([p.numel() for p in params])
+        chunks = _cut([parts * p.numel() for p in params])
         self._elements = np.cumsum(np.append(0, chunks[:, 2]))
         self._job.point(CHUNKS, chunks)
         self._chunks = chunks
@@ -172,20 +176,18 @@ class Table:
     def sum_of_squares(self) -> float:
         """Of all their elements, in float64; infinite or NaN where an element is."""
         if self._squares is None:
-            self._squares = Squares(self._params[0].dtype, self._sheet, self._chunks)
+            self._squares = Squares(self._formats[0].dtype, self._sheet, self._chunks)
         return self._squares.total(self._split(self._threads), self._threads)
 
     def release(self) -> None:
         """Let go of the gradients, where no :meth:`run` follows."""
         self._grads = []
 
-    def run(self, scalars_of: ScalarsOf, clears: bool = False, collects: bool = False) -> bool:
+    def run(self, scalars_of: ScalarsOf, clears: bool = False, collects: bool = False) -> None:
         """Update every tensor that has a gradient; :meth:`refresh` comes before, each time.
 
         With `clears`, fill the gradients with zeros on the way. No two may share memory then. With
         `collects`, :meth:`measured` has something to say afterwards.
-
-        Returns False when none has a gradient.
         """
         sheet = self._sheet
         self._set_constants(scalars_of)
@@ -217,7 +219,6 @@ class Table:
         if clears:
             torch.autograd.graph.increment_version(self.gradients())
         self.release()
-        return sheet.complete or bool((sheet.rows >= 0).any())
 
     def begun(self, params: Sequence[Tensor]) -> list[Tensor]:
         """Those of the table's parameters whose first step is done; for rules without counters."""
