@@ -1,6 +1,7 @@
 """Settings that all tests share."""
 
 import os
+import signal
 
 # Two test processes share two cores: OpenMP threads that spin for each other would cost minutes.
 # Tests of threading set their own number.
@@ -15,6 +16,19 @@ torch.set_num_threads(1)
 # A busy machine is no failure.
 settings.register_profile("any speed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any speed")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _ctrl_c_as_on_a_terminal():
+    """Where a shell that is not interactive starts this in the background, SIGINT is ignored.
+
+    Processes that tests start would ignore it as well: what is ignored is inherited.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def pytest_addoption(parser):

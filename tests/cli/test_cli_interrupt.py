@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -45,3 +47,19 @@ def test_another_thread_may_use_it_without_effect():
     thread.start()
     thread.join()
     assert seen == [before]
+
+
+def test_a_process_that_a_test_starts_hears_ctrl_c():
+    with subprocess.Popen(["sleep", "60"]) as process:
+        process.send_signal(signal.SIGINT)
+    assert process.returncode == -signal.SIGINT
+
+
+@pytest.mark.slow
+def test_these_tests_pass_in_the_background_of_a_script():
+    """There a shell starts a command with SIGINT ignored, and what that starts ignores it too."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__]
+    script = 'trap "" INT; exec "$@"'
+    done = subprocess.run(["sh", "-c", script, "sh", *command], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    assert "4 passed" in done.stdout

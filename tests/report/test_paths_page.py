@@ -1,5 +1,4 @@
 import re
-import shutil
 from bisect import bisect
 from dataclasses import replace
 
@@ -16,18 +15,6 @@ STEPS = 30
 def traces():
     entrants = adam(lr=0.3), sgd(lr=0.003)
     return [traced(name, *entrants, steps=STEPS) for name in ("rosenbrock", "saddle")]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("there is no chromium on this machine")
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as driver:
-        running = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield running
-        running.close()
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from dataclasses import replace
 
 import pytest
@@ -27,7 +26,6 @@ from adamantine.report.tune.charts import tune_charts
 
 HARMFUL = "</script><img src=x onerror=alert(1)>"
 CHARTS = ["history", "curves", "importance", "slice-1", "slice-2", "contour"]
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
 def trial(number, outcome="finished"):
@@ -143,29 +141,24 @@ def test_names_are_escaped():
     assert HARMFUL not in page
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")
-def test_a_browser_draws_it_without_a_complaint(tmp_path):
-    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+def test_a_browser_draws_it_without_a_complaint(browser, tmp_path):
     file = tmp_path / "report.html"
     file.write_text(tune_html(record(HARMFUL)), encoding="utf-8")
     said = []
-    with (
-        playwright.sync_playwright() as driver,
-        driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"]) as browser,
-    ):
-        page = browser.new_page()
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.on("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss()))
-        page.goto(file.as_uri())
-        page.wait_for_selector("html[data-drawn]", state="attached")
-        drawn = page.eval_on_selector_all(".chart", "all => all.map(one => one.id)")
-        assert drawn == [f"{name}-chart" for name in CHARTS]
-        assert page.locator(".chart .main-svg").count() >= len(CHARTS)
-        for width in (1280, 390):
-            page.set_viewport_size({"width": width, "height": 800})
-            page.wait_for_timeout(200)
-            assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page = browser.new_page()
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss()))
+    page.goto(file.as_uri())
+    page.wait_for_selector("html[data-drawn]", state="attached")
+    drawn = page.eval_on_selector_all(".chart", "all => all.map(one => one.id)")
+    assert drawn == [f"{name}-chart" for name in CHARTS]
+    assert page.locator(".chart .main-svg").count() >= len(CHARTS)
+    for width in (1280, 390):
+        page.set_viewport_size({"width": width, "height": 800})
+        page.wait_for_timeout(200)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.close()
     assert said == []
 
 

@@ -9,18 +9,14 @@ import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
+import needs
 
-PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+FOLDERS = tuple(sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True))
+"""Where Debian has the server's programs, which are not in the PATH."""
 
 
 def _program(name):
-    found = shutil.which(name) or next(
-        (str(folder / name) for folder in reversed(PROGRAMS) if (folder / name).exists()), None
-    )
-    if found is None:
-        pytest.skip(f"PostgreSQL is not installed: there is no {name}")
-    return found
+    return needs.program(name, folders=FOLDERS, install=needs.POSTGRESQL)
 
 
 def _owner():
@@ -30,13 +26,13 @@ def _owner():
     try:
         return {"user": pwd.getpwnam("postgres").pw_uid}
     except KeyError:
-        pytest.skip("PostgreSQL refuses to run as root, and there is no user postgres")
+        needs.missing("the user postgres", "PostgreSQL refuses to run as root")
 
 
 @contextmanager
 def server():
     """The URL of an empty database."""
-    pytest.importorskip("psycopg", reason="psycopg, the driver for PostgreSQL, is not installed")
+    needs.module("psycopg", install=needs.PSYCOPG)
     initdb, postgres, owner = _program("initdb"), _program("postgres"), _owner()
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

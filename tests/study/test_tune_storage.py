@@ -10,6 +10,7 @@ import optuna
 import pytest
 from torch import nn
 
+import needs
 from adamantine.errors import AdamantineError, CheckpointError, UsageError
 from adamantine.study import TuneListener, tune
 from adamantine.study.storage import open_storage
@@ -108,7 +109,7 @@ def test_an_import_that_fails_elsewhere_is_not_taken_for_a_driver():
 
 
 def test_a_database_that_nobody_answers_for():
-    pytest.importorskip("psycopg", reason="psycopg, the driver for PostgreSQL, is not installed")
+    needs.module("psycopg", install=needs.PSYCOPG)
     with pytest.raises(
         AdamantineError, match=r"cannot use storage .*@127.0.0.1.*refused"
     ) as caught:
