@@ -3,8 +3,12 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
+PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: demo test types tests test-all bench docs clean
+# Where Python writes no bytecode, every process would compile all of src and tests anew.
+export PYTHONDONTWRITEBYTECODE :=
+
+.PHONY: demo test types tests test-rest test-all bench docs clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -15,7 +19,7 @@ $(VENV)/installed: pyproject.toml constraints.txt | $(BIN)/python
 	touch $@
 
 $(VENV)/installed-test: $(VENV)/installed
-	$(PIP) -e '.[test]'
+	$(PIP) -e '.[test,postgresql]'
 	touch $@
 
 $(VENV)/installed-benchmark: $(VENV)/installed
@@ -25,7 +29,7 @@ $(VENV)/installed-benchmark: $(VENV)/installed
 demo: $(VENV)/installed  ## train the 8×8 digits with Adam and with SGD, side by side
 	$(BIN)/adamantine demo
 
-test: $(VENV)/installed-test  ## everything CI runs
+test: $(VENV)/installed-test  ## ruff, mypy, and pytest without the tests marked slow
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(MAKE) --no-print-directory --jobs 2 types tests
@@ -34,10 +38,12 @@ types:
 	$(BIN)/mypy
 
 tests:
-	$(BIN)/python -m pytest -n 3 --dist worksteal
+	$(PYTEST)
 
-test-all: $(VENV)/installed-test  ## the slow tests as well: more kills, whole searches, benchmarks
-	$(BIN)/python -m pytest -n 3 --dist worksteal --slow
+test-rest: $(VENV)/installed-test  ## what is marked slow: more rows, more kills, whole searches
+	$(PYTEST) --only-slow
+
+test-all: test test-rest  ## everything; CI runs these two
 
 bench: $(VENV)/installed-benchmark  ## measure again what the README's tables say
 	$(BIN)/python -m benchmarks $(ARGS)

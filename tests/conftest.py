@@ -33,12 +33,16 @@ def _ctrl_c_as_on_a_terminal():
 
 def pytest_addoption(parser):
     parser.addoption("--slow", action="store_true", help="run the tests marked slow as well")
+    parser.addoption("--only-slow", action="store_true", help="run the tests marked slow alone")
 
 
 def pytest_collection_modifyitems(config, items):
     """Leave the slow ones out unless they are asked for, by option or by name."""
     if config.getoption("--slow") or any("::" in argument for argument in config.args):
         return
-    slow = [item for item in items if item.get_closest_marker("slow")]
-    config.hook.pytest_deselected(items=slow)
-    items[:] = [item for item in items if not item.get_closest_marker("slow")]
+    kept, left_out = [], []
+    for item in items:
+        slow = item.get_closest_marker("slow") is not None
+        (kept if slow == config.getoption("--only-slow") else left_out).append(item)
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = kept

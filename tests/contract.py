@@ -2,30 +2,72 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import wraps
 from typing import Any
 
 import pytest
 import torch
 
-from cases import CASES, Case
-
-every_case = pytest.mark.parametrize("case", CASES, ids=str)
+from cases import CASES, Case, rule_of
 
 
-def slow_repeats(rows: Iterable[tuple[Any, ...]], kind: Callable[..., object]) -> list[Any]:
-    """Parameters of a test; slow are those of a `kind` that an earlier row is of."""
-    found, seen = [], set()
+def each_row(
+    names: str, rows: Iterable[Sequence[Any]], kind: Callable[..., object] | None = None
+) -> Callable[[Callable[..., None]], Any]:
+    """Run a test with rows of arguments, the first of which is a case: a test an optimizer.
+
+    Each of its rows is a subtest, which costs a quarter of a test of its own. Those of a `kind`
+    that an earlier row is of are another test, which is slow: for what compiles kernels of its own.
+    """
+    groups: dict[tuple[str, bool], list[Sequence[Any]]] = {}
+    seen = set()
     for row in rows:
-        marks = [pytest.mark.slow] if kind(*row) in seen else []
-        seen.add(kind(*row))
-        found.append(pytest.param(*row, id="-".join(map(str, row[:2])), marks=marks))
-    return found
+        repeats = kind is not None and kind(*row) in seen
+        groups.setdefault((row[0].ours.__name__, repeats), []).append(row)
+        if kind is not None:
+            seen.add(kind(*row))
+    optimizers = [
+        pytest.param(
+            members,
+            id=f"{name} again" if repeats else name,
+            marks=[pytest.mark.slow] if repeats else [],
+        )
+        for (name, repeats), members in sorted(groups.items(), key=lambda item: item[0][1])
+    ]
+    arguments = names.split(", ")
+
+    def decorate(test: Callable[..., None]) -> Any:
+        signature = inspect.signature(test)
+
+        @wraps(test)
+        def grouped(rows: list[Sequence[Any]], subtests: pytest.Subtests, **fixtures: Any) -> None:
+            for row in rows:
+                with subtests.test("-".join(map(str, row[:2]))):
+                    test(**dict(zip(arguments, row, strict=True)), **fixtures)
+
+        added = [
+            inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+            for name in ("rows", "subtests")
+        ]
+        kept = [p for name, p in signature.parameters.items() if name not in arguments]
+        grouped.__signature__ = signature.replace(parameters=added + kept)  # type: ignore[attr-defined]
+        return pytest.mark.parametrize("rows", optimizers)(grouped)
+
+    return decorate
 
 
 ROWS = [(case,) for case in CASES]
-one_case_each = pytest.mark.parametrize("case", slow_repeats(ROWS, lambda case: case.ours))
-"""A row of each optimizer; the others are slow: for what compiles kernels of its own a row."""
+every_case = each_row("case", ROWS)
+one_case_each = each_row("case", ROWS, lambda case: case.ours)
+"""A row of each optimizer; the others are slow."""
+
+one_case_of_each_rule = each_row("case", ROWS, lambda case: (case.ours, rule_of(case)))
+"""The other rows are slow: they are the same with other numbers."""
+
+one_case_of_each_number_of_states = each_row("case", ROWS, lambda case: len(rule_of(case).states))
+"""The other rows are slow: for what a kernel does around a rule, whatever the rule."""
 
 UNUSED = ("maximize", "weight_decay", "decoupled_weight_decay")
 
@@ -35,23 +77,37 @@ def _descent(case: Case) -> object:
     return case.ours, *sorted(map(str, rest.items()))
 
 
-every_descent = pytest.mark.parametrize("case", slow_repeats(ROWS, _descent))
+every_descent = each_row("case", ROWS, _descent)
 """The rows that differ where nothing decays and all is minimized; the others are slow."""
 
+OPTIMIZERS = list(dict.fromkeys(case.ours for case in CASES))
 
-def every_case_in(tolerances: Mapping[torch.dtype, float | None]) -> pytest.MarkDecorator:
+
+def in_turn(choices: Iterable[Any]) -> list[tuple[Case, Any]]:
+    """Every row with each of the choices, of which the next optimizer begins with the next."""
+    order = list(choices)
+    found = []
+    for case in CASES:
+        turn = OPTIMIZERS.index(case.ours) % len(order)
+        found += [(case, choice) for choice in order[turn:] + order[:turn]]
+    return found
+
+
+def every_case_in(tolerances: Mapping[torch.dtype, float | None]) -> Callable[..., Any]:
     """Every row with each of the dtypes and its `rtol`.
 
-    Where there is a kernel for each rule and dtype, rows after an optimizer's first one are slow.
+    Where there is a kernel for each rule and dtype, only an optimizer's first row is not slow, and
+    that with one of the dtypes of 16 bits only.
     """
     shared = torch.float32, torch.complex64  # one kernel, which all tests share
-    rows = [(case, dtype, rtol) for dtype, rtol in tolerances.items() for case in CASES]
-    return pytest.mark.parametrize(
-        ("case", "dtype", "rtol"),
-        slow_repeats(
-            rows, lambda case, dtype, _: (dtype, case.name if dtype in shared else case.ours)
-        ),
-    )
+    halves = [dtype for dtype in tolerances if dtype.itemsize == 2]
+    pairs = [(case, dtype) for dtype in tolerances if dtype not in halves for case in CASES]
+
+    def kind(case: Case, dtype: torch.dtype, _: float | None) -> object:
+        return (dtype, case.name) if dtype in shared else (dtype.itemsize, case.ours)
+
+    rows = [(case, dtype, tolerances[dtype]) for case, dtype in pairs + in_turn(halves)]
+    return each_row("case, dtype, rtol", rows, kind)
 
 
 Optimizer = torch.optim.Optimizer

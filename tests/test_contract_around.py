@@ -16,7 +16,7 @@ from contract import (
     assert_same_state,
     clones,
     every_case,
-    one_case_each,
+    one_case_of_each_number_of_states,
     parameters,
 )
 
@@ -91,7 +91,7 @@ def test_clips_as_clip_grad_norm(case: Case, backend: str) -> None:
     assert not all(map(torch.equal, ours, unclipped))
 
 
-@one_case_each
+@one_case_of_each_number_of_states
 def test_clips_dtypes_together(case: Case) -> None:
     """The reference is the same optimizer, given what is left of the gradients in float64."""
     dtypes = torch.float32, torch.float64, torch.bfloat16, torch.float16, torch.complex64
@@ -176,7 +176,7 @@ def test_unscales(case: Case, backend: str) -> None:
     assert a.skipped_steps == 1
 
 
-@one_case_each
+@one_case_of_each_number_of_states
 @every_backend
 def test_zeroes(case: Case, backend: str) -> None:
     start = [*parameters(*SHAPES), *parameters(9, dtype=torch.complex64)]
@@ -197,7 +197,7 @@ def test_zeroes(case: Case, backend: str) -> None:
     assert_same(variants["zeros"], variants[False])
 
 
-@one_case_each
+@one_case_of_each_number_of_states
 def test_same_bits_of_everything_for_any_number_of_threads(case: Case) -> None:
     before = torch.get_num_threads()
     results = []

@@ -18,6 +18,7 @@ from contract import (
     every_case_in,
     every_descent,
     one_case_each,
+    one_case_of_each_rule,
     parameters,
     train,
     worst_error,
@@ -26,7 +27,9 @@ from contract import (
 SIZES = (0, 1, 15, 16, 17, 65_535, 65_536, 65_537)
 
 
-@pytest.mark.parametrize("steps", [60, pytest.param(300, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "steps", [20, *(pytest.param(more, marks=pytest.mark.slow) for more in (60, 300))]
+)
 @every_case
 def test_as_close_to_float64_as_torch(case: Case, steps: int) -> None:
     noise = torch.randn(500_000, generator=torch.Generator().manual_seed(1))
@@ -134,7 +137,7 @@ def test_both_backends_agree(case: Case, dtype: torch.dtype, rtol: float) -> Non
     torch.testing.assert_close(kernel, reference, rtol=rtol, atol=rtol / 10)
 
 
-@every_case
+@one_case_of_each_rule
 def test_same_bits_for_any_number_of_threads(case: Case) -> None:
     before = torch.get_num_threads()
     results = []
@@ -177,7 +180,7 @@ def test_finds_the_bottom_of_a_parabola(case: Case) -> None:
     assert float((param - target).detach().abs().max()) < 2e-2
 
 
-@every_descent
+@one_case_each
 def test_descends_rosenbrock_as_torch_does(case: Case) -> None:
     settings = {**case.settings, "lr": case.rosenbrock_lr, "maximize": False, "weight_decay": 0.0}
     if "momentum" in settings:

@@ -14,14 +14,18 @@ from torch import Tensor
 import adamantine
 from adamantine.backends.codes import block_count
 from adamantine.optim import RuleOptimizer
-from cases import CASES, Case
-from contract import ROWS, clones, parameters, slow_repeats, train, worst_error
+from cases import CASES, Case, rule_of
+from contract import (
+    clones,
+    each_row,
+    in_turn,
+    one_case_of_each_number_of_states,
+    parameters,
+    train,
+    worst_error,
+)
 
 SIZES = (1, 255, 257, (37, 11), 0, 20_000)
-
-
-def rule_of(case: Case) -> Any:
-    return case.ours.family.select(case.ours(parameters(1), **case.settings).param_groups[0])
 
 
 def takes(case: Case, dtype: str) -> bool:
@@ -30,16 +34,13 @@ def takes(case: Case, dtype: str) -> bool:
     return bool(rule.states) and not (rule.exact and dtype != "float32")
 
 
-PAIRS = [(case, dtype) for case in CASES for dtype in ("bfloat16", "int8") if takes(case, dtype)]
-every_pair = pytest.mark.parametrize(
-    ("case", "dtype"), slow_repeats(PAIRS, lambda case, dtype: (case.ours, dtype))
-)
+PAIRS = [pair for pair in in_turn(["bfloat16", "int8"]) if takes(*pair)]
+every_pair = each_row("case, dtype", PAIRS, lambda case, dtype: case.ours)
 """Rows with what their states are kept in; slow are all but one of each optimizer."""
 
-one_case_of_each_number_of_states = pytest.mark.parametrize(
-    "case", slow_repeats(ROWS, lambda case: len(rule_of(case).states))
-)
-"""The other rows are slow: what happens to a parameter's bits is no rule's affair."""
+
+def states_of(case: Case) -> int:
+    return len(rule_of(case).states)
 
 
 def trained(
@@ -167,9 +168,7 @@ def test_the_average_path_is_float32s(case: Case, dtype: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "int8"])
-@pytest.mark.parametrize(
-    "case", slow_repeats([(c,) for c in CASES if takes(c, "int8")][::7], lambda case: case.jumps)
-)
+@each_row("case", [(c,) for c in CASES if takes(c, "int8")][::7], lambda case: case.jumps)
 def test_one_and_two_threads_give_the_same_bits(case: Case, dtype: str) -> None:
     start, before = parameters(400_001, 300), torch.get_num_threads()
     results = []
@@ -193,8 +192,7 @@ def test_nothing_is_compiled_when_a_setting_changes(dtype: str) -> None:
     assert not compilations.buffer
 
 
-@one_case_of_each_number_of_states
-@pytest.mark.parametrize("rounding", ["stochastic", "kahan"])
+@each_row("case, rounding", in_turn(["stochastic", "kahan"]), lambda case, _: states_of(case))
 def test_small_updates_of_bfloat16_parameters_add_up(case: Case, rounding: str) -> None:
     """A thousandth of the last digit a step: to nearest, nothing would ever move."""
     if case.settings.get("weight_decay") or case.settings.get("cautious"):

@@ -49,21 +49,22 @@ def test_every_part_has_a_floor() -> None:
     assert parts - {"__init__", "__main__"} <= FLOORS.keys()
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_imports_go_down(path: Path) -> None:
-    own = part_of(path)
-    for other in imported_parts(path) - {own}:
-        assert other in FLOORS, f"imports adamantine.{other}: name the module, not the package"
-        assert FLOORS[other] < FLOORS[own] or FLOORS[other] == FLOORS[own] == 0
+def test_imports_go_down(subtests: pytest.Subtests) -> None:
+    for path in FILES:
+        own = part_of(path)
+        with subtests.test(str(path.relative_to(PACKAGE))):
+            for other in imported_parts(path) - {own}:
+                said = f"imports adamantine.{other}: name the module, not the package"
+                assert other in FLOORS, said
+                assert FLOORS[other] < FLOORS[own] or FLOORS[other] == FLOORS[own] == 0
 
 
-@pytest.mark.parametrize(
-    "path", [p for p in FILES if part_of(p) == "rules"], ids=lambda path: path.stem
-)
-def test_rules_need_nothing_but_python(path: Path) -> None:
-    tops = {
-        (node.module or "") if isinstance(node, ast.ImportFrom) else node.names[0].name
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Import | ast.ImportFrom)
-    }
-    assert not {t.split(".")[0] for t in tops} & {"torch", "numpy", "numba", "triton"}
+def test_rules_need_nothing_but_python(subtests: pytest.Subtests) -> None:
+    for path in (p for p in FILES if part_of(p) == "rules"):
+        with subtests.test(path.stem):
+            tops = {
+                (node.module or "") if isinstance(node, ast.ImportFrom) else node.names[0].name
+                for node in ast.walk(ast.parse(path.read_text()))
+                if isinstance(node, ast.Import | ast.ImportFrom)
+            }
+            assert not {t.split(".")[0] for t in tops} & {"torch", "numpy", "numba", "triton"}

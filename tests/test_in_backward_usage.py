@@ -262,6 +262,7 @@ def test_torch_compile_of_the_model_and_of_the_whole_step(whole: bool) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not:UserWarning")
+@pytest.mark.slow
 def test_compiled_autograd() -> None:
     plain, (network, optimizer) = twins(adamantine.AdamW)
     optimizer.step_in_backward(network)

@@ -23,6 +23,7 @@ from torch_database import (
     both,
     database,
     every_shared_class,
+    some_shared_classes,
 )
 
 
@@ -76,7 +77,7 @@ def test_complex_is_a_pair_of_reals(name: str) -> None:
 
 # A word about float16 without a scaler is no error here.
 @pytest.mark.filterwarnings("ignore:.*float16 parameters without a GradScaler")
-@every_shared_class
+@some_shared_classes
 def test_one_group_of_many_dtypes(name: str) -> None:
     dtypes = [torch.float32, torch.float64, torch.bfloat16, torch.float16, torch.complex64]
     if not database()[name].supports_complex:

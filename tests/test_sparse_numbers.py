@@ -29,6 +29,9 @@ from sparse_cases import (
 )
 
 pytestmark = torch_may_warn
+some_by_reference = pytest.mark.parametrize(
+    "backend", ["auto", pytest.param("reference", marks=pytest.mark.slow)]
+)
 
 
 @every_backend
@@ -80,7 +83,7 @@ def test_lazy_is_the_dense_step_of_the_rows_that_are_touched(
     assert_like_dense(optimizer, oracle, 1e-5, 1e-6)
 
 
-@every_backend
+@some_by_reference
 @every_variant
 def test_exact_is_dense_after_500_steps(name: str, kwargs: dict[str, Any], backend: str) -> None:
     (start,) = parameters((ROWS, WIDTH))

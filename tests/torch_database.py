@@ -16,6 +16,15 @@ SHARED = [name for name in adamantine.optim.__all__ if hasattr(torch.optim, name
 """The classes that torch has too, by name: a new one is tested by being exported."""
 
 every_shared_class = pytest.mark.parametrize("name", SHARED)
+some_shared_classes = pytest.mark.parametrize(
+    "name",
+    [
+        name if name in ("Adam", "SGD") else pytest.param(name, marks=pytest.mark.slow)
+        for name in SHARED
+    ],
+)
+"""The others are slow: for what compiles kernels of its own."""
+
 every_dtype = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 
 TOLERANCE = {

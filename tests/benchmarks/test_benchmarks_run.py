@@ -117,6 +117,7 @@ def test_bandwidth_finds_every_optimizer_and_counts_its_bytes(monkeypatch):
     assert all(len(case["nanoseconds"]["step"]) == 2 for case in found["cases"])
 
 
+@pytest.mark.slow
 def test_sparse_measures_every_contender_on_both_distributions(monkeypatch):
     monkeypatch.setattr(sparse, "ROWS_QUICK", 500)
     found = sparse.run(records.Options(quick=True, rounds=2))

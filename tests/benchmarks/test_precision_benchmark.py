@@ -16,9 +16,14 @@ TINY = (
 TRAINED = {"parameters": 100, "model_bytes": 400, "optimizer_bytes": 205, "peak_bytes": 640}
 
 
-@pytest.fixture
-def measured(monkeypatch):
+@pytest.fixture(scope="module")
+def measured():
     """What `precision` finds on tiny cases, with ours and torch's optimizers alone."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        return _measured(monkeypatch)
+
+
+def _measured(monkeypatch):
     of_torch = [*precision.OURS.values(), precision.FUSED, peers.of_torch("no_such.Adam8bit")]
     monkeypatch.setattr(precision, "QUICK_CASES", TINY)
     monkeypatch.setattr(precision, "STEPS", of_torch)

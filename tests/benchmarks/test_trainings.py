@@ -76,6 +76,7 @@ def test_a_run_is_decided_by_what_it_is_given(workload):
     assert other["epochs"][0]["test_loss"] != losses[0]
 
 
+@pytest.mark.slow
 def test_a_run_in_a_process_gives_what_it_gives_here():
     options = records.Options(jobs=1)
     (there,) = runs.finish("test", [DIGITS], options)

@@ -222,6 +222,7 @@ def gone(pid):
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for orphans in /proc")
+@pytest.mark.slow
 def test_kill_9_and_ctrl_c_lose_the_runs_in_flight_and_no_more(finished, tmp_path, monkeypatch):
     whole, cut = finished[0], tmp_path / "cut"
     dice = random.Random(5)

@@ -19,7 +19,7 @@ handovers = pytest.mark.parametrize(
     [
         pytest.param("ours", "ours", marks=pytest.mark.slow),
         ("torch", "ours"),
-        ("ours", "torch"),
+        pytest.param("ours", "torch", marks=pytest.mark.slow),
     ],
 )
 

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 import adamantine
 from cases import Case
-from contract import assert_same_state, every_case, parameters, train
+from contract import assert_same_state, every_case, one_case_each, parameters, train
 
 MODULES = (adamantine, torch.optim)
 
@@ -142,7 +142,7 @@ def test_a_gradient_that_a_pre_hook_clips_is_the_one_that_counts() -> None:
     assert torch.equal(results[0], results[1])
 
 
-@every_case
+@one_case_each
 @pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
 @pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")  # JAX, where another test has had it
 def test_processes_that_share_memory_train_one_state(case: Case) -> None:

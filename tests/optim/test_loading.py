@@ -13,7 +13,7 @@ from torch import nn
 import adamantine
 from adamantine.errors import StateError, UsageError
 from cases import Case
-from contract import clones, every_case, one_case_each, parameters, train
+from contract import clones, every_case, one_case_of_each_number_of_states, parameters, train
 from named_cases import named, saved, trained
 
 # What is refused, with nothing changed
@@ -183,7 +183,7 @@ def test_states_lose_no_digits_that_float32_has(
     assert after.state_dict()["state"][0]["exp_avg"].dtype == kept
 
 
-@one_case_each
+@one_case_of_each_number_of_states
 def test_float32_states_of_bfloat16_parameters_follow_a_float32_run(case: Case) -> None:
     """The states see the same gradients, so they are those of the float32 run to rounding."""
     if any(case.settings.get(key) for key in ("weight_decay", "decoupled_weight_decay")):

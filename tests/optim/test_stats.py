@@ -41,8 +41,15 @@ def measured_step(optimizer: Any, param: nn.Parameter) -> tuple[Any, Tensor]:
 
 
 @every_backend
-@pytest.mark.parametrize("state_dtype", ["bfloat16", "int8"])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    ("dtype", "state_dtype"),
+    [
+        (torch.float32, "int8"),
+        (torch.bfloat16, "bfloat16"),
+        pytest.param(torch.float32, "bfloat16", marks=pytest.mark.slow),
+        pytest.param(torch.bfloat16, "int8", marks=pytest.mark.slow),
+    ],
+)
 def test_in_fewer_bits(backend: str, state_dtype: str, dtype: torch.dtype) -> None:
     """Of a bfloat16 parameter too, what counts is what it was and is."""
     values, grad = (t.to(dtype) for t in drawn(1000))

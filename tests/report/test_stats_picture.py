@@ -49,7 +49,7 @@ def test_of_many_the_largest_are_drawn():
 
 @pytest.mark.parametrize(
     "value",
-    [0.0, math.nan, *(pytest.param(x, marks=pytest.mark.slow) for x in (math.inf, 1e-300, 1e300))],
+    [math.nan, *(pytest.param(x, marks=pytest.mark.slow) for x in (0.0, math.inf, 1e-300, 1e300))],
 )
 def test_whatever_the_numbers_there_is_a_picture(value):
     odd = {"w": parameter(update_ratio=value, grad_norm=value)}

@@ -57,9 +57,14 @@ def only_one_trial(record):
 UNUSUAL["one learning rate"] = only_one_trial(study(1, 1, diverged=()))
 
 
-@pytest.mark.parametrize("record", UNUSUAL.values(), ids=UNUSUAL)
-def test_whatever_the_record_there_are_pictures(record):
-    found = study_pngs(record)
+FIRST, *OTHERS = UNUSUAL
+
+
+@pytest.mark.parametrize(
+    "name", [FIRST, *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS)]
+)
+def test_whatever_the_record_there_are_pictures(name):
+    found = study_pngs(UNUSUAL[name])
     assert sorted(found) == ALL
     for png in found.values():
         assert min(pixels(png)) > 300

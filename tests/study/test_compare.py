@@ -197,10 +197,11 @@ def test_a_killed_worker_costs_its_run_and_no_more(kills, tmp_path, monkeypatch)
             AdamantineError,
             r"run of sgd with lr=\S+ and seed 0 .* failed in .*cheap.py, line \d+: RuntimeError",
         ),
-        (
+        pytest.param(
             "cheap:torn",
             AdamantineError,
             r"sgd with .* failed in .*: EOFError: the file ends",
+            marks=pytest.mark.slow,
         ),
         ("cheap:nothing", WorkloadError, "has no 'nothing'"),
     ],
@@ -231,12 +232,18 @@ def test_a_loss_that_refuses_what_is_not_finite_has_diverged():
     assert all(run.diverged.step == run.steps + 1 > 1 for run in runs)
 
 
-def test_loaders_with_processes_and_orders_of_their_own():
-    """A worker's own workers, and a generator that earlier runs have moved."""
+@pytest.mark.slow
+def test_loaders_with_processes_of_their_own():
+    """A worker's own workers."""
     plan = Plan(("sgd",), budget=1, tuning_seeds=1, seeds=1, epochs=1)
     study = compare("cheap:loaded", plan, jobs=1)
     assert [run.steps for run in study.runs] == [4, 4]
     assert study.plan["batch_size"] is None
+
+
+def test_loaders_with_orders_of_their_own():
+    """A generator that earlier runs have moved."""
+    plan = Plan(("sgd",), budget=1, tuning_seeds=1, seeds=1, epochs=1)
     once, twice = compare(cheap.own_order, plan), compare(cheap.own_order, plan)
     assert untimed(once.runs) == untimed(twice.runs)
     with pytest.raises(UsageError, match="brings batches of its own; leave out the batch size"):

@@ -19,6 +19,7 @@ def differences(contestants, number):
     return study, [d for d in study.differences if d.quantity == "metric"]
 
 
+@pytest.mark.slow
 def test_two_draws_of_one_optimizer_are_called_different_in_a_twentieth_of_studies_at_most():
     """They begin from weights that are shaken differently, so that no two runs are equal."""
     wrong = 0

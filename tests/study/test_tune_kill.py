@@ -91,6 +91,7 @@ def test_two_processes_and_three_kills(kind, tmp_path):
     assert not [path for folder in folders for path in folder.glob(".searcher*")]
 
 
+@pytest.mark.slow
 def test_what_a_killed_process_was_at_is_done_with_the_same_settings(tmp_path, monkeypatch):
     process = begin(tmp_path, None)
     with reading(tmp_path / JOURNAL) as trials:

@@ -116,7 +116,9 @@ def test_descent_without_noise_is_the_closed_form() -> None:
     assert excess(workload, model) == pytest.approx(expected.item(), rel=1e-4)
 
 
-@pytest.mark.parametrize(("rate", "batch_size"), [(0.5, 4), (0.05, 1)])
+@pytest.mark.parametrize(
+    ("rate", "batch_size"), [(0.5, 4), pytest.param(0.05, 1, marks=pytest.mark.slow)]
+)
 def test_stochastic_descent_is_the_closed_form_in_expectation(rate, batch_size) -> None:
     """The mean over 300 runs of 30 steps, each from x*, so that all of the excess is noise."""
     steps, runs = 30, 300
