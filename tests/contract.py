@@ -69,6 +69,9 @@ one_case_of_each_rule = each_row("case", ROWS, lambda case: (case.ours, rule_of(
 one_case_of_each_number_of_states = each_row("case", ROWS, lambda case: len(rule_of(case).states))
 """The other rows are slow: for what a kernel does around a rule, whatever the rule."""
 
+first_case = each_row("case", ROWS, lambda case: None)
+"""The other rows are slow: for what has little to do with a rule, and needs kernels of its own."""
+
 UNUSED = ("maximize", "weight_decay", "decoupled_weight_decay")
 
 

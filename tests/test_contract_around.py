@@ -16,6 +16,7 @@ from contract import (
     assert_same_state,
     clones,
     every_case,
+    first_case,
     one_case_of_each_number_of_states,
     parameters,
 )
@@ -91,7 +92,7 @@ def test_clips_as_clip_grad_norm(case: Case, backend: str) -> None:
     assert not all(map(torch.equal, ours, unclipped))
 
 
-@one_case_of_each_number_of_states
+@first_case
 def test_clips_dtypes_together(case: Case) -> None:
     """The reference is the same optimizer, given what is left of the gradients in float64."""
     dtypes = torch.float32, torch.float64, torch.bfloat16, torch.float16, torch.complex64

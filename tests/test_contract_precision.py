@@ -18,8 +18,8 @@ from cases import CASES, Case, rule_of
 from contract import (
     clones,
     each_row,
+    first_case,
     in_turn,
-    one_case_of_each_number_of_states,
     parameters,
     train,
     worst_error,
@@ -37,10 +37,6 @@ def takes(case: Case, dtype: str) -> bool:
 PAIRS = [pair for pair in in_turn(["bfloat16", "int8"]) if takes(*pair)]
 every_pair = each_row("case, dtype", PAIRS, lambda case, dtype: case.ours)
 """Rows with what their states are kept in; slow are all but one of each optimizer."""
-
-
-def states_of(case: Case) -> int:
-    return len(rule_of(case).states)
 
 
 def trained(
@@ -192,7 +188,7 @@ def test_nothing_is_compiled_when_a_setting_changes(dtype: str) -> None:
     assert not compilations.buffer
 
 
-@each_row("case, rounding", in_turn(["stochastic", "kahan"]), lambda case, _: states_of(case))
+@each_row("case, rounding", in_turn(["stochastic", "kahan"]), lambda _, rounding: rounding)
 def test_small_updates_of_bfloat16_parameters_add_up(case: Case, rounding: str) -> None:
     """A thousandth of the last digit a step: to nearest, nothing would ever move."""
     if case.settings.get("weight_decay") or case.settings.get("cautious"):
@@ -229,7 +225,7 @@ def test_small_updates_of_bfloat16_parameters_add_up(case: Case, rounding: str) 
         assert abs(found - moved) < 5 * sd + 0.01 * abs(moved)
 
 
-@one_case_of_each_number_of_states
+@first_case
 def test_kernels_and_reference_agree_on_parameters_of_16_bits(case: Case) -> None:
     if case.settings.get("cautious"):
         pytest.skip("caution knows nothing of what a parameter is kept in")

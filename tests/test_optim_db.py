@@ -21,8 +21,8 @@ from torch_database import (
     assert_same,
     both,
     database,
-    every_dtype,
     every_shared_class,
+    every_shared_class_and_dtype,
     tolerance,
 )
 
@@ -48,8 +48,7 @@ def test_the_database_has_all_our_classes() -> None:
         assert len(configurations(name)) > 10
 
 
-@every_shared_class
-@every_dtype
+@every_shared_class_and_dtype
 def test_configurations(name: str, dtype: torch.dtype, subtests: pytest.Subtests) -> None:
     ours, theirs = both(name)
     for description, settings in configurations(name):
@@ -117,8 +116,7 @@ def test_sparse_gradients_where_torch_takes_them(name: str) -> None:
     assert_same(*sides, **TOLERANCE[torch.float32])
 
 
-@every_shared_class
-@every_dtype
+@every_shared_class_and_dtype
 def test_schedulers(name: str, dtype: torch.dtype, subtests: pytest.Subtests) -> None:
     info = database()[name]
     for index, makers in enumerate(info.scheduler_inputs):

@@ -17,7 +17,9 @@ pytestmark = torch_may_warn
 
 
 @pytest.mark.parametrize("kind", [nn.Embedding, nn.EmbeddingBag])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize(
+    "dtype", [torch.float32, pytest.param(torch.float64, marks=pytest.mark.slow)], ids=str
+)
 def test_attached_module_trains_as_with_dense_gradients(
     kind: type[nn.Module], dtype: torch.dtype
 ) -> None:

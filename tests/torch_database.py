@@ -16,16 +16,24 @@ SHARED = [name for name in adamantine.optim.__all__ if hasattr(torch.optim, name
 """The classes that torch has too, by name: a new one is tested by being exported."""
 
 every_shared_class = pytest.mark.parametrize("name", SHARED)
+SOME = "Adam", "SGD"
 some_shared_classes = pytest.mark.parametrize(
     "name",
-    [
-        name if name in ("Adam", "SGD") else pytest.param(name, marks=pytest.mark.slow)
-        for name in SHARED
-    ],
+    [name if name in SOME else pytest.param(name, marks=pytest.mark.slow) for name in SHARED],
 )
 """The others are slow: for what compiles kernels of its own."""
 
-every_dtype = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+every_shared_class_and_dtype = pytest.mark.parametrize(
+    ("name", "dtype"),
+    [
+        *((name, torch.float32) for name in SHARED),
+        *(
+            pytest.param(name, torch.float64, marks=[] if name in SOME else [pytest.mark.slow])
+            for name in SHARED
+        ),
+    ],
+    ids=str,
+)
 
 TOLERANCE = {
     torch.float32: {"rtol": 1e-4, "atol": 1e-6},

@@ -22,6 +22,11 @@ from adamantine.backends.formats import CODES, Format
 from adamantine.rules import Rule, adam
 from cases import RULES
 
+
+def slow(value: object) -> Any:
+    return pytest.param(value, marks=pytest.mark.slow)
+
+
 every_rule = pytest.mark.parametrize(
     "rule",
     [
@@ -80,7 +85,11 @@ def test_the_loop_is_vectorised_float32_and_keeps_nan(rule: Rule) -> None:
     assert not re.search(r"\b(fast|nnan|ninf|arcp|reassoc|afn)\b", llvm.split("!llvm")[0])
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize(
+    "dtype",
+    [torch.bfloat16, *(slow(dtype) for dtype in (torch.float64, torch.float16))],
+    ids=str,
+)
 def test_other_dtypes_are_vectorised_too(dtype: torch.dtype) -> None:
     llvm, _ = update_of(adam.ADAM, dtype)
     kept = {torch.float64: "double", torch.bfloat16: "i16", torch.float16: "half"}[dtype]
@@ -94,7 +103,11 @@ def test_other_dtypes_are_vectorised_too(dtype: torch.dtype) -> None:
 SHARES = {rule.share.holds: rule for rule, _ in RULES if rule.share}.values()
 
 
-@pytest.mark.parametrize("rule", SHARES, ids=lambda rule: rule.share.holds.__name__)
+@pytest.mark.parametrize(
+    "rule",
+    [rule if n == 0 else slow(rule) for n, rule in enumerate(SHARES)],
+    ids=lambda rule: rule.share.holds.__name__,
+)
 def test_counting_is_vectorised_in_float32(rule: Rule) -> None:
     tensors = sum(name in rule.tensors for name in rule.share.arguments)
     formats = (Format(torch.float32),) * tensors
@@ -105,7 +118,11 @@ def test_counting_is_vectorised_in_float32(rule: Rule) -> None:
     assert not re.search(r"fpext", llvm)
 
 
-@pytest.mark.parametrize("dtype", ELEMENTS, ids=str)
+@pytest.mark.parametrize(
+    "dtype",
+    [dtype if dtype == torch.float32 else slow(dtype) for dtype in ELEMENTS],
+    ids=str,
+)
 def test_summing_squares_is_vectorised_in_float64(dtype: torch.dtype) -> None:
     llvm, _ = compiled(norms.summing(dtype, "squares"), norms.REASSOCIATING)
     assert re.search(r"fadd reassoc contract <\d+ x double>", llvm)

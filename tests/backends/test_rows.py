@@ -19,8 +19,10 @@ from adamantine.rules import Rule, adagrad, adam, sgd
 
 RULES = [
     adam.AMSGRAD,
-    sgd.MOMENTUM_SGD,
-    *(pytest.param(rule, marks=pytest.mark.slow) for rule in (adam.ADAM, sgd.SGD, adagrad.ADAGRAD)),
+    *(
+        pytest.param(rule, marks=pytest.mark.slow)
+        for rule in (adam.ADAM, sgd.SGD, sgd.MOMENTUM_SGD, adagrad.ADAGRAD)
+    ),
 ]
 FLOAT = dlpack_of(torch.float32)
 

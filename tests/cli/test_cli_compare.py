@@ -253,6 +253,7 @@ def bits(out):
     return json.dumps(without(whole, "started", "command", "workload", "fingerprint"))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("bash") is None, reason="limits the size of files with bash")
 def test_a_full_disk_is_one_line_and_the_runs_before_it_are_kept(tmp_path):
     """A limit on the size of files stops the journal in the middle of a line."""

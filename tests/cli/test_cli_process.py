@@ -55,6 +55,7 @@ def read_all(terminal):
         parts.append(part)
 
 
+@pytest.mark.slow
 def test_a_reader_that_has_seen_enough():
     process = subprocess.Popen(
         [*DIGITS, "--epochs", "1000"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

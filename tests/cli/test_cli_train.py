@@ -250,8 +250,11 @@ def table(adamantine, tmp_path, monkeypatch):
         ["--optimizer", "adam", "--sparse", "lazy"],
         ["--optimizer", "adamw", "--sparse", "exact", "--weight-decay", 0.1],
         ["--optimizer", "sgd"],
-        ["--optimizer", "sgd", "--weight-decay", 0.1, "--sparse", "lazy"],
-        ["--optimizer", "adagrad"],
+        pytest.param(
+            ["--optimizer", "sgd", "--weight-decay", 0.1, "--sparse", "lazy"],
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(["--optimizer", "adagrad"], marks=pytest.mark.slow),
     ],
 )
 def test_sparse_gradients_are_taken(table, tmp_path, options):

@@ -132,6 +132,7 @@ def test_json_is_the_whole_record(adamantine, tmp_path):
     assert len(record["trials"]) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Query string argument")
 def test_a_password_is_not_kept(adamantine, tmp_path):
     """Whatever it consists of: a shell's quotes would tear this one apart."""

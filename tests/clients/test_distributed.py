@@ -12,6 +12,8 @@ import torch
 from clients.programs import PAGE, assert_same_losses, blocks, with_import_from
 from clients.ranks import rank
 
+pytestmark = pytest.mark.slow
+
 WRAPPED = "ZeroRedundancyOptimizer(model.parameters(), optimizer_class=AdamW, lr=1e-2)"
 
 

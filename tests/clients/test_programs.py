@@ -31,7 +31,13 @@ OF_THEIR_OWN = {
 }
 
 PROGRAMS = [
-    pytest.param(name, marks=[pytest.mark.filterwarnings(w) for w in OF_THEIR_OWN.get(name, [])])
+    pytest.param(
+        name,
+        marks=[
+            *(pytest.mark.filterwarnings(w) for w in OF_THEIR_OWN.get(name, [])),
+            *([pytest.mark.slow] if name in NEEDS else []),  # importing these takes seconds
+        ],
+    )
     for name, (note, _) in blocks().items()
     if not note and name not in ELSEWHERE
 ]

@@ -11,15 +11,16 @@ import torch
 import adamantine
 from clients.programs import assert_same_losses
 
+pytestmark = pytest.mark.slow
 ADAMW = {"ours": adamantine.AdamW, "torch": torch.optim.AdamW}
 
 # Who writes the checkpoint after 25 steps, and who goes on from it.
 handovers = pytest.mark.parametrize(
     ("first", "second"),
     [
-        pytest.param("ours", "ours", marks=pytest.mark.slow),
+        ("ours", "ours"),
         ("torch", "ours"),
-        pytest.param("ours", "torch", marks=pytest.mark.slow),
+        ("ours", "torch"),
     ],
 )
 

@@ -45,7 +45,7 @@ def measured_step(optimizer: Any, param: nn.Parameter) -> tuple[Any, Tensor]:
     ("dtype", "state_dtype"),
     [
         (torch.float32, "int8"),
-        (torch.bfloat16, "bfloat16"),
+        pytest.param(torch.bfloat16, "bfloat16", marks=pytest.mark.slow),
         pytest.param(torch.float32, "bfloat16", marks=pytest.mark.slow),
         pytest.param(torch.bfloat16, "int8", marks=pytest.mark.slow),
     ],

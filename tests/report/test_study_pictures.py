@@ -70,6 +70,7 @@ def test_whatever_the_record_there_are_pictures(name):
         assert min(pixels(png)) > 300
 
 
+@pytest.mark.slow
 def test_runs_that_all_diverged_have_curves_and_no_final_metric():
     found = study_pngs(study(1, seeds=1, diverged=(0,)))
     assert sorted(found) == [name for name in ALL if name != "final.png"]

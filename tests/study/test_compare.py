@@ -167,7 +167,8 @@ def untimed(runs):
     ]
 
 
-@pytest.mark.parametrize("kills", [1, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kills", [1, 3])
 def test_a_killed_worker_costs_its_run_and_no_more(kills, tmp_path, monkeypatch):
     monkeypatch.setenv("ADAMANTINE_TEST_MARKS", str(tmp_path))
     monkeypatch.setenv("ADAMANTINE_TEST_KILLS", str(kills))

@@ -246,6 +246,7 @@ def test_where_there_is_nothing_to_find_the_defaults_are_recommended(monkeypatch
     assert sum(excess) / 100 > 0.008 > sum(honest) / 100
 
 
+@pytest.mark.slow
 def test_where_there_is_something_to_find_it_is_recommended(monkeypatch):
     def score(task):
         rate = task.settings.get("lr", 1e-3)

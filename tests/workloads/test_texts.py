@@ -238,6 +238,7 @@ def digest():
 """
 
 
+@pytest.mark.slow
 def test_another_process_reads_the_same() -> None:
     namespace: dict[str, Any] = {}
     exec(DIGEST, namespace)
