@@ -32,7 +32,7 @@ def _ctrl_c_as_on_a_terminal():
     signal.signal(signal.SIGINT, before)
 
 
-# What is imported for the tests stays: to look through all of it for garbage takes half a minute.
+# What is imported for the tests stays: looking through it for garbage took a twentieth of the time.
 gc.disable()
 
 
