@@ -29,6 +29,7 @@ from benchmarks import (
     tables,
     tutorial,
 )
+from sparse_cases import torch_may_warn
 
 ROOT = Path(__file__).parents[2]
 
@@ -131,6 +132,7 @@ def test_sparse_measures_every_contender_on_both_distributions(monkeypatch):
     assert "`torch.optim.SparseAdam()`" in printed
 
 
+@torch_may_warn
 def test_tables_measures_ours_beside_torchs(monkeypatch):
     size = tables.Tables(2, 50, 9)
     monkeypatch.setattr(tables, "SIZES", (size,))
