@@ -14,8 +14,9 @@ from unittest import mock
 
 import torch
 
-from adamantine.study import TunePlan, search, tune
-from adamantine.study.pruning import APART, GO_ON, Halving
+from adamantine.study import TunePlan, tune
+from adamantine.study.tune import search
+from adamantine.study.tune.pruning import APART, GO_ON, Halving
 from adamantine.workloads import load
 from benchmarks.samplers import POOR, TRIALS
 

@@ -14,7 +14,7 @@ from time import process_time
 import torch
 
 from adamantine.study import TunePlan, tune
-from adamantine.study.tune_plan import SAMPLERS
+from adamantine.study.tune.plan import SAMPLERS
 from adamantine.workloads import load
 
 TRIALS = 40

@@ -20,13 +20,13 @@ import torch
 
 from adamantine.records import SearchTrial
 from adamantine.study import TunePlan, tune
-from adamantine.study.conditions import enter_arena
-from adamantine.study.contestants import parse_contestants
-from adamantine.study.finals import Entry
-from adamantine.study.intervals import mean_interval
-from adamantine.study.search import ranked, score_of
-from adamantine.study.suggest import Spaces
-from adamantine.study.training import train_once
+from adamantine.study.runs.conditions import enter_arena
+from adamantine.study.runs.training import train_once
+from adamantine.study.settings.contestants import parse_contestants
+from adamantine.study.statistics.intervals import mean_interval
+from adamantine.study.tune.finals import Entry
+from adamantine.study.tune.search import ranked, score_of
+from adamantine.study.tune.suggest import Spaces
 from adamantine.workloads import load
 from benchmarks.samplers import POOR, TRIALS
 

@@ -16,7 +16,7 @@ from statistics import mean
 from scipy import stats
 
 from adamantine.records import StudyRecord, parse
-from adamantine.study.pairs import holm
+from adamantine.study.statistics.pairs import holm
 
 
 def costs(study: StudyRecord, contestant: str, epoch: int) -> list[float]:

@@ -23,17 +23,29 @@ FLOORS = {
     "study": 5,
     "cli": 6,
 }
+ROOMS = {
+    "study": {
+        "settings": 0,
+        "statistics": 0,
+        "runs": 1,
+        "compare": 2,
+        "tune": 2,
+        "lr_find": 2,
+        "trace": 2,
+    }
+}
+"""Floors within a part."""
 FILES = sorted(
     path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE or path.stem in FLOORS
 )
 
 
-def part_of(path: Path) -> str:
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+def part_of(path: Path, depth: int = 0) -> str:
+    return path.relative_to(PACKAGE).parts[depth].removesuffix(".py")
 
 
-def imported_parts(path: Path) -> set[str]:
-    """The parts of the package that a file names in imports, wherever they stand in it."""
+def imported(path: Path) -> set[str]:
+    """What of the package a file names in imports, wherever they stand in it."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -41,7 +53,11 @@ def imported_parts(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
             names.update(f"{node.module}.{alias.name}" for alias in node.names)
-    return {n.split(".")[1] for n in names if n.startswith("adamantine.")}
+    return {name for name in names if name.startswith("adamantine.")}
+
+
+def imported_parts(path: Path) -> set[str]:
+    return {name.split(".")[1] for name in imported(path)}
 
 
 def test_every_part_has_a_floor() -> None:
@@ -68,3 +84,30 @@ def test_rules_need_nothing_but_python(subtests: pytest.Subtests) -> None:
                 if isinstance(node, ast.Import | ast.ImportFrom)
             }
             assert not {t.split(".")[0] for t in tops} & {"torch", "numpy", "numba", "triton"}
+
+
+def test_imports_between_rooms_go_down(subtests: pytest.Subtests) -> None:
+    for part, rooms in ROOMS.items():
+        inside = {p.stem for p in (PACKAGE / part).iterdir() if not p.name.startswith("__")}
+        assert inside == rooms.keys()
+        for path in (p for p in FILES if part_of(p) == part and p.parent != PACKAGE / part):
+            own = part_of(path, 1)
+            with subtests.test(str(path.relative_to(PACKAGE))):
+                names = [name.split(".") for name in imported(path)]
+                found = {name[2] for name in names if name[1] == part}
+                assert {room for room in found if rooms[room] >= rooms[own]} <= {own}
+
+
+def test_files_of_a_study_import_each_other_in_no_circle() -> None:
+    study = [path for path in FILES if part_of(path) == "study" and path.stem != "__init__"]
+    files = {".".join(("adamantine", *p.relative_to(PACKAGE).with_suffix("").parts)) for p in study}
+    waiting = {
+        name: {
+            file for file in files for found in imported(path) if f"{found}.".startswith(f"{file}.")
+        }
+        for path in study
+        for name in [".".join(("adamantine", *path.relative_to(PACKAGE).with_suffix("").parts))]
+    }
+    while free := {name for name, needed in waiting.items() if not needed - {name}}:
+        waiting = {name: needed - free for name, needed in waiting.items() if name not in free}
+    assert waiting == {}

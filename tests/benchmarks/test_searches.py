@@ -6,9 +6,9 @@ import cheap
 import pytest
 
 from adamantine.study import tune
-from adamantine.study.conditions import enter_arena
-from adamantine.study.contestants import parse_contestants
-from adamantine.study.suggest import Spaces
+from adamantine.study.runs.conditions import enter_arena
+from adamantine.study.settings.contestants import parse_contestants
+from adamantine.study.tune.suggest import Spaces
 from benchmarks import searches
 
 PLAN = replace(searches.PLAN, trials=6, epochs=2, batch_size=32, seeds=3, looks=1)

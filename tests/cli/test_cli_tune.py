@@ -13,8 +13,8 @@ import pytest
 
 from adamantine.cli.tune_output import sparkline, standing_rows
 from adamantine.records import Look, SearchTrial, TrialRun
-from adamantine.study.search import Running, Standing
-from adamantine.study.suggest import Setting
+from adamantine.study.tune.search import Running, Standing
+from adamantine.study.tune.suggest import Setting
 from adamantine.workloads import ACCURACY, Metric
 
 SMALL = ("tune", "--trials", 3, "--epochs", 1, "--seeds", 2, "--jobs", 1)

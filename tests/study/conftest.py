@@ -2,8 +2,10 @@
 
 import pytest
 
+from adamantine.study.tune import tuning
+
 
 @pytest.fixture
 def always_look(monkeypatch):
     """A search is looked at after every step, not twice a second."""
-    monkeypatch.setattr("adamantine.study.tuning.SECONDS_BETWEEN_VIEWS", 0.0)
+    monkeypatch.setattr(tuning, "SECONDS_BETWEEN_VIEWS", 0.0)

@@ -3,7 +3,7 @@
 import math
 
 from adamantine.records import Divergence, Look, TrialRun
-from adamantine.study.figures import ContestantRuns, Figures, figures
+from adamantine.study.compare.figures import ContestantRuns, Figures, figures
 
 EPOCHS, LOOKS, STEPS = 5, 4, 100
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import cheap
 from torch import nn
 
-from adamantine.study import TunePlan, alive, search, storage, tune
+from adamantine.study import TunePlan, tune
+from adamantine.study.tune import heartbeat, search, storage
 
 PLAN = TunePlan(("adam",), trials=40, epochs=2, batch_size=32, seeds=2, sampler="random")
 
@@ -28,7 +29,7 @@ workload = cheap.cheap(model=lambda: Slow(cheap.FEATURES, cheap.CLASSES))
 if __name__ == "__main__":
     # Tests are in a hurry.
     search.SECONDS_BETWEEN_BEATS = 0.3
-    storage.HEARTBEAT, storage.GRACE, alive.NAMELESS = 1, 4, 8
+    storage.HEARTBEAT, storage.GRACE, heartbeat.NAMELESS = 1, 4, 8
     folder, *url = sys.argv[1:]
     found = tune(workload, PLAN, out=Path(folder), storage=url[0] if url else None)
     print(len(found.trials))

@@ -3,10 +3,10 @@
 import numpy as np
 
 from adamantine.records import Trial
-from adamantine.study.intervals import rounding_variance
-from adamantine.study.pairs import Sample
-from adamantine.study.target import arrival, worst_best
-from adamantine.study.width import robustness
+from adamantine.study.statistics.intervals import rounding_variance
+from adamantine.study.statistics.pairs import Sample
+from adamantine.study.statistics.robustness import robustness
+from adamantine.study.statistics.survival import arrival, worst_best
 from study.made import EPOCHS, a_run
 
 EXAMPLES = 360

@@ -7,10 +7,10 @@ import pytest
 from filelock import FileLock
 from optuna.trial import TrialState
 
-from adamantine.study import alive
-from adamantine.study.alive import NAME, NAMELESS, Alive
-from adamantine.study.slots import Slots
-from adamantine.study.storage import open_storage, quietly
+from adamantine.study.tune import heartbeat
+from adamantine.study.tune.heartbeat import NAME, NAMELESS, Alive
+from adamantine.study.tune.slots import Slots
+from adamantine.study.tune.storage import open_storage, quietly
 
 
 @pytest.fixture(autouse=True)
@@ -71,7 +71,7 @@ def test_a_trial_that_nobody_signed_is_given_up_by_the_watchers_own_clock(tmp_pa
     slots.claim()
     others, watcher = opened(tmp_path)
     now = [1e6]
-    monkeypatch.setattr(alive, "monotonic", lambda: now[0])
+    monkeypatch.setattr(heartbeat, "monotonic", lambda: now[0])
     for waited, state in ((0, 0), (NAMELESS, 0), (1, None)):
         now[0] += waited
         watcher.fail_the_dead(others.study)

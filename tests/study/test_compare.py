@@ -13,7 +13,7 @@ from torch import nn
 from adamantine.errors import AdamantineError, CheckpointError, UsageError, WorkloadError
 from adamantine.records import StudyRecord
 from adamantine.study import Listener, Plan, compare
-from adamantine.study.tasks import key_of
+from adamantine.study.runs.tasks import key_of
 from adamantine.workloads import ACCURACY, Metric
 from study.untimed import without
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from adamantine.errors import CheckpointError
 from adamantine.records import Divergence, Look, TrialRun
-from adamantine.study.journal import Journal
-from adamantine.study.tasks import Task, key_of
+from adamantine.study.runs.journal import Journal
+from adamantine.study.runs.tasks import Task, key_of
 
 CONDITIONS = {"workload": "cheap", "epochs": 5, "versions": {"torch": "2"}}
 RUN = TrialRun(

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from adamantine.study.lr_curve import (
+from adamantine.study.lr_find.curve import (
     diverging,
     falling,
     has_failed,

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from adamantine import SGD
 from adamantine.errors import CheckpointError, UsageError, WorkloadError
 from adamantine.records.lr_find import LrFindRecord
-from adamantine.study.lr_find import find_learning_rate
+from adamantine.study.lr_find.lr_find import find_learning_rate
 from adamantine.train.seeds import rng_state
 from adamantine.workloads import ACCURACY, Workload
 

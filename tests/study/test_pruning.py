@@ -10,7 +10,7 @@ from optuna.pruners import NopPruner, SuccessiveHalvingPruner
 from optuna.trial import TrialState
 
 from adamantine.study import TunePlan
-from adamantine.study.pruning import Halving, pruner
+from adamantine.study.tune.pruning import Halving, pruner
 
 STEPS = 9
 curves = st.lists(

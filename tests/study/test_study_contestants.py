@@ -15,8 +15,8 @@ from torch import nn
 import adamantine
 from adamantine.errors import UsageError
 from adamantine.optim.by_name import OPTIMIZERS
-from adamantine.study import literals
-from adamantine.study.contestants import (
+from adamantine.study.settings import literals
+from adamantine.study.settings.contestants import (
     ALIASES,
     TORCH,
     UNSUITABLE,

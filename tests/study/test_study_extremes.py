@@ -19,9 +19,10 @@ from adamantine.report import (
     tune_html,
     tune_pngs,
 )
-from adamantine.study import Plan, compare, here, tune
-from adamantine.study.figures import ContestantRuns
-from adamantine.study.width import robustness
+from adamantine.study import Plan, compare, tune
+from adamantine.study.compare.figures import ContestantRuns
+from adamantine.study.runs import in_process
+from adamantine.study.statistics.robustness import robustness
 from adamantine.workloads import ACCURACY, Metric
 from study.made import a_run, study
 from study.searches import PLAN, pretend
@@ -107,7 +108,9 @@ def test_a_width_has_no_unit(size):
 def test_a_search_among_scores_that_exploded(monkeypatch, sampler):
     """Optuna takes their squares, and the page lays a surface through them."""
     dice = random.Random(1)
-    monkeypatch.setattr(here, "train_once", pretend(lambda task: dice.choice((0.5, 0.7, *LARGE))))
+    monkeypatch.setattr(
+        in_process, "train_once", pretend(lambda task: dice.choice((0.5, 0.7, *LARGE)))
+    )
     space = ("lr=1e-5:1e-1:log", "eps=1e-9:1e-2:log")
     plan = replace(PLAN, trials=26, sampler=sampler, pruning=False, space=space)
     found = tune(cheap.cheap(metric=Metric("mse", ACCURACY.per_example, "min")), plan)

@@ -11,8 +11,8 @@ from torch import nn
 from adamantine.errors import AdamantineError
 from adamantine.records import StudyRecord, TuneRecord
 from adamantine.study import Listener, Plan, TuneListener, TunePlan, compare, tune
-from adamantine.study.contestants import parse_contestants
-from adamantine.study.lr_find import find_learning_rate
+from adamantine.study.lr_find.lr_find import find_learning_rate
+from adamantine.study.settings.contestants import parse_contestants
 from adamantine.study.trace import trace
 from adamantine.workloads import Metric
 from adamantine.workloads.surfaces import surface

@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adamantine.records import Interval, Trial
-from adamantine.study.intervals import mean_interval
-from adamantine.study.target import Arrival, survival, worst_best
-from adamantine.study.trials import choose, trial_of
-from adamantine.study.width import robustness
-from adamantine.study.wording import ACCURACY, Scale, listed
-from adamantine.study.wording import EPOCHS as IN_EPOCHS
+from adamantine.study.statistics.intervals import mean_interval
+from adamantine.study.statistics.robustness import robustness
+from adamantine.study.statistics.survival import Arrival, survival, worst_best
+from adamantine.study.statistics.trials import choose, trial_of
+from adamantine.study.statistics.wording import ACCURACY, Scale, listed
+from adamantine.study.statistics.wording import EPOCHS as IN_EPOCHS
 from study.made import a_run, contestant
 
 

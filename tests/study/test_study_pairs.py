@@ -10,8 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from adamantine.study.intervals import mean_interval, rounding_variance
-from adamantine.study.pairs import ALPHA, PairedTest, Sample, compare, holm, paired_test, power
+from adamantine.study.statistics.intervals import mean_interval, rounding_variance
+from adamantine.study.statistics.pairs import (
+    ALPHA,
+    PairedTest,
+    Sample,
+    compare,
+    holm,
+    paired_test,
+    power,
+)
 from study.simulated import accuracies, arrivals, widths
 
 numbers = st.floats(-1e3, 1e3, allow_subnormal=False)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from adamantine.records import Divergence, StudyRecord
-from adamantine.study.groups import better_than, indistinct
+from adamantine.study.statistics.groups import better_than, indistinct
 from study.made import EPOCHS, STEPS, a_run, contestant, study
 
 

@@ -9,8 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adamantine.errors import UsageError
-from adamantine.study.contestants import Contestant, names, parse_contestant, parse_contestants
-from adamantine.study.space import Choice, Range, own_space, parse_space
+from adamantine.study.settings.contestants import (
+    Contestant,
+    names,
+    parse_contestant,
+    parse_contestants,
+)
+from adamantine.study.settings.space import Choice, Range, own_space, parse_space
 
 FIELD = parse_contestants(
     ["adam", "sgd", "adamw:weight_decay=0.1", "torch:SGD:momentum=0.9", "adam", "adan"]

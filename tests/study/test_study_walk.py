@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from adamantine.errors import UsageError
 from adamantine.records.study import Trial
-from adamantine.study.contestants import Contestant, parse_contestant, parse_contestants
-from adamantine.study.space import Choice, Range, Space, parse_space
-from adamantine.study.trials import settings_key
-from adamantine.study.walk import next_trials
+from adamantine.study.compare.walk import next_trials
+from adamantine.study.settings.contestants import Contestant, parse_contestant, parse_contestants
+from adamantine.study.settings.space import Choice, Range, Space, parse_space
+from adamantine.study.statistics.trials import settings_key
 
 ADAM = parse_contestant("adam")
 

@@ -14,10 +14,11 @@ from torch import nn
 
 from adamantine.errors import UsageError
 from adamantine.records import Divergence, TuneRecord
-from adamantine.study import TuneListener, here, tune
-from adamantine.study.finals import RECHECKED, RECHECKS
-from adamantine.study.storage import open_storage
-from adamantine.study.tuning import BEST, JOURNAL, NAME, TUNE
+from adamantine.study import TuneListener, tune
+from adamantine.study.runs import in_process
+from adamantine.study.tune.finals import RECHECKED, RECHECKS
+from adamantine.study.tune.storage import open_storage
+from adamantine.study.tune.tuning import BEST, JOURNAL, NAME, TUNE
 from adamantine.workloads import Metric
 from study.searches import PLAN, Stop, noise, pretend, without_times
 
@@ -103,7 +104,7 @@ def test_a_trial_that_is_interrupted_goes_back_to_the_queue(tmp_path):
 
 def test_a_finished_search_trains_nothing_again(tmp_path, monkeypatch):
     first = tune(cheap.workload, PLAN, out=tmp_path)
-    monkeypatch.setattr(here, "train_once", None)
+    monkeypatch.setattr(in_process, "train_once", None)
     assert without_times(tune(cheap.workload, PLAN, out=tmp_path)) == without_times(first)
 
 
@@ -164,7 +165,9 @@ def test_what_is_found_for_an_object_is_not_to_be_trained_by_name(tmp_path):
 
 def test_settings_that_were_judged_before_are_told_of(tmp_path, monkeypatch):
     """Each longer search is another chance to be better by luck, on the same test data."""
-    monkeypatch.setattr(here, "train_once", pretend(lambda task: task.settings.get("lr", 0.5)))
+    monkeypatch.setattr(
+        in_process, "train_once", pretend(lambda task: task.settings.get("lr", 0.5))
+    )
     plan = replace(PLAN, sampler="random", pruning=False)
     first = tune(cheap.workload, replace(plan, trials=1), out=tmp_path)
     assert [finding.about for finding in first.verdict] == ["final"]
@@ -236,7 +239,7 @@ def test_a_workload_whose_less_is_better():
 
 @pytest.mark.slow
 def test_where_there_is_nothing_to_find_the_defaults_are_recommended(monkeypatch):
-    monkeypatch.setattr(here, "train_once", pretend(noise))
+    monkeypatch.setattr(in_process, "train_once", pretend(noise))
     plan = replace(PLAN, trials=12, seeds=5, space=("lr=1e-5:1e-1:log",))
     found = [tune(cheap.workload, replace(plan, seed=10_000 * n)) for n in range(100)]
     assert sum(each.recommended == "defaults" for each in found) >= 95
@@ -252,7 +255,7 @@ def test_where_there_is_something_to_find_it_is_recommended(monkeypatch):
         rate = task.settings.get("lr", 1e-3)
         return noise(task) - 0.02 * abs(math.log10(rate) + 1.5)
 
-    monkeypatch.setattr(here, "train_once", pretend(score))
+    monkeypatch.setattr(in_process, "train_once", pretend(score))
     found = [
         tune(cheap.workload, replace(PLAN, trials=20, seeds=5, seed=10_000 * n)) for n in range(10)
     ]
@@ -268,7 +271,7 @@ def test_diverged_finals_are_told(monkeypatch):
             return replace(run, diverged=Divergence(3, math.nan), test_metric=None)
         return run
 
-    monkeypatch.setattr(here, "train_once", fragile)
+    monkeypatch.setattr(in_process, "train_once", fragile)
     found = tune(cheap.workload, PLAN)
     assert found.recommended == "defaults"
     assert "1 of 2 final runs diverged against 90.0" in found.verdict[0].sentence
@@ -348,7 +351,7 @@ def test_what_matters_is_found_to_matter(monkeypatch):
     def score(task):
         return 0.9 - 0.1 * abs(math.log10(task.settings["lr"]) + 3) if task.settings else 0.5
 
-    monkeypatch.setattr(here, "train_once", pretend(score))
+    monkeypatch.setattr(in_process, "train_once", pretend(score))
     found = tune(cheap.workload, replace(PLAN, trials=30, sampler="random"))
     assert next(iter(found.importances)) == "lr"
     assert found.importances["lr"] > 0.8

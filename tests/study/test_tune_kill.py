@@ -16,9 +16,9 @@ import searcher
 from optuna.trial import TrialState
 
 from adamantine.study import tune
-from adamantine.study.slots import RESULTS, SLOT
-from adamantine.study.storage import close_storage, open_storage, quietly
-from adamantine.study.tuning import JOURNAL, NAME
+from adamantine.study.tune.slots import RESULTS, SLOT
+from adamantine.study.tune.storage import close_storage, open_storage, quietly
+from adamantine.study.tune.tuning import JOURNAL, NAME
 
 TRIALS = searcher.PLAN.trials
 KILLS = (4, 14, 26)

@@ -9,9 +9,9 @@ import torch
 from optuna.trial import FixedTrial
 
 from adamantine.study import tune
-from adamantine.study.contestants import names, parse_contestants
-from adamantine.study.space import own_space
-from adamantine.study.suggest import Setting, Spaces
+from adamantine.study.settings.contestants import names, parse_contestants
+from adamantine.study.settings.space import own_space
+from adamantine.study.tune.suggest import Setting, Spaces
 from study.searches import PLAN
 
 USUAL = {"batch_size": 64, "schedule": "none"}

@@ -13,8 +13,8 @@ from torch import nn
 import needs
 from adamantine.errors import AdamantineError, CheckpointError, UsageError
 from adamantine.study import TuneListener, tune
-from adamantine.study.storage import open_storage
-from adamantine.study.tuning import JOURNAL, NAME
+from adamantine.study.tune.storage import open_storage
+from adamantine.study.tune.tuning import JOURNAL, NAME
 from study.searches import PLAN, Stop, without_times
 
 

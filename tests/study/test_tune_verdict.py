@@ -5,7 +5,7 @@ import math
 import pytest
 
 from adamantine.records import Candidate, Divergence, TrialRun
-from adamantine.study.tune_verdict import judge
+from adamantine.study.tune.verdict import judge
 
 TUNED = Candidate("found", "adam", {"lr": 0.1}, {}, 0.9, (0.9,), 0.9)
 DEFAULTS = Candidate("defaults", "adam", {}, {}, None, (0.9,), 0.9)

@@ -9,8 +9,8 @@ import torch
 
 import adamantine
 from adamantine.errors import CheckpointError
-from adamantine.study.conditions import enter_arena, fingerprint
-from adamantine.study.plan import Plan
+from adamantine.study.compare.plan import Plan
+from adamantine.study.runs.conditions import enter_arena, fingerprint
 from adamantine.train import RunFolder, TrainConfig
 from adamantine.train.schedules import ENDLESS, NAMES, SCHEDULES
 from adamantine.workloads.sums import data_sum
@@ -188,5 +188,7 @@ def test_studies_use_the_same_sum(monkeypatch):
     """And the sum that journals hold is what it was."""
     arena = enter_arena(tiny.workload(), Plan(("sgd",)), None)
     before = fingerprint(arena)
-    monkeypatch.setattr("adamantine.study.conditions.data_sum", lambda *data: data_sum(*data) + 1)
+    monkeypatch.setattr(
+        "adamantine.study.runs.conditions.data_sum", lambda *data: data_sum(*data) + 1
+    )
     assert fingerprint(arena) != before

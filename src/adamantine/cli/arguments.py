@@ -15,7 +15,7 @@ def complete_optimizers() -> list[str]:
 
 def complete_contestants() -> list[str]:
     """What a comparison can be asked for by name."""
-    from adamantine.study.contestants import names
+    from adamantine.study.settings.contestants import names
 
     return names()
 

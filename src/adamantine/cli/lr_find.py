@@ -19,7 +19,7 @@ from adamantine.cli.output import SECONDS_BETWEEN_UPDATES
 from adamantine.errors import CheckpointError, UsageError
 from adamantine.records.lr_find import LrFindRecord
 from adamantine.report.lr_find import lr_find_png
-from adamantine.study.lr_find import check_search, find_learning_rate
+from adamantine.study.lr_find.lr_find import check_search, find_learning_rate
 from adamantine.train.files import write_atomically, write_text
 
 if TYPE_CHECKING:

@@ -209,7 +209,7 @@ def report(
     """Write the report of a finished study again; runs nothing."""
     from adamantine.cli.study_report import STUDY, run_report
     from adamantine.cli.tune import run_tune_report
-    from adamantine.study.tune import TUNE
+    from adamantine.study.tune.listener import TUNE
 
     is_search = (folder / TUNE).exists() and not (folder / STUDY).exists()
     (run_tune_report if is_search else run_report)(folder, as_json=as_json)

@@ -13,7 +13,7 @@ from adamantine.errors import UsageError
 from adamantine.records.trace import PathRecord, TraceRecord
 from adamantine.report.paths import ending, paths_png
 from adamantine.report.paths_page import paths_page
-from adamantine.study.contestants import parse_contestants
+from adamantine.study.settings.contestants import parse_contestants
 from adamantine.study.trace import trace
 from adamantine.train.files import write_atomically, write_text
 from adamantine.workloads.surfaces import SURFACES, surface

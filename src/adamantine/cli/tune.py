@@ -13,7 +13,7 @@ from adamantine.errors import CheckpointError
 from adamantine.records import TuneRecord, parse
 from adamantine.report import TUNE_PICTURES, tune_html, tune_pngs
 from adamantine.study import TunePlan, tune
-from adamantine.study.tune import FILES, TUNE
+from adamantine.study.tune.listener import FILES, TUNE
 from adamantine.train.files import write_text
 
 
@@ -81,6 +81,6 @@ def repeat_without_password(context: typer.Context, storage: str | None) -> str:
     """The command line that repeats this one, as a record may hold it."""
     if storage is None:
         return repeat(context)
-    from adamantine.study.storage import shown
+    from adamantine.study.tune.storage import shown
 
     return repeat(context, {"storage": shown(storage)})

@@ -17,11 +17,11 @@ from adamantine.cli.study_output import of_run
 from adamantine.records import SearchTrial, TuneRecord
 from adamantine.report import format_metric
 from adamantine.study import TuneListener
-from adamantine.study.literals import typed
+from adamantine.study.settings.literals import typed
 from adamantine.workloads import ACCURACY, Metric
 
 if TYPE_CHECKING:
-    from adamantine.study.search import Running, Standing
+    from adamantine.study.tune.search import Running, Standing
 
 BARS = "▁▂▃▄▅▆▇█"
 SHOWN = 5

@@ -1,11 +1,16 @@
-"""Studies: many runs by plan, and what follows from them with honest statistics."""
+"""Studies: many runs by plan, and what follows from them with honest statistics.
 
-from adamantine.study.compare import Listener, compare
-from adamantine.study.found import Found
-from adamantine.study.plan import Plan, TuneFor
-from adamantine.study.result import Study
-from adamantine.study.tune import TuneListener, tune
-from adamantine.study.tune_plan import TunePlan
+From the ground up: ``settings`` and ``statistics`` need nothing of the others, ``runs`` trains,
+and ``compare``, ``tune`` and ``lr_find`` are the commands. ``trace`` draws paths on surfaces.
+"""
+
+from adamantine.study.compare.compare import Listener, compare
+from adamantine.study.compare.plan import Plan, TuneFor
+from adamantine.study.compare.result import Study
+from adamantine.study.tune.listener import TuneListener
+from adamantine.study.tune.plan import TunePlan
+from adamantine.study.tune.result import Found
+from adamantine.study.tune.tune import tune
 
 __all__ = [
     "Found",

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from adamantine.errors import AdamantineError, NonFiniteError, UsageError
 from adamantine.records.trace import TOLERANCE, PathRecord, TraceRecord
-from adamantine.study.contestants import Contestant
+from adamantine.study.settings.contestants import Contestant
 from adamantine.train import seed_everything
 from adamantine.train.diagnosis import failure, is_divergence
 from adamantine.workloads.surfaces import Point, Surface

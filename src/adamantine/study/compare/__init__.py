@@ -1,0 +1,11 @@
+"""Comparisons of optimizers on equal budgets.
+
+- ``plan``: what is asked for
+- ``compare``: the command's function
+- ``progress``: which runs come next, for each contestant
+- ``walk``: which settings are tried next
+- ``subject``: what is compared on, in words
+- ``figures``: everything that is computed from the runs
+- ``verdict``, ``claims``, ``cautions``: the sentences
+- ``result``: what the caller gets
+"""

@@ -1,0 +1,206 @@
+"""The comparison: tune every contestant on an equal budget, run the best again, and judge."""
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, closing
+from datetime import datetime, timezone
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+
+from adamantine.records import TrialRun
+from adamantine.study.compare.figures import ContestantRuns, figures
+from adamantine.study.compare.plan import Plan
+from adamantine.study.compare.progress import Progress
+from adamantine.study.compare.result import Study
+from adamantine.study.runs.conditions import (
+    check_place,
+    check_used,
+    conditions_of,
+    default_jobs,
+    enter_arena,
+    resolution_of,
+)
+from adamantine.study.runs.in_process import Here
+from adamantine.study.runs.journal import Journal
+from adamantine.study.runs.workers import Workers
+from adamantine.study.settings.contestants import parse_contestants, sources_of
+from adamantine.study.settings.space import parse_space
+from adamantine.train.files import write_text
+from adamantine.train.machine import machine, versions
+from adamantine.workloads.protocol import Metric, Workload
+
+SECONDS_BETWEEN_CHECKS = 0.1
+JOURNAL, STUDY = "runs.jsonl", "study.json"
+
+
+class Listener:
+    """Told how a comparison goes on; override what you need.
+
+    An exception raised here stops the comparison; finished runs stay in the journal.
+    """
+
+    def on_plan(
+        self, total: int, reused: Sequence[TrialRun], others: Sequence[str], metric: Metric
+    ) -> None:
+        """Before the first run: `total` runs at most, `reused` of them known already.
+
+        `others` says how the conditions of runs differ that are there and cannot be used.
+        """
+
+    def on_reused(self, runs: Sequence[TrialRun]) -> None:
+        """These runs of a later stage are known already, too."""
+
+    def on_run(self, run: TrialRun) -> None:
+        """A run has finished."""
+
+    def check(self) -> None:
+        """Called ten times a second, or after every step where runs are done in this process."""
+
+
+def compare(
+    workload: Workload | str,
+    plan: Plan | Sequence[str],
+    *,
+    out: str | Path | None = None,
+    jobs: int | None = None,
+    data_dir: str | Path | None = None,
+    skip_failed: bool = False,
+    listener: Listener | None = None,
+    command: str = "",
+) -> Study:
+    """Compare optimizers on a workload: which one, with which settings, and how sure is that?
+
+    Every contestant is tuned with the same number of trials on validation data; its best
+    settings are run again on fresh seeds, and only these runs see the test set, once. See
+    ``docs/compare.md`` and ``docs/statistics.md``.
+
+    Parameters
+    ----------
+    workload
+        A name (see :func:`adamantine.workloads.names`) or ``module:attribute``, whose runs are
+        done in processes of their own; or a workload object, whose runs are done in this one.
+    plan
+        Contestants, seeds and budgets; a list of contestants leaves the rest at its defaults.
+    out
+        Folder for the runs that are done (``runs.jsonl``) and the result (``study.json``). The
+        same call again goes on where it was stopped. None keeps nothing.
+    jobs
+        Processes, one thread each; if None, as many as there are cores, or one for a GPU.
+    data_dir
+        As for :func:`adamantine.workloads.load`.
+    skip_failed
+        Go on without a run that raises an exception, and judge it as one that diverged. Without
+        it the comparison stops there, and the next call does that run again.
+    listener
+        Told what is going on.
+    command
+        What repeats the comparison, for the record.
+
+    Returns
+    -------
+    Study
+        Equal, but for times, however often it was interrupted.
+
+    Raises
+    ------
+    UsageError
+        A contestant, a setting or a space is wrong, or `jobs` is given with an object.
+    CheckpointError
+        `out` cannot be written, holds something else, or is another process's.
+    AdamantineError
+        A run failed otherwise than by diverging, and `skip_failed` is false.
+
+    Examples
+    --------
+    >>> from adamantine.study import Plan, compare
+    >>> from adamantine.workloads import load
+    >>> plan = Plan(("adam", "sgd"), seeds=2, budget=1, tuning_seeds=1, epochs=1)
+    >>> study = compare(load("digits"), plan)
+    >>> [contestant.name for contestant in study.contestants]
+    ['adam', 'sgd']
+    """
+    began = perf_counter()
+    started = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    if not isinstance(plan, Plan):
+        plan = Plan((plan,) if isinstance(plan, str) else tuple(plan))
+    listener = listener or Listener()
+    check_place(workload, jobs, data_dir)
+    contestants = parse_contestants(plan.contestants)
+    spaces = parse_space(plan.space, contestants)
+    enter = partial(enter_arena, workload, plan, data_dir)
+    with ExitStack() as stack:
+        team: Workers | Here
+        if isinstance(workload, str):
+            size = jobs or default_jobs(plan)
+            team = stack.enter_context(closing(Workers(size, enter, skip_failed=skip_failed)))
+            team.start(len(contestants) * plan.runs_of_each)
+            arena = enter()
+        else:
+            arena = enter()
+            team = Here(arena, listener.check, skip_failed=skip_failed)
+        check_used(plan, arena)
+        metric = arena.tuning.metric
+        conditions = conditions_of(workload, plan, arena)
+        path = None if out is None else Path(out) / JOURNAL
+        sources = sources_of(contestants)
+        journal = Journal(path, conditions, sources, skip_failed=skip_failed)
+        stack.enter_context(closing(journal))
+        entries = {
+            each.name: Progress(each, spaces.get(each.name, {}), plan, journal, metric.direction)
+            for each in contestants
+        }
+        _run_all(entries, team, plan, journal, listener, metric)
+        described = {**plan.to_json(), **conditions}
+        runs = [entry.runs() for entry in entries.values()]
+        found = figures(
+            described,
+            metric.name,
+            metric.direction,
+            [
+                ContestantRuns(each.name, each.spec, each.optimizer, entries[each.name].tried, own)
+                for each, own in zip(contestants, runs, strict=True)
+            ],
+            resolution=resolution_of(arena, runs),
+        )
+        study = Study(
+            plan=described,
+            metric=metric.name,
+            direction=metric.direction,
+            **vars(found),
+            runs=tuple(run for own in runs for run in own),
+            versions=versions(),
+            machine=machine(),
+            command=command,
+            started=started,
+            wall_seconds=perf_counter() - began,
+        )
+        if out is not None:
+            write_text(Path(out) / STUDY, json.dumps(study.to_json(), allow_nan=False) + "\n")
+        return study
+
+
+def _run_all(
+    entries: Mapping[str, Progress],
+    team: Workers | Here,
+    plan: Plan,
+    journal: Journal,
+    listener: Listener,
+    metric: Metric,
+) -> None:
+    first = [task for entry in entries.values() for task in entry.next_tasks()]
+    reused = [run for entry in entries.values() for run in entry.reused]
+    listener.on_plan(len(entries) * plan.runs_of_each, reused, journal.others, metric)
+    with closing(team):
+        for task in first:
+            team.add(task)
+        while team.busy:
+            for run in team.finished(SECONDS_BETWEEN_CHECKS):
+                listener.on_run(journal.add(run))
+                entry = entries[run.contestant]
+                known = len(entry.reused)
+                for task in entry.next_tasks():
+                    team.add(task)
+                if again := entry.reused[known:]:
+                    listener.on_reused(again)
+            listener.check()

@@ -1,0 +1,55 @@
+"""A study's record in a notebook: shown as a table, and given as data frames."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from adamantine.records import StudyRecord
+from adamantine.records.fields import to_json
+from adamantine.report.frame import table_html, text
+from adamantine.report.study import tables
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Study(StudyRecord):
+    """What :func:`~adamantine.study.compare.compare` returns: a record that a notebook can show."""
+
+    def __str__(self) -> str:
+        """The verdict."""
+        return "\n".join(finding.sentence for finding in self.verdict)
+
+    def _repr_html_(self) -> str:
+        verdict = "".join(f"<p>{text(finding.sentence)}</p>" for finding in self.verdict)
+        return f"{verdict}{table_html(tables.results(self))}{table_html(tables.costs(self))}"
+
+    def runs_frame(self) -> pd.DataFrame:
+        """A row a run: contestant, purpose, seed, settings, what it gave and what it took.
+
+        Raises
+        ------
+        ImportError
+            pandas is not installed; nothing else here needs it.
+        """
+        import pandas as pd
+
+        return pd.json_normalize([{**to_json(run), "looks": len(run.looks)} for run in self.runs])
+
+    def looks_frame(self) -> pd.DataFrame:
+        """A row a look: contestant, purpose, seed, and the curves' numbers.
+
+        Raises
+        ------
+        ImportError
+            pandas is not installed; nothing else here needs it.
+        """
+        import pandas as pd
+
+        return pd.DataFrame(
+            {"contestant": run.contestant, "purpose": run.purpose, "seed": run.seed, **vars(look)}
+            for run in self.runs
+            for look in run.looks
+        )

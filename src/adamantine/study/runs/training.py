@@ -1,0 +1,335 @@
+"""One run of a study: train, look at the validation data, and test once at the end."""
+
+import math
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
+from time import perf_counter
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from adamantine.errors import AdamantineError, DivergedError
+from adamantine.records import Divergence, Look, TrialRun
+from adamantine.records.mean import mean
+from adamantine.study.settings.contestants import Contestant, parse_contestant
+from adamantine.study.runs.tasks import Task
+from adamantine.train.callbacks import Caller
+from adamantine.train.config import TrainConfig
+from adamantine.train.devices import moved, placed
+from adamantine.train.diagnosis import failure, is_divergence, tensors_in
+from adamantine.train.loop import evaluate, train_epoch
+from adamantine.train.schedules import build_schedule
+from adamantine.train.seeds import data_order, seed_everything
+from adamantine.train.tables import up_to_date
+from adamantine.workloads import batch_count, batches, for_tuning, in_memory
+from adamantine.workloads.protocol import Data, Workload
+
+
+@dataclass(frozen=True, eq=False)
+class Arena:
+    """What all runs of a study share.
+
+    Parameters
+    ----------
+    tuning
+        The workload with validation data where its test set was.
+    test
+        The test set, which only final runs get to see.
+    config
+        The loop's settings; its seed is not used.
+    looks
+        Looks at the validation data in an epoch.
+    device
+        Where models train.
+    contestants
+        Those that have been here, by spec.
+    warm
+        What of them has taken a step here: specs with the names of settings.
+    """
+
+    tuning: Workload
+    test: Data
+    config: TrainConfig
+    looks: int
+    device: torch.device
+    contestants: dict[str, Contestant] = field(default_factory=dict)
+    warm: set[tuple[str, ...]] = field(default_factory=set)
+
+    @classmethod
+    def of(cls, workload: Workload, config: TrainConfig, looks: int, device: str) -> "Arena":
+        """Splits validation data off, always the same ones, and moves what is in memory."""
+        place = torch.device(device)
+        tuning = for_tuning(workload)
+        parts = (placed(part, place) for part in (tuning.train, tuning.test, workload.test))
+        train, validation, test = parts
+        kept = Workload(tuning.name, tuning.model, train, validation, tuning.loss, tuning.metric)
+        return cls(kept, test, config, looks, place)
+
+    @property
+    def examples(self) -> dict[str, int | None]:
+        """How many there are to train on, to choose by and to test with; None if not known."""
+        parts = {"train": self.tuning.train, "validation": self.tuning.test, "test": self.test}
+        return {name: len(d[0]) if in_memory(d) else None for name, d in parts.items()}
+
+    def contestant(self, spec: str) -> Contestant:
+        """The one that `spec` names; parsing builds it once, to see whether it can be."""
+        if spec not in self.contestants:
+            self.contestants[spec] = parse_contestant(spec)
+        return self.contestants[spec]
+
+
+OnLook = Callable[[Look], bool]
+"""Told of every look; true if the run shall stop there."""
+
+
+def train_once(
+    arena: Arena,
+    task: Task,
+    on_step: Callable[[], None] | None = None,
+    on_look: OnLook | None = None,
+) -> TrialRun:
+    """Train as `task` asks; a run that diverges is a result as well.
+
+    Parameters
+    ----------
+    on_step
+        Called after every step; what it raises stops the run.
+    on_look
+        Told of every look. Where it says so, the run ends there, pruned, which is a result, too.
+
+    Raises
+    ------
+    RunFailedError
+        The model, the data, the loss, the metric or the optimizer raised an exception, and not
+        because the run had diverged.
+    AdamantineError
+        The optimizer or the workload refuses to be used so.
+    """
+    config, workload = replace(arena.config, **task.training), arena.tuning
+    watch = _Watch(arena, batch_count(workload.train, config.batch_size), on_step, on_look)
+    try:
+        return _trained(arena, task, config, watch)
+    except AdamantineError:
+        raise
+    except Exception as error:
+        if error is watch.caller.error:
+            raise
+        raise RunFailedError(error, task, watch) from error
+
+
+def _trained(arena: Arena, task: Task, config: TrainConfig, watch: "_Watch") -> TrialRun:
+    contestant, workload = arena.contestant(task.spec), arena.tuning
+    _warm_up(arena, contestant, task)
+    seed_everything(task.seed)
+    for data in (workload.train, workload.test, arena.test):
+        if isinstance(own := getattr(data, "generator", None), torch.Generator):
+            own.manual_seed(task.seed)
+    model = watch.model = workload.model().to(arena.device)
+    optimizer = contestant.build(model.named_parameters(), task.settings)
+    schedule = build_schedule(config.schedule, optimizer, config.epochs, watch.steps_an_epoch)
+    order = data_order(task.seed)
+    seed_everything(task.seed)
+    diverged = None
+    test_loss = test_metric = None
+    pruned = False
+    try:
+        with up_to_date(model, optimizer):
+            for epoch in range(1, config.epochs + 1):
+                watch.begin(epoch)
+                train_epoch(
+                    model,
+                    watch.loss,
+                    optimizer,
+                    moved(batches(workload.train, config.batch_size, order), arena.device),
+                    epoch=epoch,
+                    device=arena.device,
+                    on_step=watch.on_step,
+                    scheduler=schedule.scheduler if schedule and schedule.per == "batch" else None,
+                )
+                if schedule and schedule.per == "epoch":
+                    schedule.scheduler.step()
+                watch.end()
+        if task.purpose == "final":
+            test_loss, test_metric = watch.judge(arena.test)
+    except DivergedError as error:
+        watch.stop()
+        diverged = Divergence(watch.steps_before + error.step, error.loss)
+    except _Pruned:
+        pruned = True
+    return TrialRun(
+        contestant=task.contestant,
+        purpose=task.purpose,
+        settings=task.settings,
+        seed=task.seed,
+        looks=tuple(watch.looks),
+        steps=watch.steps,
+        seconds=watch.seconds,
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        state_bytes=bytes_of_state(optimizer),
+        test_loss=test_loss,
+        test_metric=test_metric,
+        diverged=diverged,
+        training=task.training,
+        pruned=pruned,
+    )
+
+
+class RunFailedError(AdamantineError):
+    """A run ended in an exception that is no divergence; the message names its settings.
+
+    Attributes
+    ----------
+    run
+        It as a result, for who goes on without it: it counts as one that diverged.
+    """
+
+    def __init__(self, error: Exception, task: Task, watch: "_Watch") -> None:
+        where = "before its first step" if watch.model is None else watch.place
+        said = failure(error, f"the run of {in_words(task)} ({where})")
+        super().__init__(f"{said}. To go on without it: --skip-failed (skip_failed=True)")
+        self.run = failed_run(task, f"{type(error).__name__}: {error}", watch.steps, watch.looks)
+
+
+def in_words(task: Task) -> str:
+    """A run in words: ``adam with lr=0.01, batch_size=32 and seed 3``."""
+    settings = {**task.settings, **task.training}
+    given = ", ".join(f"{name}={value}" for name, value in settings.items())
+    return f"{task.contestant} with {given}{' and ' if given else ''}seed {task.seed}"
+
+
+def failed_run(task: Task, reason: str, steps: int = 0, looks: Sequence[Look] = ()) -> TrialRun:
+    """A run that failed, as a result: judged as one that diverged in its last step."""
+    return TrialRun(
+        contestant=task.contestant,
+        purpose=task.purpose,
+        settings=task.settings,
+        seed=task.seed,
+        looks=tuple(looks),
+        steps=steps,
+        seconds=0.0,
+        parameters=0,
+        state_bytes=0,
+        diverged=Divergence(steps + 1, math.nan),
+        training=task.training,
+        failed=reason,
+    )
+
+
+def _warm_up(arena: Arena, contestant: Contestant, task: Task) -> None:
+    """A step of a model that is thrown away, the first time: what is compiled is not timed."""
+    key = (task.spec, *sorted(task.settings))
+    if key in arena.warm:
+        return
+    arena.warm.add(key)
+    workload = arena.tuning
+    seed_everything(task.seed)
+    model = workload.model().to(arena.device)
+    optimizer = contestant.build(model.named_parameters(), task.settings)
+    stream = moved(batches(workload.train, arena.config.batch_size), arena.device)
+    inputs, targets = next(iter(stream))
+    try:
+        workload.loss(model(inputs), targets).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    except Exception as error:
+        if not is_divergence(error, model):  # else the run itself will tell
+            raise
+
+
+class _Pruned(Exception):  # noqa: N818 - no error
+    """Leaves the loop where a run is to stop."""
+
+
+@dataclass
+class _Watch:
+    """Keeps the time, and looks at the validation data so many times an epoch."""
+
+    arena: Arena
+    steps_an_epoch: int | None
+    told: Callable[[], None] | None
+    asked: OnLook | None
+    model: nn.Module | None = None
+    """Set when the run begins."""
+    caller: Caller = field(default_factory=Caller)
+    looks: list[Look] = field(default_factory=list)
+    steps: int = 0
+    steps_before: int = 0
+    """Taken in the epochs before this one."""
+    seconds: float = 0.0
+    _epoch: int = 0
+    _losses: list[Tensor] = field(default_factory=list)
+    _since: float = 0.0
+
+    @property
+    def place(self) -> str:
+        """Where it is, as far as steps tell."""
+        return f"epoch {self._epoch}, after step {self.steps - self.steps_before}"
+
+    def begin(self, epoch: int) -> None:
+        """An epoch begins."""
+        self._epoch, self.steps_before = epoch, self.steps
+        self._since = perf_counter()
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The workload's, which is remembered for the next look."""
+        loss = self.arena.tuning.loss(outputs, targets)
+        self._losses.append(loss.detach())
+        return loss
+
+    def on_step(self, step: int) -> None:
+        """Look, if it is time to; the epoch's last look is :meth:`end`'s."""
+        self.steps = self.steps_before + step
+        if self.told:
+            self.caller(self.told)
+        if self.steps_an_epoch is None or step == self.steps_an_epoch:
+            return
+        looks, total = self.arena.looks, self.steps_an_epoch
+        if step * looks // total > (step - 1) * looks // total:
+            self._look(self._epoch - 1 + step / total)
+            assert self.model
+            self.model.train()
+
+    def end(self) -> None:
+        """The epoch's last look; there was one just now where a loader ends before it said."""
+        if self._losses:
+            self._look(float(self._epoch))
+
+    def stop(self) -> None:
+        """Count the time since the last look."""
+        self.seconds += perf_counter() - self._since
+
+    def judge(self, data: Data) -> tuple[float, float]:
+        """Loss and metric over `data`."""
+        workload = self.arena.tuning
+        assert self.model
+        # A loader draws from the global generator, which belongs to the training.
+        apart = nullcontext() if in_memory(data) else torch.random.fork_rng(devices=[])
+        with apart:
+            stream = moved(batches(data, self.arena.config.test_batch_size), self.arena.device)
+            return evaluate(self.model, workload.loss, workload.metric, stream)
+
+    def _look(self, epoch: float) -> None:
+        train_loss = mean(torch.stack(self._losses).tolist())
+        self.stop()
+        self._losses.clear()
+        loss, metric = self.judge(self.arena.tuning.test)
+        self._since = perf_counter()
+        if not math.isfinite(loss):
+            # The step after the last batch broke it: there is no loss of training to say so.
+            raise DivergedError(
+                f"the validation loss became {loss}",
+                epoch=self._epoch,
+                step=self.steps - self.steps_before,
+                loss=loss,
+            )
+        look = Look(self.steps, epoch, self.seconds, train_loss, loss, metric)
+        self.looks.append(look)
+        if self.asked and self.caller(self.asked, look):
+            raise _Pruned
+        self._since = perf_counter()  # the answer may have taken a while
+
+
+def bytes_of_state(optimizer: Optimizer) -> int:
+    """Of all tensors in ``optimizer.state``."""
+    return sum(tensor.nbytes for state in optimizer.state.values() for tensor in tensors_in(state))

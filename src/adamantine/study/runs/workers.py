@@ -1,0 +1,265 @@
+"""Processes that do runs, one torch thread each, and what becomes of them.
+
+Not ``concurrent.futures``: its workers outlive a parent that is killed, and one killed worker
+takes the pool with it, where here its run is simply done again by the next.
+"""
+
+import multiprocessing
+import os
+import pickle
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from typing import Any
+
+import torch
+
+from adamantine.errors import AdamantineError
+from adamantine.records import Look, TrialRun
+from adamantine.study.runs.tasks import Task
+from adamantine.study.runs.training import Arena, RunFailedError, failed_run, in_words, train_once
+from adamantine.train.diagnosis import failure
+
+ATTEMPTS = 2
+"""How often a run is begun whose worker dies, by a signal or for lack of memory."""
+
+Enter = Callable[[], Arena]
+"""Builds the arena in the process that does the runs; has to be picklable."""
+
+
+@dataclass(eq=False)
+class _Worker:
+    process: SpawnProcess
+    pipe: Connection
+    task: Task | None = None
+
+
+class Workers:
+    """Do tasks in as many processes, in any order.
+
+    Parameters
+    ----------
+    jobs
+        How many processes, at least 1.
+    enter
+        Called once in each.
+    on_look
+        Called here, not there: told of every look at a task's run, which waits for the answer;
+        true if the run shall stop there.
+    skip_failed
+        Whether a run that fails, or whose worker dies each time, is a result, too; else that is
+        an error.
+    """
+
+    def __init__(
+        self,
+        jobs: int,
+        enter: Enter,
+        on_look: Callable[[Task, Look], bool] | None = None,
+        *,
+        skip_failed: bool = False,
+    ) -> None:
+        self._enter, self._on_look, self._skip_failed = enter, on_look, skip_failed
+        self._context = multiprocessing.get_context("spawn")
+        self._jobs = jobs
+        self._workers: list[_Worker] = []
+        self._waiting: deque[Task] = deque()
+        self._begun: dict[str, int] = {}
+        self._given_up: list[TrialRun] = []
+
+    def start(self, tasks: int) -> None:
+        """Start processes for so many tasks, which load what they need while the caller does."""
+        while len(self._workers) < min(tasks, self._jobs):
+            self._start()
+
+    def add(self, task: Task) -> None:
+        """Queue a task."""
+        self._waiting.append(task)
+        self._hand_out()
+
+    @property
+    def busy(self) -> int:
+        """Tasks queued or running."""
+        at_work = sum(worker.task is not None for worker in self._workers)
+        return len(self._waiting) + at_work + len(self._given_up)
+
+    def finished(self, seconds: float) -> Iterator[TrialRun]:
+        """Runs that have finished by now; waits so long for one.
+
+        Raises
+        ------
+        AdamantineError
+            What a run raised, or its worker died each time.
+        """
+        handles: dict[Any, _Worker] = {}
+        for worker in self._workers:
+            handles |= {worker.pipe: worker, worker.process.sentinel: worker}
+        for worker in dict.fromkeys(handles[handle] for handle in wait([*handles], seconds)):
+            if worker not in self._workers:  # buried since: the caller has added tasks
+                continue
+            run = self._hear(worker)
+            if run is not None:
+                yield run
+        while self._given_up:
+            yield self._given_up.pop()
+        self._hand_out()
+
+    def close(self) -> None:
+        """Stop all of it now; runs that are not finished are lost."""
+        for worker in self._workers:
+            worker.process.kill()
+        for worker in self._workers:
+            worker.process.join()
+            worker.pipe.close()
+        self._workers.clear()
+        self._waiting.clear()
+
+    def _hand_out(self) -> None:
+        while self._waiting:
+            idle = next((worker for worker in self._workers if worker.task is None), None)
+            if idle is None and len(self._workers) < self._jobs:
+                idle = self._start()
+            if idle is None:
+                return
+            task = self._waiting.popleft()
+            self._begun[task.key] = self._begun.get(task.key, 0) + 1
+            idle.task = task
+            try:
+                idle.pipe.send(task)
+            except OSError:  # it died while it was idle
+                self._bury(idle)
+
+    def _start(self) -> _Worker:
+        ours, theirs = self._context.Pipe()
+        # No daemon, for data may be loaded by processes of a worker's own; close() ends it, or
+        # the end of this process.
+        watched = self._on_look is not None
+        process = self._context.Process(
+            target=_work, args=(theirs, self._enter, watched, self._skip_failed), daemon=False
+        )
+        with _deaf_to_ctrl_c():
+            process.start()
+        theirs.close()
+        worker = _Worker(process, ours)
+        self._workers.append(worker)
+        return worker
+
+    def _hear(self, worker: _Worker) -> TrialRun | None:
+        try:
+            answer = worker.pipe.recv() if worker.pipe.poll() else None
+        except (EOFError, OSError):
+            answer = None
+        if answer is None:
+            if not worker.process.is_alive():
+                self._bury(worker)
+            return None
+        if isinstance(answer, BaseException):
+            raise answer
+        if isinstance(answer, Look):
+            self._answer(worker, answer)
+            return None
+        worker.task = None
+        run: TrialRun = answer
+        return run
+
+    def _answer(self, worker: _Worker, look: Look) -> None:
+        assert worker.task
+        assert self._on_look
+        stop = self._on_look(worker.task, look)
+        with suppress(OSError):  # it died while it waited; its end is noticed next
+            worker.pipe.send(stop)
+
+    def _bury(self, worker: _Worker) -> None:
+        """Take a dead worker away, and queue its task once more."""
+        worker.process.kill()
+        worker.process.join()
+        worker.pipe.close()
+        self._workers.remove(worker)
+        task = worker.task
+        if task is None:
+            return
+        if self._begun[task.key] < ATTEMPTS:
+            self._waiting.appendleft(task)
+            return
+        died = f"died {ATTEMPTS} times ({_exit(worker.process.exitcode)})"
+        if self._skip_failed:
+            self._given_up.append(failed_run(task, f"its process {died}"))
+            return
+        raise AdamantineError(
+            f"the process that trained {in_words(task)} {died}. What is finished is kept: the same "
+            "command goes on, and with --skip-failed (skip_failed=True) it does so without this run"
+        )
+
+
+def _exit(code: int | None) -> str:
+    if code is not None and code < 0:
+        return f"killed by {signal.Signals(-code).name}; is there memory enough for so many --jobs?"
+    return f"exit code {code}; it has printed why, if it could"
+
+
+def _work(pipe: Connection, enter: Enter, watched: bool, skip_failed: bool) -> None:
+    """What a worker does: build the arena, then one task after another."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to take
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    torch.set_num_threads(1)
+
+    def on_look(look: Look) -> bool:
+        pipe.send(look)
+        stop: bool = pipe.recv()
+        return stop
+
+    task = None
+    try:
+        arena = enter()
+        while True:
+            try:
+                task = pipe.recv()
+            except (EOFError, OSError):  # the parent is gone
+                return
+            try:
+                run = train_once(arena, task, on_look=on_look if watched else None)
+            except RunFailedError as error:
+                if not skip_failed:
+                    raise
+                run = error.run
+            pipe.send(run)
+    except BaseException as error:
+        with suppress(OSError):
+            pipe.send(_portable(error, task))
+
+
+@contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    """What is started meanwhile ignores it from the beginning; a worker imports for seconds."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _die_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _portable(error: BaseException, task: Task | None) -> AdamantineError:
+    """The error itself if it survives the way to another process, else one that says the same."""
+    if not isinstance(error, AdamantineError):
+        return failure(error, f"the run of {in_words(task)}" if task else "preparing the runs")
+    try:
+        again = pickle.loads(pickle.dumps(error))
+    except Exception:
+        again = None
+    same = isinstance(again, AdamantineError) and str(again) == str(error)
+    return error if same else AdamantineError(str(error))

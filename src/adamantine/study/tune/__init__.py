@@ -1,0 +1,13 @@
+"""Searches for one optimizer's settings, in Optuna's storage.
+
+- ``plan``: what is asked for
+- ``tune``: the command's function; ``listener``: who is told meanwhile
+- ``tuning``: the search from request to record
+- ``search``: trials by Optuna; ``suggest``, ``samplers``: which setting comes next
+- ``pruning``: when a trial is stopped
+- ``slots``, ``heartbeat``: each trial once, whoever dies
+- ``storage``: where trials are kept
+- ``finals``, ``best``: the best few again, on fresh seeds
+- ``importance``: which setting mattered
+- ``verdict``: the sentences; ``result``: what the caller gets
+"""

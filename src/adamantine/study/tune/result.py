@@ -1,0 +1,54 @@
+"""A search's record in a notebook: shown as a table, and given as data frames."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from adamantine.records import TuneRecord
+from adamantine.records.fields import to_json
+from adamantine.report.frame import table_html, text
+from adamantine.report.tune import tables
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Found(TuneRecord):
+    """What :func:`~adamantine.study.tune.tune` returns: a record that a notebook can show."""
+
+    def __str__(self) -> str:
+        """The verdict, and the line of Python that builds what is recommended."""
+        return "\n".join([*(finding.sentence for finding in self.verdict), self.best.python])
+
+    def _repr_html_(self) -> str:
+        verdict = "".join(f"<p>{text(finding.sentence)}</p>" for finding in self.verdict)
+        code = f"<pre><code>{text(self.best.python)}</code></pre>"
+        return f"{verdict}{code}{table_html(tables.candidates(self))}"
+
+    def trials_frame(self) -> pd.DataFrame:
+        """A row a trial: number, settings, score, and what became of it.
+
+        Raises
+        ------
+        ImportError
+            pandas is not installed; nothing else here needs it.
+        """
+        import pandas as pd
+
+        return pd.json_normalize(
+            [
+                {
+                    "number": trial.number,
+                    "contestant": trial.run.contestant,
+                    **to_json(trial.run.settings),
+                    **to_json(trial.run.training),
+                    "score": trial.score,
+                    "outcome": trial.outcome,
+                    "epochs": trial.run.looks[-1].epoch if trial.run.looks else 0.0,
+                    "seconds": trial.run.seconds,
+                }
+                for trial in self.trials
+            ]
+        )

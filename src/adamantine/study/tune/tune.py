@@ -1,0 +1,97 @@
+"""The search for an optimizer's settings: many trials, the best few again, and a verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from adamantine.study.runs.conditions import check_place
+from adamantine.study.tune.listener import TuneListener
+from adamantine.study.tune.plan import TunePlan
+from adamantine.study.tune.result import Found
+from adamantine.workloads.protocol import Workload
+
+
+def tune(
+    workload: Workload | str,
+    plan: TunePlan | Sequence[str],
+    *,
+    out: str | Path | None = None,
+    jobs: int | None = None,
+    storage: str | None = None,
+    study_name: str | None = None,
+    data_dir: str | Path | None = None,
+    skip_failed: bool = False,
+    listener: TuneListener | None = None,
+    command: str = "",
+) -> Found:
+    """Search an optimizer's settings, and say whether they are better than its defaults.
+
+    Trials are chosen by Optuna, judged on validation data, and stopped early where they do
+    badly. The best few are trained again on fresh seeds, and the best of these is compared with
+    the defaults on the test set. See ``docs/tune.md``.
+
+    Parameters
+    ----------
+    workload
+        A name (see :func:`adamantine.workloads.names`) or ``module:attribute``, whose runs are
+        done in processes of their own; or a workload object, whose runs are done in this one.
+    plan
+        Optimizers and budgets; a list of optimizers leaves the rest at its defaults.
+    out
+        Folder for the search (``optuna.journal``), the runs after it (``runs.jsonl``) and what
+        was found (``tune.json``, ``best.json``). The same call again goes on where it was
+        stopped, and called while it runs it helps. None keeps nothing.
+    jobs
+        Processes, one thread each; as many as there are cores if None.
+    storage
+        URL of a database that Optuna takes, in the place of the journal file.
+    study_name
+        The search's name in the storage. All who give the same storage and name work at the
+        same search.
+    data_dir
+        As for :func:`adamantine.workloads.load`.
+    skip_failed
+        Go on without a trial or a later run that raises an exception, and judge it as one that
+        diverged. Without it the search stops there, and the next call does that run again.
+    listener
+        Told what is going on.
+    command
+        What repeats the search, for the record.
+
+    Returns
+    -------
+    Found
+        A :class:`~adamantine.records.TuneRecord`: trials, verdict, and what is recommended.
+
+    Raises
+    ------
+    UsageError
+        An optimizer, a space or the storage's URL is wrong, or `jobs` is given with an object.
+    CheckpointError
+        `out` cannot be written, or the storage holds another search of this name.
+    AdamantineError
+        The storage cannot be used, or a run failed otherwise than by diverging and
+        `skip_failed` is false.
+
+    Examples
+    --------
+    >>> from adamantine.study import TunePlan, tune
+    >>> from adamantine.workloads import load
+    >>> found = tune(load("digits"), TunePlan(("adam",), trials=3, epochs=1, seeds=2))
+    >>> len(found.trials), found.best.optimizer
+    (3, 'adam')
+    """
+    from adamantine.study.tune.tuning import Tuning  # brings Optuna, which takes a second
+
+    check_place(workload, jobs, data_dir)
+    return Tuning(
+        workload,
+        plan if isinstance(plan, TunePlan) else TunePlan(tuple(plan)),
+        out=None if out is None else Path(out),
+        storage=storage,
+        study_name=study_name,
+        data_dir=data_dir,
+        skip_failed=skip_failed,
+        listener=listener or TuneListener(),
+    ).run(jobs, command)

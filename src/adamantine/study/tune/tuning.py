@@ -1,0 +1,280 @@
+"""What :func:`~adamantine.study.tune.tune.tune` does, step by step."""
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from functools import partial
+from pathlib import Path
+from time import monotonic, perf_counter, sleep
+from typing import Any
+
+from adamantine.errors import UsageError
+from adamantine.records import Candidate, SearchTrial, TrialRun, TuneRecord, finite
+from adamantine.records.fields import to_json
+from adamantine.study.runs.conditions import (
+    check_used,
+    conditions_of,
+    default_jobs,
+    enter_arena,
+    fingerprint,
+    resolution_of,
+)
+from adamantine.study.runs.in_process import Here
+from adamantine.study.runs.journal import Journal
+from adamantine.study.runs.tasks import Task, key_of
+from adamantine.study.runs.workers import Workers
+from adamantine.study.settings.contestants import parse_contestants, sources_of
+from adamantine.study.tune.best import best_of
+from adamantine.study.tune.finals import Entry, candidate, entries, finalists, rechecks
+from adamantine.study.tune.listener import FILES, TUNE, TuneListener
+from adamantine.study.tune.plan import TunePlan
+from adamantine.study.tune.result import Found
+from adamantine.study.tune.search import Search
+from adamantine.study.tune.storage import quietly, shown, storage_errors
+from adamantine.study.tune.suggest import Spaces
+from adamantine.study.tune.verdict import DEFAULTS, TUNED, Judgement, judge
+from adamantine.train.files import write_text
+from adamantine.train.machine import machine, versions
+from adamantine.workloads.protocol import Metric, Workload
+
+RUNS, _, BEST, JOURNAL = FILES
+NAME = "tune"
+"""Of the study in Optuna's storage, where none is given."""
+SECONDS_BETWEEN_CHECKS = 0.1
+SECONDS_BETWEEN_VIEWS = 0.5
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a search's last runs came to."""
+
+    candidates: tuple[Candidate, ...]
+    tuned: Candidate | None
+    defaults: Candidate
+    judgement: Judgement
+    recommended: Entry
+    runs: tuple[TrialRun, ...]
+
+
+class Tuning:
+    """A search, from its request to its record.
+
+    The parameters are those of :func:`~adamantine.study.tune.tune.tune`.
+    """
+
+    def __init__(
+        self,
+        workload: Workload | str,
+        plan: TunePlan,
+        *,
+        out: Path | None,
+        storage: str | None,
+        study_name: str | None,
+        data_dir: str | Path | None,
+        skip_failed: bool,
+        listener: TuneListener,
+    ) -> None:
+        self._skip_failed = skip_failed
+        self._plan, self._out, self._listener = plan, out, listener
+        self._spaces = Spaces(parse_contestants(plan.contestants), plan.space)
+        # Once, at the start: a file that is edited meanwhile is not what the workers have loaded.
+        self._sources = sources_of(self._spaces.contestants.values())
+        self._enter = partial(enter_arena, workload, plan, data_dir)
+        self._named = isinstance(workload, str)
+        self._arena = self._enter()
+        self._metric = self._arena.tuning.metric
+        self._conditions = conditions_of(workload, plan, self._arena)
+        self._where = storage if storage is not None else out and out / JOURNAL
+        self._name = study_name or NAME
+        _check_batches(self._spaces, self._conditions)
+        check_used(plan, self._arena)
+
+    def run(self, jobs: int | None, command: str) -> Found:
+        """Search, judge, and write down what was found."""
+        began = perf_counter()
+        started = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        with ExitStack() as stack:
+            stack.enter_context(quietly())
+            stack.enter_context(storage_errors(self._where))
+            search = stack.enter_context(closing(self._search()))
+            view = _View(search, self._listener, self._metric)
+            size = jobs or default_jobs(self._plan) if self._named else 1
+            team = stack.enter_context(
+                closing(
+                    Workers(size, self._enter, search.on_look, skip_failed=self._skip_failed)
+                    if self._named
+                    else Here(
+                        self._arena, view.on_step, search.on_look, skip_failed=self._skip_failed
+                    )
+                )
+            )
+            _do_trials(search, team, size, view)
+            trials = search.trials()
+            outcome = self._judge(trials, team)
+            important = search.importances((outcome.tuned or outcome.defaults).contestant)
+        record = Found(
+            plan={
+                **self._conditions,
+                **self._plan.to_json(),
+                "spaces": self._spaces.to_json(),
+                "storage": shown(self._where),
+                "study": self._name,
+            },
+            metric=self._metric.name,
+            direction=self._metric.direction,
+            trials=trials,
+            candidates=outcome.candidates,
+            tuned=outcome.tuned,
+            defaults=outcome.defaults,
+            **vars(outcome.judgement),
+            best=best_of(
+                outcome.recommended,
+                self._plan,
+                self._conditions,
+                self._out / BEST if self._out is not None and self._named else None,
+            ),
+            runs=outcome.runs,
+            versions=versions(),
+            machine=machine(),
+            importances=important,
+            command=command,
+            started=started,
+            wall_seconds=perf_counter() - began,
+        )
+        if self._out is not None:
+            _write(self._out, record)
+        return record
+
+    def _search(self) -> Search:
+        shared = ("workload", "examples", "epochs", "batch_size", "schedule", "looks")
+        plan = self._plan.to_json()
+        # What all who work at a search have to agree in: not where, nor how many trials.
+        agreed = {
+            **{name: self._conditions[name] for name in shared},
+            **{name: plan[name] for name in ("contestants", "pruning", "floor", "sampler", "seed")},
+            "space": self._spaces.to_json(),
+            "direction": self._metric.direction,
+            "source": self._sources,
+            "fingerprint": fingerprint(self._arena, exact=False),
+        }
+        direction = self._metric.direction
+        return Search(self._where, self._name, self._plan, self._spaces, agreed, direction)
+
+    def _judge(self, trials: Sequence[SearchTrial], team: Workers | Here) -> Outcome:
+        """The best few settings and the defaults again, and the finals."""
+        plan, metric = self._plan, self._metric
+        contestants = self._spaces.contestants
+        among = entries(trials, contestants, metric.direction, plan.training)
+        path = self._out and self._out / RUNS
+        check = self._listener.check
+        skip = self._skip_failed
+        with closing(
+            Journal(path, self._conditions, self._sources, check, skip_failed=skip)
+        ) as journal:
+            again = [rechecks(entry, plan) for entry in among]
+            rechecked = _do_runs(again, team, journal, self._listener)
+            found, plain = finalists(among, rechecked, metric.direction)
+            places = {DEFAULTS: plain} if found is None else {TUNED: found, DEFAULTS: plain}
+            last = [among[i].tasks("final", plan.seeds_of_finals) for i in places.values()]
+            finals = dict(zip(places, _do_runs(last, team, journal, self._listener), strict=True))
+            before = _judged_before(journal, last)
+        candidates = tuple(map(candidate, among, rechecked))
+        tuned = None if found is None else candidates[found]
+        runs = [*rechecked, *finals.values()]
+        resolution = resolution_of(self._arena, list(finals.values()))
+        judgement = judge(
+            tuned, candidates[plain], finals, metric.name, metric.direction, resolution, before
+        )
+        chosen = places[judgement.recommended]
+        return Outcome(
+            candidates,
+            tuned,
+            candidates[plain],
+            judgement,
+            among[chosen],
+            tuple(run for own in runs for run in own),
+        )
+
+
+class _View:
+    """Tells the listener how far the search has come, now and then."""
+
+    def __init__(self, search: Search, listener: TuneListener, metric: Metric) -> None:
+        self._search, self._listener, self._metric = search, listener, metric
+        self._next = 0.0
+
+    def show(self) -> None:
+        """Tell it now."""
+        self._next = monotonic() + SECONDS_BETWEEN_VIEWS
+        self._listener.on_search(self._search.standing(), self._metric)
+
+    def check(self) -> None:
+        """Tell it if it is time to, and ask whether to stop."""
+        if monotonic() >= self._next:
+            self.show()
+        self._listener.check()
+
+    def on_step(self) -> None:
+        """After a step of a run that is done in this process."""
+        self._search.keep_up()
+        self.check()
+
+
+def _do_trials(search: Search, team: Workers | Here, size: int, view: _View) -> None:
+    """Do trials until all have a result, here or elsewhere."""
+    while True:
+        while team.busy < size and (task := search.next_task()) is not None:
+            team.add(task)
+        view.check()
+        if not team.busy:
+            if search.finished:
+                break
+            sleep(SECONDS_BETWEEN_CHECKS)  # others are at what is left
+        for run in team.finished(SECONDS_BETWEEN_CHECKS) if team.busy else ():
+            search.tell(run)
+        search.keep_up()
+    view.show()
+
+
+def _do_runs(
+    tasks: Sequence[Sequence[Task]], team: Workers | Here, journal: Journal, listener: TuneListener
+) -> list[list[TrialRun]]:
+    """Do the runs that are not in the journal yet, and give back all of them."""
+    every = [task for own in tasks for task in own]
+    new = {task.key: task for task in every if task.key not in journal}
+    listener.on_finals(len(every), len(every) - len(new))
+    for task in new.values():
+        team.add(task)
+    while team.busy:
+        for run in team.finished(SECONDS_BETWEEN_CHECKS):
+            journal.add(run)
+            del new[key_of(run)]
+            listener.on_finals(len(every), len(every) - len(new))
+        listener.check()
+    return [[journal[task.key] for task in own] for own in tasks]
+
+
+def _judged_before(journal: Journal, now: Sequence[Sequence[Task]]) -> int:
+    """Settings other than defaults that had finals when this search had fewer trials."""
+
+    def setting(of: Task | TrialRun) -> str:
+        return json.dumps([of.contestant, finite(of.settings), finite(of.training)], sort_keys=True)
+
+    present = {setting(task) for own in now for task in own}
+    finals = [run for run in journal.runs if run.purpose == "final"]
+    return len({setting(run) for run in finals if run.settings or run.training} - present)
+
+
+def _check_batches(spaces: Spaces, conditions: Mapping[str, Any]) -> None:
+    if "batch_size" in spaces.training and conditions["batch_size"] is None:
+        raise UsageError(
+            f"workload {conditions['workload']} brings batches of its own; leave batch_size out "
+            "of the space"
+        )
+
+
+def _write(folder: Path, record: TuneRecord) -> None:
+    for name, what in ((TUNE, record), (BEST, record.best)):
+        write_text(folder / name, json.dumps(to_json(what), allow_nan=False) + "\n")
