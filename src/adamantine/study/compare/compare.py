@@ -21,7 +21,7 @@ from adamantine.study.runs.conditions import (
     enter_arena,
     resolution_of,
 )
-from adamantine.study.runs.in_process import Here
+from adamantine.study.runs.in_process import InProcess
 from adamantine.study.runs.journal import Journal
 from adamantine.study.runs.workers import Workers
 from adamantine.study.settings.contestants import parse_contestants, sources_of
@@ -130,7 +130,7 @@ def compare(
     spaces = parse_space(plan.space, contestants)
     enter = partial(enter_arena, workload, plan, data_dir)
     with ExitStack() as stack:
-        team: Workers | Here
+        team: Workers | InProcess
         if isinstance(workload, str):
             size = jobs or default_jobs(plan)
             team = stack.enter_context(closing(Workers(size, enter, skip_failed=skip_failed)))
@@ -138,7 +138,7 @@ def compare(
             arena = enter()
         else:
             arena = enter()
-            team = Here(arena, listener.check, skip_failed=skip_failed)
+            team = InProcess(arena, listener.check, skip_failed=skip_failed)
         check_used(plan, arena)
         metric = arena.tuning.metric
         conditions = conditions_of(workload, plan, arena)
@@ -182,7 +182,7 @@ def compare(
 
 def _run_all(
     entries: Mapping[str, Progress],
-    team: Workers | Here,
+    team: Workers | InProcess,
     plan: Plan,
     journal: Journal,
     listener: Listener,

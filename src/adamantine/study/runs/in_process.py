@@ -10,7 +10,7 @@ from adamantine.study.runs.training import Arena, RunFailedError, train_once
 from adamantine.train.seeds import rng_state, set_rng_state
 
 
-class Here:
+class InProcess:
     """As :class:`~adamantine.study.runs.workers.Workers`, without processes.
 
     Parameters

@@ -21,7 +21,7 @@ from adamantine.study.runs.conditions import (
     fingerprint,
     resolution_of,
 )
-from adamantine.study.runs.in_process import Here
+from adamantine.study.runs.in_process import InProcess
 from adamantine.study.runs.journal import Journal
 from adamantine.study.runs.tasks import Task, key_of
 from adamantine.study.runs.workers import Workers
@@ -105,7 +105,7 @@ class Tuning:
                 closing(
                     Workers(size, self._enter, search.on_look, skip_failed=self._skip_failed)
                     if self._named
-                    else Here(
+                    else InProcess(
                         self._arena, view.on_step, search.on_look, skip_failed=self._skip_failed
                     )
                 )
@@ -162,7 +162,7 @@ class Tuning:
         direction = self._metric.direction
         return Search(self._where, self._name, self._plan, self._spaces, agreed, direction)
 
-    def _judge(self, trials: Sequence[SearchTrial], team: Workers | Here) -> Outcome:
+    def _judge(self, trials: Sequence[SearchTrial], team: Workers | InProcess) -> Outcome:
         """The best few settings and the defaults again, and the finals."""
         plan, metric = self._plan, self._metric
         contestants = self._spaces.contestants
@@ -222,7 +222,7 @@ class _View:
         self.check()
 
 
-def _do_trials(search: Search, team: Workers | Here, size: int, view: _View) -> None:
+def _do_trials(search: Search, team: Workers | InProcess, size: int, view: _View) -> None:
     """Do trials until all have a result, here or elsewhere."""
     while True:
         while team.busy < size and (task := search.next_task()) is not None:
@@ -239,7 +239,10 @@ def _do_trials(search: Search, team: Workers | Here, size: int, view: _View) -> 
 
 
 def _do_runs(
-    tasks: Sequence[Sequence[Task]], team: Workers | Here, journal: Journal, listener: TuneListener
+    tasks: Sequence[Sequence[Task]],
+    team: Workers | InProcess,
+    journal: Journal,
+    listener: TuneListener,
 ) -> list[list[TrialRun]]:
     """Do the runs that are not in the journal yet, and give back all of them."""
     every = [task for own in tasks for task in own]
