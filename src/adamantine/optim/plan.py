@@ -19,7 +19,7 @@ from adamantine.codecs import noise
 from adamantine.optim.choice import select_for_kernels
 from adamantine.optim.gradients import Gradients
 from adamantine.optim.hints import BY_AUTOGRAD, check_hints, refuse_capture
-from adamantine.optim.interrupts import uninterrupted
+from adamantine.optim.interrupts import Uninterrupted
 from adamantine.optim.precision import Treatment, treatment
 from adamantine.optim.rows import Mode, RowUpdates, Windows
 from adamantine.optim.state import prepare_state
@@ -174,7 +174,7 @@ class Plan:
             tables[0].run(self._scalars, clears, collects)  # one compiled call
             self._created.clear()
         else:
-            with uninterrupted():
+            with Uninterrupted():
                 self._created.clear()
                 self._update(tables, others, clears, collects)
         if collects:
