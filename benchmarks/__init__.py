@@ -1,14 +1,20 @@
-"""Where the README's figures come from: ``python -m benchmarks``.
+"""Where all figures of ``docs/benchmarks.md`` and the README come from: ``python -m benchmarks``.
 
 =============  =======================================================================
 ``step``       one optimizer step, against ``torch.optim``
+``small``      steps whose time is mostly overhead, against torch and DeepSpeed
 ``bandwidth``  every optimizer's step, against what memory can do
+``precision``  states of fewer bits, against bitsandbytes, torchao and optax
+``sparse``     a large embedding, against ``SparseAdam``
+``tables``     many small embeddings, against ``torch.optim``
 ``program``    a whole training program, against the tutorial's
 ``startup``    what a process pays before its second step
 ``formats``    which grid 8-bit and 4-bit states should lie on
+``accuracy``   what fewer bits of state cost in accuracy: an experiment
+``rounding``   training parameters of bfloat16: an experiment
 =============  =======================================================================
 
 Each runs what it compares in turn, so that a slow minute of the machine hits all alike, and
-keeps every sample in ``results/``. Tables are made from those files alone. Nothing is asserted
-about time.
+keeps every sample in ``results/``. Pages are written from those files alone (``--pages``). Nothing
+is asserted about time.
 """

@@ -1,4 +1,4 @@
-"""``python -m benchmarks``: measure, keep the samples, print the README's tables as Markdown.
+"""``python -m benchmarks``: measure, keep the samples, print tables as Markdown.
 
 Benchmarks take minutes, and all of them run if none is named. Experiments train for half an hour
 and run only by name; they go on where they were stopped.
@@ -17,6 +17,7 @@ from benchmarks import (
     accuracy,
     bandwidth,
     formats,
+    pages,
     precision,
     program,
     rounding,
@@ -51,6 +52,8 @@ JOURNALS = Path("runs") / "benchmarks"
 
 def main() -> int:
     arguments = _parse()
+    if arguments.pages:
+        return _write_pages()
     out = arguments.out or (None if arguments.quick else RESULTS)
     options = Options(
         quick=arguments.quick,
@@ -78,6 +81,17 @@ def main() -> int:
             print(f"benchmarks: {error}", file=sys.stderr)
             return 1
         print(f"{benchmark.to_markdown(found)}\n\n{origin(found)}\n", flush=True)
+    return _write_pages() if out == RESULTS and not arguments.saved else 0
+
+
+def _write_pages() -> int:
+    try:
+        changed = pages.write(ALL, RESULTS)
+    except AdamantineError as error:
+        print(f"benchmarks: {error}", file=sys.stderr)
+        return 1
+    for path in changed:
+        print(f"Written: {path.name}")
     return 0
 
 
@@ -123,6 +137,12 @@ def _parse() -> argparse.Namespace:
     parser.add_argument(
         "--saved", action="store_true", help="measure nothing, print the samples kept in --out"
     )
+    parser.add_argument(
+        "--pages",
+        action="store_true",
+        help="measure nothing, write docs/benchmarks.md and the README's table from what is kept "
+        "(as every measurement kept there does at its end)",
+    )
     arguments = parser.parse_args()
     names = set(arguments.names or BENCHMARKS)
     unknown = [name for name in arguments.names if name not in ALL]
@@ -136,9 +156,10 @@ def _parse() -> argparse.Namespace:
         parser.error(f"--data-dir is for {_listed(ON_MNIST)}, which were not asked for")
     if arguments.jobs and not names.intersection(EXPERIMENTS):
         parser.error(f"--jobs is for {_listed(EXPERIMENTS)}, which were not asked for")
-    if arguments.saved and (
-        arguments.quick or arguments.rounds or arguments.data_dir or arguments.jobs
-    ):
+    measures = arguments.quick or arguments.rounds or arguments.data_dir or arguments.jobs
+    if arguments.pages and (measures or arguments.names or arguments.out or arguments.saved):
+        parser.error("--pages writes all pages from benchmarks/results: leave out the rest")
+    if arguments.saved and measures:
         parser.error("--saved measures nothing: leave out --quick, --rounds, --data-dir and --jobs")
     return arguments
 

@@ -39,8 +39,8 @@ and the options that all have in common: states and parameters in fewer bits
 statistics ([stats.md](stats.md)). "State" and "traffic" are bytes a float32 parameter at the
 default settings. Traffic is what a step reads (parameter, gradient, state) and writes (all but the
 gradient): on large tensors that is what it costs. "Step" is the measured time a parameter, of one
-tensor of 64 Mi on two threads; [the README's tables](../README.md#measured) say on what machine and
-beside what.
+tensor of 64 Mi on two threads, on the machine that
+[benchmarks](benchmarks.md#every-optimizer-against-the-machines-memory) describes.
 """
 
 

@@ -194,6 +194,7 @@ def test_missing_samples_name_the_command(tmp_path, capsys, monkeypatch):
         (["step", "--jobs", "2"], "--jobs is for `accuracy`"),
         (["accuracy", "--jobs", "0"], "--jobs is 0"),
         (["--saved", "--quick"], "--saved measures nothing"),
+        (["--pages", "step"], "--pages writes all pages"),
     ],
 )
 def test_wrong_usage(arguments, message, capsys, monkeypatch):
