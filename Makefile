@@ -51,5 +51,13 @@ bench: $(VENV)/installed-benchmark  ## measure again what the README's tables sa
 docs: $(VENV)/installed  ## write docs/optimizers.md from the docstrings
 	$(BIN)/python docs/generate.py
 
+$(VENV)/installed-docs: $(VENV)/installed
+	$(PIP) -e '.[docs]'
+	touch $@
+
+.PHONY: site
+site: $(VENV)/installed-docs  ## the documentation as a website in build/site, offline
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet -d build/doctrees docs build/site
+
 clean:
 	rm -rf $(VENV)

@@ -99,9 +99,9 @@ All tables come from saved samples (`benchmarks/results/*.json`), and this page 
 them. To measure again:
 
 ```sh
-make bench ARGS="--data-dir DIR"                            # everything but the two experiments
-python -m benchmarks accuracy rounding --data-dir DIR       # the experiments: half an hour
-python -m benchmarks --pages                                # this page again, from what is saved
+make bench ARGS="--data-dir DIR"                        # all but the two experiments
+python -m benchmarks accuracy rounding --data-dir DIR   # the experiments: half an hour
+python -m benchmarks --pages                            # only this page, from what is saved
 ```
 
 ## How it is measured

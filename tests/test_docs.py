@@ -1,0 +1,107 @@
+"""The README stays short, the links lead somewhere, every page is listed, and the tutorials run."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+README = ROOT / "README.md"
+PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
+TUTORIALS = sorted((DOCS / "tutorials").glob("*.md"))
+
+FENCED = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+TOCTREE = re.compile(r"^```\{toctree\}\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+@cache
+def anchors(path: Path) -> set[str]:
+    """What the headings of a page are called in links, as GitHub has it."""
+    text = FENCED.sub("", path.read_text(encoding="utf-8"))
+    headings = re.findall(r"^#+ (.*)", text, re.MULTILINE)
+    plain = (re.sub(r"[^\w\- ]", "", heading.lower()) for heading in headings)
+    return {heading.replace(" ", "-") for heading in plain}
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.read_text(encoding="utf-8").splitlines()) < 120
+
+
+@pytest.mark.parametrize("path", PAGES, ids=name_of)
+def test_links_lead_somewhere(path: Path) -> None:
+    for target in LINK.findall(FENCED.sub("", path.read_text(encoding="utf-8"))):
+        if re.match(r"https?:", target):
+            continue
+        file, _, anchor = target.partition("#")
+        there = (path.parent / file).resolve() if file else path
+        assert there.exists(), target
+        if anchor:
+            assert anchor in anchors(there), target
+
+
+def test_every_page_is_in_the_navigation_once() -> None:
+    trees = TOCTREE.findall((DOCS / "index.md").read_text(encoding="utf-8"))
+    entries = "".join(tree.partition("\n\n")[2] for tree in trees).split("\n")
+    listed = [re.sub(r".*<(.*)>$", r"\1", entry) for entry in entries if entry]
+    pages = [str(path.relative_to(DOCS).with_suffix("")) for path in DOCS.rglob("*.md")]
+    assert sorted(["index", *listed]) == sorted(pages)
+
+
+@pytest.mark.parametrize("part", ["", ".records", ".report", ".study", ".train", ".workloads"])
+def test_the_api_pages_have_everything_public(part: str) -> None:
+    module = import_module(f"adamantine{part}")
+    pages = "".join(page.read_text(encoding="utf-8") for page in (DOCS / "api").glob("*.md"))
+    documented = re.findall(r"^\.\. auto(?:class|function):: (\S+)$", pages, re.MULTILINE)
+    public = {name: getattr(module, name) for name in module.__all__}
+    for name, value in public.items():
+        if inspect.isclass(value) or inspect.isfunction(value):
+            assert f"{module.__name__}.{name}" in documented
+
+
+@pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
+def test_tutorials_run(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All Python blocks of a tutorial, in order, in one namespace."""
+    blocks = re.findall(r"^```python\n(.*?)^```", path.read_text(encoding="utf-8"), re.M | re.S)
+    assert blocks
+    monkeypatch.chdir(tmp_path)
+    exec(compile("\n".join(blocks), str(path), "exec"), {"__name__": path.stem})
+    EXPECTED[path.stem](capsys.readouterr().out)
+
+
+def swapped(printed: str) -> None:
+    assert float(printed.removeprefix("loss ")) < 0.1
+
+
+def remembered(printed: str) -> None:
+    """The page shows what is printed."""
+    shown = re.findall(r"^    (\w+ .*)", (DOCS / "tutorials" / "memory.md").read_text(), re.M)
+    assert printed.splitlines() == shown[-3:]
+
+
+def compared(printed: str) -> None:
+    assert "Final accuracy on the test set: adam" in printed
+
+
+def found(printed: str) -> None:
+    assert "is the smallest learning rate that keeps 95%" in printed
+
+
+EXPECTED = {
+    "swap": swapped,
+    "memory": remembered,
+    "which": compared,
+    "learning_rate": found,
+}
