@@ -147,7 +147,7 @@ def page(modules: Mapping[str, ModuleType], records: Mapping[str, Record]) -> st
 
 
 def readme(records: Mapping[str, Record]) -> str:
-    """The README with its table made anew."""
+    """The README with its table, and the machine, made anew."""
     text = _read(README)
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
@@ -155,7 +155,9 @@ def readme(records: Mapping[str, Record]) -> str:
         raise BenchmarkError(
             f"{README}: no table to write; expected it between {BEGIN!r} and {END!r}"
         )
-    return f"{before}{begin}\n\n{headline.table(records)}\n\n{end}{after}"
+    machines = dict.fromkeys(map(_computer, records.values()))
+    measured = f"Measured on {', and on '.join(machines)}."
+    return f"{before}{begin}\n\n{headline.table(records)}\n\n{measured}\n\n{end}{after}"
 
 
 def _origins(records: Mapping[str, Record]) -> Iterator[str]:
@@ -184,9 +186,13 @@ def _busy(found: Record) -> str:
 
 
 def _where(found: Record) -> str:
-    computer = found["machine"]
     packages = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
-    return f"{computer['processor']}, {computer['cores']} cores, {computer['system']}; {packages}."
+    return f"{_computer(found)}; {packages}."
+
+
+def _computer(found: Record) -> str:
+    computer = found["machine"]
+    return f"{computer['processor']}, {computer['cores']} cores, {computer['system']}"
 
 
 def _read(path: Path) -> str:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import inspect
 import re
+import shlex
 from functools import cache
 from importlib import import_module
 from pathlib import Path
 
 import pytest
+
+from adamantine.cli.app import command
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -56,6 +59,24 @@ def test_every_page_is_in_the_navigation_once() -> None:
     listed = [re.sub(r".*<(.*)>$", r"\1", entry) for entry in entries if entry]
     pages = [str(path.relative_to(DOCS).with_suffix("")) for path in DOCS.rglob("*.md")]
     assert sorted(["index", *listed]) == sorted(pages)
+
+
+def commands(path: Path) -> list[list[str]]:
+    """The words of every `adamantine …` in a page's shell blocks."""
+    blocks = re.findall(r"^```sh\n(.*?)^```", path.read_text(encoding="utf-8"), re.M | re.S)
+    lines = "".join(blocks).replace("\\\n", " ").splitlines()
+    return [
+        shlex.split(line, comments=True)[1:] for line in lines if line.startswith("adamantine ")
+    ]
+
+
+def test_commands_in_shell_blocks_have_the_options_that_are_shown() -> None:
+    shown = [words for path in PAGES for words in commands(path)]
+    assert shown
+    for name, *rest in shown:
+        known = {flag for option in command.commands[name].params for flag in option.opts}
+        given = {word for word in rest if word.startswith("--")}
+        assert given <= known, (name, given - known)
 
 
 @pytest.mark.parametrize("part", ["", ".records", ".report", ".study", ".train", ".workloads"])

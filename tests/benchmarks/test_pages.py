@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import headline, pages, precision, small, step
+from benchmarks import formats, headline, pages, precision, small, step
 
 
 @pytest.fixture(scope="module")
@@ -18,6 +18,13 @@ def test_pages_are_up_to_date(saved):
     hint = "run python -m benchmarks --pages"
     assert pages.PAGE.read_text(encoding="utf-8") == pages.page(command.ALL, saved), hint
     assert pages.README.read_text(encoding="utf-8") == pages.readme(saved), hint
+
+
+def test_the_page_about_grids_quotes_the_saved_samples(saved):
+    text = (pages.ROOT / "docs" / "precision_grids.md").read_text(encoding="utf-8")
+    rows = {line for line in text.splitlines() if line.startswith("|")}
+    assert rows
+    assert rows <= set(formats.to_markdown(saved["formats"]).splitlines())
 
 
 def test_every_benchmark_has_a_section():
@@ -90,6 +97,6 @@ def test_the_command_writes_what_differs_and_says_so(elsewhere, capsys):
     assert capsys.readouterr().out == "Written: page.md\nWritten: README.md\n"
     written = pages.README.read_text()
     assert written.startswith(f"before\n{pages.BEGIN}\n\n|")
-    assert written.endswith(f"|\n\n{pages.END}\nafter\n")
+    assert re.search(rf"\|\n\nMeasured on .*\.\n\n{pages.END}\nafter\n$", written)
     assert command.main() == 0
     assert capsys.readouterr().out == ""
