@@ -56,8 +56,8 @@ SECTIONS = {
     ),
     "rounding": Section(
         "Parameters in bfloat16",
-        "At a small learning rate an update is less than half a unit of a bfloat16, and rounding "
-        "to nearest loses it. `param_rounding` keeps it.",
+        "At a small learning rate an update is less than half of bfloat16's last digit, and "
+        "rounding to nearest loses it. `param_rounding` keeps it.",
     ),
     "bandwidth": Section(
         "Every optimizer against the machine's memory",
