@@ -2,13 +2,10 @@
 
 import sys
 
+from adamantine.cli.interrupt import Interrupted
 from adamantine.errors import AdamantineError, UsageError
 
 FAILURE, WRONG_USAGE, INTERRUPTED = 1, 2, 130
-
-
-class Interrupted(Exception):  # noqa: N818 - it is what the user asked for, not an error
-    """Ctrl-C; the message says what is kept and how to go on."""
 
 
 def main() -> None:

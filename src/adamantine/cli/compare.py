@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from adamantine.cli import Interrupted
+from adamantine.cli.interrupt import Interrupted
 from adamantine.cli.output import note
 from adamantine.cli.study_output import print_study, study_output
 from adamantine.cli.study_report import write_report

@@ -8,6 +8,10 @@ from types import FrameType
 from typing import Any
 
 
+class Interrupted(Exception):  # noqa: N818 - it is what the user asked for, not an error
+    """Ctrl-C; the message says what is kept and how to go on."""
+
+
 class Interrupt:
     """While entered, a first Ctrl-C waits for :meth:`check`; a second one does not wait.
 

@@ -11,8 +11,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from adamantine import workloads
-from adamantine.cli import Interrupted
-from adamantine.cli.interrupt import Interrupt
+from adamantine.cli.interrupt import Interrupt, Interrupted
 from adamantine.cli.optimizers import check_settings, check_sparse
 from adamantine.cli.options import find_device, use_threads
 from adamantine.cli.output import SECONDS_BETWEEN_UPDATES

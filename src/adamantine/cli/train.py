@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from adamantine import workloads
-from adamantine.cli import Interrupted
+from adamantine.cli.interrupt import Interrupted
 from adamantine.cli.optimizers import check_settings, check_sparse
 from adamantine.cli.options import TrainOptions, find_device, from_json, use_threads
 from adamantine.cli.output import TrainOutput, note, train_output

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import typer
 
-from adamantine.cli import Interrupted
 from adamantine.cli.compare import repeat
+from adamantine.cli.interrupt import Interrupted
 from adamantine.cli.output import note
 from adamantine.cli.study_report import PAGE, write_pictures
 from adamantine.cli.tune_output import print_tune, tune_output

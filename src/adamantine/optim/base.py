@@ -19,10 +19,11 @@ from adamantine.optim.around import Prelude
 from adamantine.optim.gradients import fill_with_zeros, held
 from adamantine.optim.labels import label_at
 from adamantine.optim.loading import fitted, to_torchs_format
+from adamantine.optim.member import Only
 from adamantine.optim.options import OF_GROUPS, Around, check_of_group
 from adamantine.optim.outside import outside_the_graph
 from adamantine.optim.param_group import copied, own_group
-from adamantine.optim.plan import Only, Plan
+from adamantine.optim.plan import Plan
 from adamantine.optim.precision import treatment
 from adamantine.optim.rows import Mode, Windows
 from adamantine.optim.spelling import tell_of_misspelt_keys, with_suggestions

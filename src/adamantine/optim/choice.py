@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from adamantine.backends import BackendName
 from adamantine.backends.layout import overlapping
 from adamantine.backends.modes import observer
 from adamantine.errors import BackendError
 from adamantine.optim.hints import BY_AUTOGRAD
-
-if TYPE_CHECKING:
-    from adamantine.optim.plan import Member
+from adamantine.optim.member import Member
 
 Group = dict[str, Any]
 

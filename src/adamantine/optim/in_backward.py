@@ -18,7 +18,8 @@ from adamantine.errors import StateError, UsageError
 from adamantine.optim import misuse
 from adamantine.optim.around import SMALL
 from adamantine.optim.labels import several
-from adamantine.optim.plan import Only, Plan
+from adamantine.optim.member import Only
+from adamantine.optim.plan import Plan
 
 if TYPE_CHECKING:
     from adamantine.optim.base import RuleOptimizer

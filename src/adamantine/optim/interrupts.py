@@ -18,7 +18,6 @@ _NUMBERS = [
 """Those that programs let raise an exception."""
 
 
-
 class Uninterrupted:
     """A block after which Python's handlers of signals run, instead of inside it.
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import operator
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import count
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -20,12 +19,13 @@ from adamantine.optim.choice import select_for_kernels
 from adamantine.optim.gradients import Gradients
 from adamantine.optim.hints import BY_AUTOGRAD, check_hints, refuse_capture
 from adamantine.optim.interrupts import Uninterrupted
+from adamantine.optim.member import Member, Only
 from adamantine.optim.precision import Treatment, treatment
 from adamantine.optim.rows import Mode, RowUpdates, Windows
 from adamantine.optim.state import prepare_state
 from adamantine.optim.stats import Measured, Watched
 from adamantine.optim.unchanged import SPARSE, Unchanged, covered
-from adamantine.rules import Family, Rule, Settings
+from adamantine.rules import Family, Settings
 
 if TYPE_CHECKING:
     from adamantine.backends.cpu.table import Table
@@ -35,31 +35,6 @@ _GRAD = operator.attrgetter("grad")
 
 Decide = Callable[[Gradients], float | None]
 """From a step's gradients to what the update multiplies them by, or None to leave it out."""
-
-
-@dataclass
-class Member:
-    """One parameter with what its update needs."""
-
-    group: int
-    treatment: Treatment
-    param: Tensor
-    state: dict[str, Any]
-    fresh: bool
-    stream: int  # of its random numbers
-
-    @property
-    def rule(self) -> Rule:
-        """What updates it."""
-        return self.treatment.rule
-
-
-class Only(NamedTuple):
-    """The one parameter of a plan, with the number of its group and its place among all."""
-
-    param: Tensor
-    group: int
-    place: int
 
 
 class Plan:

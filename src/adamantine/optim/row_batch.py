@@ -12,11 +12,11 @@ from adamantine.backends.layout import check_rows, check_sparse, overlapping
 from adamantine.backends.modes import observer
 from adamantine.backends.window import Window
 from adamantine.errors import BackendError
+from adamantine.optim.member import Member
 from adamantine.rules import Rule
 
 if TYPE_CHECKING:
     from adamantine.backends.cpu.row_table import RowTable
-    from adamantine.optim.plan import Member
 
 
 def refusal_of_rows(tensors: Sequence[Tensor], backend: BackendName) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,14 +15,12 @@ from adamantine.backends.rows import Rows
 from adamantine.backends.window import Window
 from adamantine.errors import BackendError
 from adamantine.optim.hints import BY_AUTOGRAD
+from adamantine.optim.member import Member
 from adamantine.optim.precision import Treatment
 from adamantine.optim.row_batch import RowBatch, refusal_of_rows, written
 from adamantine.rules import Rule
 from adamantine.rules.compensated import COMPENSATION
 from adamantine.rules.lazy import differs, lazy_scalars
-
-if TYPE_CHECKING:
-    from adamantine.optim.plan import Member
 
 Mode = Literal["lazy", "exact", "dense"]
 """What a sparse gradient stands for. `dense`: a dense one, whose zeros were left out."""

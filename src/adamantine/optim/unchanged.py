@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from adamantine.optim.hints import HINTS
+from adamantine.optim.member import Only
 from adamantine.optim.options import OF_GROUPS
 from adamantine.rules import Family
 
 if TYPE_CHECKING:
     from adamantine.backends.cpu.identity import Identities
-    from adamantine.optim.plan import Only
 
 Group = dict[str, Any]
 SPARSE = "sparse"
