@@ -72,6 +72,31 @@ def twins() -> list[tuple[nn.Parameter, Any]]:
     return found
 
 
+@pytest.mark.parametrize("kept", [list, tuple])
+@pytest.mark.parametrize("rate", [0.5, torch.tensor(0.5)], ids=["number", "tensor"])
+def test_lists_of_parameters_are_replaced(kept: type, rate: Any) -> None:
+    ends = []
+    for module in (adamantine, torch.optim):
+        params = [nn.Parameter(torch.zeros(2)) for _ in range(3)]
+        groups = [{"params": [params[0]]}, {"params": [params[1]], "lr": 2.0}]
+        optimizer = module.SGD(groups, lr=rate)
+        for param in params:
+            param.grad = torch.ones(2)
+        optimizer.step()
+        first, second = optimizer.param_groups
+        first["params"], second["params"] = second["params"], first["params"]
+        optimizer.step()
+        first["params"] = kept([params[2]])  # as many as before
+        optimizer.step()
+        optimizer.step()
+        second["params"] = list(second["params"])
+        optimizer.step()
+        second["params"][0] = params[1]
+        optimizer.step()
+        ends.append([param.detach() for param in params])
+    assert all(map(torch.equal, *ends))
+
+
 @pytest.mark.parametrize("what", ["state", "param_groups", "group", "setting"])
 def test_replaced_containers_of_an_optimizer_are_what_counts(what: str) -> None:
     ends = []

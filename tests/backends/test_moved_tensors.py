@@ -91,3 +91,51 @@ def test_a_moved_tensor_whose_storage_is_too_small_is_an_error(kept: str) -> Non
     with pytest.raises(BackendError, match="resized"):
         optimizer.step()
     assert all(map(torch.equal, params[1:], before))
+
+
+def test_where_a_parameter_without_a_gradient_has_lain_is_free() -> None:
+    """Its memory goes to another one; both have moved, and nothing is built anew."""
+    params = [nn.Parameter(torch.full((50,), float(i))) for i in range(3)]
+    optimizer = adamantine.SGD(params, lr=1.0)
+    for param in params:
+        param.grad = torch.ones(50)
+    optimizer.step()
+    plan = optimizer._plan
+    params[0].grad = None
+    for _ in range(5):
+        freed = params[0].data
+        params[0].data = params[0].data.clone()
+        params[1].data = freed.copy_(params[1].data)
+        optimizer.step()
+    assert optimizer._plan is plan
+    assert torch.equal(params[0], torch.full((50,), -1.0))
+    assert torch.equal(params[1], torch.full((50,), -5.0))
+
+
+def test_one_without_a_gradient_may_share_memory_later() -> None:
+    ends = []
+    for module in (adamantine, torch.optim):
+        params = [nn.Parameter(torch.full((50,), float(i))) for i in range(2)]
+        optimizer = module.SGD(params, lr=1.0, momentum=0.9)
+        for turn in range(4):
+            params[0].grad = torch.ones(50) if turn != 1 else None
+            params[1].grad = torch.full((50,), 2.0)
+            if turn == 1:
+                params[0].data = params[1].data
+                params[1].data = params[1].data[:]
+            optimizer.step()
+        ends.append(params)
+    torch.testing.assert_close(*ends)
+
+
+def test_counters_live_in_main_memory_whatever_the_default_device() -> None:
+    ends = []
+    for module in (adamantine, torch.optim):
+        param = nn.Parameter(torch.ones(3))
+        optimizer = module.Adam([param])
+        param.grad = torch.ones(3)
+        with torch.device("meta"):
+            optimizer.step()
+        optimizer.step()
+        ends.append(param)
+    torch.testing.assert_close(*ends)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 import adamantine
+from adamantine.optim.interrupts import Uninterrupted
 
 
 def dense(*dtypes: torch.dtype) -> list[Tensor]:
@@ -57,8 +58,10 @@ def python_handler() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
-def interrupt_at(line: int, work: Callable[[], object]) -> bool:
-    """Run `work` with SIGINT before its `line`-th line of ours; False where it has fewer."""
+def interrupt_at(
+    line: int, work: Callable[[], object], came: signal.Signals = signal.SIGINT
+) -> bool:
+    """Run `work` with a signal before its `line`-th line of ours; False where it has fewer."""
     lines = 0
 
     def trace(frame: Any, event: str, _: object) -> Any:
@@ -68,7 +71,7 @@ def interrupt_at(line: int, work: Callable[[], object]) -> bool:
         if event == "line":
             lines += 1
             if lines == line:
-                signal.raise_signal(signal.SIGINT)
+                signal.raise_signal(came)
         return trace
 
     before = sys.gettrace()
@@ -127,6 +130,37 @@ def check(name: str, done: list[int], every: int) -> None:
         line += every
     assert seen == ({0, 1} if every <= 3 else seen | {0})
     assert line > 40
+
+
+@pytest.mark.parametrize("came", [signal.SIGINT, signal.SIGTERM])
+def test_handlers_are_back_wherever_one_of_them_raised(came: signal.Signals) -> None:
+    class Raised(Exception):
+        pass
+
+    def handler(number: int, frame: object) -> None:
+        raise Raised
+
+    watched = signal.SIGTERM, signal.SIGINT, signal.SIGALRM
+    before = {number: signal.signal(number, handler) for number in watched}
+    try:
+        line = raised = 0
+        more = True
+        while more:
+            line += 1
+
+            def block() -> None:
+                with Uninterrupted():
+                    pass
+
+            try:
+                more = interrupt_at(line, block, came)
+            except Raised:
+                raised += 1
+            assert all(signal.getsignal(number) is handler for number in watched), line
+        assert raised == line - 1 > 20  # none is swallowed
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
 
 
 def equal(found: Any, wanted: Any) -> bool:

@@ -254,6 +254,7 @@ class RuleOptimizer(Surrounded):
         ):
             with compiling_is_told():
                 plan = self._plan = self._new_plan()
+                plan.make()
                 holds = plan.run(decide, clears, collects)
             if not holds:
                 self._plan = None

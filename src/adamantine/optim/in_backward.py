@@ -171,6 +171,7 @@ class InBackward:
             return
         with compiling_is_told():
             plan = self._plans[param] = optimizer._new_plan(self._params[param])
+            plan.make()
             holds = plan.run(decide)
         if not holds:
             raise StateError(

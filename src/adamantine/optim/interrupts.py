@@ -12,7 +12,7 @@ from typing import Any
 
 _NUMBERS = [
     int(getattr(signal, name))
-    for name in ("SIGINT", "SIGTERM", "SIGALRM", "SIGHUP", "SIGUSR1", "SIGUSR2")
+    for name in ("SIGHUP", "SIGALRM", "SIGTERM", "SIGINT")
     if hasattr(signal, name)
 ]
 """Those that programs let raise an exception."""
@@ -30,11 +30,15 @@ class Uninterrupted:
         self._came: list[tuple[int, Any]] = []
         if threading.get_ident() != threading.main_thread().ident:
             return
-        for number in _NUMBERS:
-            handler = _signal.getsignal(number)
-            if callable(handler):
-                self._handlers[number] = handler
-                _signal.signal(number, self._note)
+        try:
+            for number in _NUMBERS:
+                handler = _signal.getsignal(number)
+                if callable(handler):
+                    self._handlers[number] = handler
+                    _signal.signal(number, self._note)
+        except BaseException:  # of the handler of a signal that does not wait yet
+            self._restore()
+            raise
 
     def _note(self, number: int, frame: Any) -> None:
         self._came.append((number, frame))
@@ -45,7 +49,32 @@ class Uninterrupted:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        for number, handler in self._handlers.items():
-            _signal.signal(number, handler)
-        for number, frame in self._came:
-            self._handlers[number](number, frame)
+        try:
+            self._restore()
+        finally:
+            self._deliver()
+
+    def _restore(self) -> None:
+        """Put all handlers back, whatever those raise that are back already."""
+        raised: BaseException | None = None
+        while self._handlers:
+            try:
+                for number in list(self._handlers):
+                    _signal.signal(number, self._handlers[number])
+                    del self._handlers[number]
+            except BaseException as error:
+                raised = error
+        if raised is not None:
+            raise raised
+
+    def _deliver(self) -> None:
+        """Run the handlers of the signals that came, the next one also where one raises."""
+        while self._came:
+            number, frame = self._came.pop(0)
+            try:
+                handler = _signal.getsignal(number)
+                if callable(handler):
+                    handler(number, frame)
+            finally:
+                if self._came:
+                    self._deliver()

@@ -66,15 +66,24 @@ class Plan:
         self._factor = 1.0
         self._created: list[Tensor] = []  # whose state was made for the coming step
         self._waiting: list[Tensor] = []
-        self._void = False
+        self._windows, self._backend = windows, backend
+        self._void = True
         self._tables: list[tuple[Table, list[Tensor]]] = []
-        self._observed = observer() is not None
+
+    def make(self) -> None:
+        """Look at the tensors, and make the states that are missing.
+
+        Not in the constructor: whoever is interrupted at its end has lost the plan, and with it
+        who knows that these states have seen no step.
+        """
+        groups, only = self._groups, self._only
         try:
+            self._observed = observer() is not None
             for index, params in covered(groups, only):
-                check_hints(groups[index], params, family, owner, mode_of)
+                check_hints(groups[index], params, self._family, self._owner, self._mode_of)
             members = list(self._members())
-            self._rows = self._row_updates(members, windows, backend)
-            in_kernels = select_for_kernels(members, groups, backend)
+            self._rows = self._row_updates(members, self._windows, self._backend)
+            in_kernels = select_for_kernels(members, groups, self._backend)
             kernels = [m for m, yes in zip(members, in_kernels, strict=True) if yes]
             of_rows = set() if self._rows is None else {id(m) for m, _ in self._rows.members}
             self._tables = self._make_tables([m for m in kernels if id(m) not in of_rows])
@@ -83,7 +92,10 @@ class Plan:
             self._others = [m for m, yes in zip(members, in_kernels, strict=True) if not yes]
             self._is_one_table = len(self._tables) == 1 and not self._others and self._rows is None
             states = [member.state for member in self._others]
-            self._unchanged = Unchanged(family, groups, state, only, states, bool(kernels))
+            self._unchanged = Unchanged(
+                self._family, groups, self._state, only, states, bool(kernels)
+            )
+            self._void = False
         except BaseException:
             self._break_off()
             raise
@@ -101,11 +113,14 @@ class Plan:
         them. With `collects`, :attr:`measured` has what :mod:`.stats` is made of.
         """
         try:
-            return self._run(decide, clears, collects)
+            holds = self._run(decide, clears, collects)
         except BaseException:
             # Ctrl-C comes anywhere, between two words that a kernel reads, too.
             self._break_off()
             raise
+        if not holds:
+            self._break_off()
+        return holds
 
     def _run(self, decide: Decide | None, clears: bool, collects: bool) -> bool:
         if not self._holds():

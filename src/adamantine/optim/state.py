@@ -153,7 +153,7 @@ def as_counter(value: Any) -> Tensor:
         and value.dim() == 0
     ):
         return value
-    return torch.tensor(float(value), dtype=torch.float32)
+    return torch.tensor(float(value), dtype=torch.float32, device="cpu")
 
 
 def _like(param: Tensor, value: Tensor) -> Tensor:

@@ -50,7 +50,10 @@ class Unchanged:
     ) -> None:
         self._family, self._groups, self._state = family, groups, state
         self._only, self._states = only, states
-        self._compiled = compiled and only is None
+        self._params = [group["params"] for group in groups]
+        # Compiled code walks lists, as torch makes them; somebody may have put a tuple there.
+        lists = all(type(found) is list for found in (groups, *self._params))
+        self._compiled = compiled and only is None and lists
         self._containers = self._of_containers() if self._compiled else None
         self._objects = self._list_objects()
         self._choices = [tuple(map(_kept, choices)) for choices in self._list_choices()]
@@ -74,6 +77,9 @@ class Unchanged:
     def _holds_settings(self) -> bool:
         if self._settings is not None and self._settings.hold():
             return True
+        params = [group["params"] for group in self._groups]
+        if len(params) != len(self._params) or not all(map(operator.is_, params, self._params)):
+            return False  # other lists, of which those that are watched say nothing
         if self._choices != self._list_choices():
             return False
         self._settings = self._of_settings()  # another learning rate, most likely
@@ -82,8 +88,7 @@ class Unchanged:
     def _of_containers(self) -> Identities:
         from adamantine.backends.cpu.identity import Identities
 
-        params = [group["params"] for group in self._groups]
-        return Identities([self._state, *self._states], [self._groups, *params])
+        return Identities([self._state, *self._states], [self._groups, *self._params])
 
     def _of_settings(self) -> Identities | None:
         """None where settings can change within the objects that hold them."""

@@ -258,7 +258,8 @@ def moved_are_apart(job):
             for u in range(tensors):
                 for other in range(columns):
                     there = moved[u, other] if moved[u, other] != 0 else addresses[u, other]
-                    meet = there < begin + size and begin < there + sizes[u, other]
+                    end = there + sizes[u, other]  # of a gradient, which is only read: `there`
+                    meet = there < end and there < begin + size and begin < end
                     if meet and (u != t or other != column):
                         return False
     return True

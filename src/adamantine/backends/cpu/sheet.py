@@ -152,6 +152,7 @@ class Sheet:
         BackendError
             When the storage of one was resized away.
         """
+        self._look_at_absent()
         places = list(zip(*map(np.ndarray.tolist, self.moved.nonzero()), strict=True))
         for t, column in places:
             tensor = self._columns[column][t]
@@ -170,6 +171,13 @@ class Sheet:
         if apart:
             np.copyto(self.addresses, self.moved, where=self.moved != 0)
         return apart
+
+    def _look_at_absent(self) -> None:
+        """Find those without a gradient, too: who has moved may lie where they have lain."""
+        for t in np.flatnonzero(self.status == ABSENT).tolist():
+            for column, tensors in enumerate(self._columns):
+                if column != GRAD and tensors[t].data_ptr() != self.addresses[t, column]:
+                    self.moved[t, column] = tensors[t].data_ptr()
 
     def _probe_in_python(self, grads: list[Any]) -> int:
         columns = [*self._columns[:GRAD], grads, *self._columns[GRAD + 1 :]]
