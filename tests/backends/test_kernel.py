@@ -15,8 +15,19 @@ import pytest
 import torch
 from numba import cfunc
 from numba.core import config, event
+from numba.core.caching import NullCache
+from numba.core.registry import CPUDispatcher as Dispatcher
 
-from adamantine.backends.cpu import kernel, norms
+from adamantine.backends.cpu import (
+    compiling,
+    identity,
+    kernel,
+    norms,
+    pool,
+    probe,
+    row_probe,
+    rows,
+)
 from adamantine.backends.cpu.elements import ELEMENTS
 from adamantine.backends.formats import CODES, Format
 from adamantine.rules import Rule, adam
@@ -188,7 +199,16 @@ def test_of_two_that_begin_at_once_one_compiles_and_a_third_does_not(tmp_path: P
 
 SCRIPT = """
 import json, torch, adamantine
-from adamantine.backends.cpu import kernel, norms
+from adamantine.backends.cpu import (
+    compiling,
+    identity,
+    kernel,
+    norms,
+    pool,
+    probe,
+    row_probe,
+    rows,
+)
 from adamantine.backends.cpu.elements import ELEMENTS
 from adamantine.rules import adam
 param = torch.nn.Parameter(torch.ones(100))
@@ -216,3 +236,16 @@ def test_two_that_begin_at_once_compile_once_and_a_third_nothing(tmp_path: Path)
     assert runs[2]["compiled"] == []
     assert [run["value"] for run in runs] == [runs[0]["value"]] * 3
     assert runs[0]["value"] == pytest.approx(0.999)
+
+
+def test_the_names_of_what_is_kept_on_disk_say_what_it_was_made_of() -> None:
+    """Its constants come from other files, whose age Numba does not look at."""
+    found = {
+        function.py_func.__name__
+        for module in (identity, pool, probe, row_probe, rows)
+        for function in vars(module).values()
+        if isinstance(function, Dispatcher) and not isinstance(function._cache, NullCache)
+    }
+    assert len(found) >= 10
+    assert all(name.endswith(compiling.sources()) for name in found)
+    assert probe.advance().__name__.endswith(compiling.sources())

@@ -163,6 +163,8 @@ class Plan:
         if self._is_one_table:
             tables[0].run(self._scalars, clears, collects)  # one compiled call
             self._created.clear()
+        elif rows is not None and rows.are_one_call and not tables and not others:
+            self._update(tables, others, clears, collects)
         else:
             with Uninterrupted():
                 self._created.clear()

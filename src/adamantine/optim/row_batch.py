@@ -133,6 +133,11 @@ class RowBatch:
             self.waits,
         )
 
+    @property
+    def is_one_call(self) -> bool:
+        """Whether one call of compiled code is all that :meth:`run` writes."""
+        return self._table is not None and self._table.is_one_call
+
     def run(
         self,
         scalars_of: Callable[..., Mapping[str, Any]],

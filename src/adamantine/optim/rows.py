@@ -177,6 +177,13 @@ class RowUpdates:
             self._alone = {id(m) for place, (m, _) in enumerate(found) if place not in shared}
         return self._alone
 
+    @property
+    def are_one_call(self) -> bool:
+        """Whether one call of compiled code is all that :meth:`run` writes."""
+        if self._by_torch or self._windows or len(self._in_step) != 1:
+            return False
+        return all(batch.is_one_call for batch in self._in_step.values())
+
     def dense(self, param: Tensor) -> Tensor | None:
         """The gradient that is left to dense updates: None where :meth:`run` does them."""
         return self._dense.get(id(param), param.grad)

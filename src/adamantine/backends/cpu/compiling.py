@@ -7,17 +7,50 @@ scalar remainder round differently, and bring nothing where memory is the limit.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 from numba import njit
 from numba.extending import overload
+
+from adamantine import codecs
 
 OPTIONS: dict[str, Any] = {"fastmath": {"contract"}, "error_model": "numpy"}
 
 # Wrappers for Python and C would take a fifth of the time in which a kernel is compiled.
 LINKED: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 """For what only compiled code calls."""
+
+
+@cache
+def sources() -> str:
+    """A digest of this folder's files, and of those of the codecs."""
+    hashed = hashlib.sha256()
+    for folder in (Path(__file__).parent, Path(codecs.__file__).parent):
+        for path in sorted(folder.glob("*.py")):
+            hashed.update(path.read_bytes())
+    return hashed.hexdigest()[:16]
+
+
+def kept(**options: Any) -> Callable[[Callable[..., Any]], Any]:
+    """Compile a function, and keep it on disk for the next process: a decorator.
+
+    Numba files it under its name and looks at the age of one source file, which is wrong where
+    constants come from another; and of two processes that meet an older version, one may read that
+    under the index that the other has just written. So its name says what it was made of.
+    """
+
+    def decorate(function: Any) -> Any:
+        name = f"{function.__name__}_{sources()}"
+        renamed = FunctionType(function.__code__, function.__globals__, name)
+        renamed.__qualname__, renamed.__doc__ = name, function.__doc__
+        return njit(cache=True, **options)(renamed)
+
+    return decorate
 
 
 def called(function: Callable[..., Any]) -> Any:

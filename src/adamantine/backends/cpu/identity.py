@@ -14,9 +14,10 @@ from itertools import chain
 from typing import Any
 
 import numpy as np
-from numba import carray, njit
+from numba import carray
 from numpy.typing import NDArray
 
+from adamantine.backends.cpu.compiling import kept
 from adamantine.backends.cpu.memory import int64_pointer
 from adamantine.backends.cpu.native import address_of, call1, call4, object2
 
@@ -42,7 +43,7 @@ def _functions() -> NDArray[np.int64]:
     return np.array(list(map(address_of, found)), np.int64)
 
 
-@njit(cache=True)
+@kept()
 def _hold(block):
     """The caller holds the GIL."""
     words = carray(int64_pointer(block), _WORDS)

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
     HINTS,  # (T, C) int64: memory that the probe will read
     ADDRESSES,  # (T, C) int64
     MOVED,  # (T, C) int64: the address that a tensor has instead; 0 where it has not moved
+    MOVES,  # how many there are of these
     BYTES,  # (T, C) int64: how many it fills; 0 for gradients
     VALUES,  # (T, max(1, counters)) float64: the counters, as they were found
     STATUS,  # (T,) int64: what was found of each tensor
@@ -45,7 +46,7 @@ from numpy.typing import NDArray
     NONE,  # the object None
     EXPORTED,  # a DLTensor's words: the tensor that the probe looks at
     WORDS,
-) = range(31)
+) = range(32)
 
 
 class Job:

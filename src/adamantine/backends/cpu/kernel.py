@@ -7,7 +7,6 @@ import math
 import sys
 from collections.abc import Callable, Mapping
 from functools import cache
-from pathlib import Path
 from types import CodeType, FunctionType
 from typing import Any, Protocol, cast
 
@@ -16,7 +15,6 @@ import torch
 from numba import carray, cfunc, njit, types
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
-from adamantine import codecs
 from adamantine.backends.cpu.alone import alone
 from adamantine.backends.cpu.codes import (
     close,
@@ -31,7 +29,7 @@ from adamantine.backends.cpu.codes import (
     streams_at,
     working,
 )
-from adamantine.backends.cpu.compiling import OPTIONS, called
+from adamantine.backends.cpu.compiling import OPTIONS, called, sources
 from adamantine.backends.cpu.elements import (
     ELEMENTS,
     from_bfloat16,
@@ -325,9 +323,7 @@ def name_of(element: str, formats: tuple[Format, ...], digest: str) -> str:
 def digest(what: object, *functions: Callable[..., Any]) -> str:
     """End of a compiled function's name: says what it was made of, this folder's files included."""
     hashed = hashlib.sha256(repr((what, OPTIONS)).encode())
-    for folder in (Path(__file__).parent, Path(codecs.__file__).parent):
-        for path in sorted(folder.glob("*.py")):
-            hashed.update(path.read_bytes())
+    hashed.update(sources().encode())
     for function in functions:
         _hash_function(hashed, function)
     return hashed.hexdigest()[:16]

@@ -26,9 +26,9 @@ from functools import cache
 from threading import Lock, Thread
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from adamantine.backends.cpu.compiling import kept
 from adamantine.backends.cpu.native import address_of, call1, call2, fetch_add, load, store
 
 # Words of the desk, each with a cache line of its own.
@@ -48,7 +48,7 @@ PATIENCE = 2_000
 """Looks at the gate before a helper goes back to sleep: about half a millisecond."""
 
 
-@njit(cache=True)
+@kept()
 def _take_pieces(desk, helping):
     """Do pieces until none is left: the caller from the front, helpers from the back.
 
@@ -64,7 +64,7 @@ def _take_pieces(desk, helping):
             front += 1
 
 
-@njit(nogil=True, cache=True)
+@kept(nogil=True)
 def _serve(desk, calls):
     """A helper's life: sleep until a step begins, watch for its work, do it."""
     done, answered = 0, 0
@@ -90,7 +90,7 @@ def _serve(desk, calls):
             fetch_add(desk + INSIDE, -1)
 
 
-@njit(cache=True)
+@kept()
 def _wake(desk, calls, count):
     call1(calls[LOCK], desk + MUTEX)
     fetch_add(desk + REQUESTS, 1)
@@ -100,7 +100,7 @@ def _wake(desk, calls, count):
         call1(calls[SIGNAL], desk + CONDITION)
 
 
-@njit(nogil=True, cache=True)
+@kept(nogil=True)
 def _run(desk, calls, kernel, job, pieces, helpers, afterwards):
     if load(desk + ASLEEP) > 0:
         # Awake too early, or called away: large work is worth another call.
@@ -120,7 +120,7 @@ def _run(desk, calls, kernel, job, pieces, helpers, afterwards):
         call1(afterwards, job)
 
 
-@njit(nogil=True, cache=True)
+@kept(nogil=True)
 def _run_alone(kernel, job, pieces, afterwards):
     for piece in range(pieces):
         call2(kernel, job, piece)

@@ -13,12 +13,14 @@ from __future__ import annotations
 import ctypes
 import sys
 from functools import cache
+from types import FunctionType
 from typing import Any
 
 import numpy as np
 from numba import carray, cfunc, int64, njit, void
 from torch import Tensor
 
+from adamantine.backends.cpu.compiling import kept, sources
 from adamantine.backends.cpu.job import (
     ADDRESSES,
     BYTES,
@@ -35,6 +37,7 @@ from adamantine.backends.cpu.job import (
     IDS,
     LAYOUTS,
     MOVED,
+    MOVES,
     NAMES,
     NEXT,
     NONE,
@@ -55,10 +58,10 @@ from adamantine.backends.cpu.native import address_of, call0, call2, object2
 from adamantine.codecs.blocks import BLOCK
 
 # What a tensor can be found to be.
-READY, ABSENT, STAGE, SHIFTED, CHANGED = range(5)
+READY, ABSENT, STAGE, CHANGED = range(4)
 """`ABSENT`: it has no gradient. `STAGE`: the gradient is laid out differently and has to be copied
-first. `SHIFTED`: param, a state or a counter lies elsewhere, and is what it was otherwise.
-`CHANGED`: one is another object, or another kind of tensor, and the table is void."""
+first. `CHANGED`: param, a state or a counter is another object, or another kind of tensor, and the
+table is void. What merely lies elsewhere is in ``MOVED``."""
 
 PARAM, GRAD = 0, 1
 
@@ -155,14 +158,14 @@ def _has_blocks(exported, layouts, start, ndim):
     )
 
 
-@njit(cache=True)
+@kept()
 def probe(job, grads):
     """Look at every tensor of a job, `grads` being a list; the caller holds the GIL.
 
     Returns the worst status. Fills ``STATUS``, ``ROWS`` (the group, or -1 for who sits out), the
-    gradients' ``ADDRESSES``, ``VALUES`` and ``COMMON``. The other columns' addresses are compared,
-    and those that differ go to ``MOVED``. What the dictionaries hold has to be the tensors of
-    ``IDS``.
+    gradients' ``ADDRESSES``, ``VALUES`` and ``COMMON``. The other columns' addresses are compared;
+    ``MOVES`` of them differ, and go to ``MOVED``. What the dictionaries hold has to be the tensors
+    of ``IDS``.
     """
     words = carray(int64_pointer(job), WORDS)
     tensors, columns, counters = words[TENSORS], words[COLUMNS], words[COUNTERS]
@@ -183,12 +186,11 @@ def probe(job, grads):
     none, out = words[NONE], words[EXPORTED]
     exported = carray(int64_pointer(out), DL_WORDS)
     worst = READY
-    words[COMMON] = 1
+    words[COMMON], words[MOVES] = 1, 0
     first = -1
     for t in range(tensors):
         ids[t, GRAD] = object2(calls[LIST_ITEM], grads, t)
         found = ABSENT if ids[t, GRAD] == none else READY
-        shifted = False
         ahead = min(t + _AHEAD, tensors - 1)
         for column in range(columns):
             moved[t, column] = 0
@@ -221,13 +223,12 @@ def probe(job, grads):
             if not fits:
                 found = STAGE if column == GRAD else CHANGED
             elif column != GRAD and address != addresses[t, column]:
-                moved[t, column], shifted = address, True
+                moved[t, column] = address
+                words[MOVES] += 1
             else:
                 addresses[t, column] = address
-                if counter >= 0:
-                    values[t, counter] = carray(float32_pointer(address), 1)[0]
-        if shifted and found != CHANGED:
-            found = SHIFTED
+            if fits and counter >= 0:
+                values[t, counter] = carray(float32_pointer(address), 1)[0]
         status[t] = found
         rows[t] = groups[t] if found == READY else -1
         worst = max(worst, found)
@@ -239,11 +240,12 @@ def probe(job, grads):
     return worst
 
 
-@njit(cache=True)
-def moved_are_apart(job):
-    """Whether none of the tensors in ``MOVED`` has a byte in common with another that is written.
+@kept()
+def follow_moved(job, looks):
+    """Take the addresses in ``MOVED`` for those that tensors have.
 
-    It compares each with all, so it is for few.
+    With `looks`, unless one has a byte in common with another that is written; then it returns
+    False. It compares each with all, so that is for few.
     """
     words = carray(int64_pointer(job), WORDS)
     tensors, columns = words[TENSORS], words[COLUMNS]
@@ -253,7 +255,7 @@ def moved_are_apart(job):
     for t in range(tensors):
         for column in range(columns):
             begin, size = moved[t, column], sizes[t, column]
-            if begin == 0:
+            if begin == 0 or not looks:
                 continue
             for u in range(tensors):
                 for other in range(columns):
@@ -262,10 +264,14 @@ def moved_are_apart(job):
                     meet = there < end and there < begin + size and begin < end
                     if meet and (u != t or other != column):
                         return False
+    for t in range(tensors):
+        for column in range(columns):
+            if moved[t, column] != 0:
+                addresses[t, column] = moved[t, column]
     return True
 
 
-@njit(cache=True)
+@kept()
 def advance_counters(job):
     """Count the step for every tensor that takes part: ``NEXT`` says what counters become."""
     words = carray(int64_pointer(job), WORDS)
@@ -290,4 +296,7 @@ def _advance(job):
 @cache
 def advance() -> Any:
     """:func:`advance_counters` as a C function, whose ``address`` is for :func:`.pool.run`."""
-    return cfunc(void(int64), cache=True)(_advance)
+    name = f"advance_{sources()}"
+    function = FunctionType(_advance.__code__, globals(), name)
+    function.__qualname__ = name
+    return cfunc(void(int64), cache=True)(function)

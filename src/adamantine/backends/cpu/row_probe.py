@@ -7,8 +7,9 @@ from Python takes longer than the update of a small table.
 from __future__ import annotations
 
 import numpy as np
-from numba import carray, njit
+from numba import carray
 
+from adamantine.backends.cpu.compiling import kept
 from adamantine.backends.cpu.memory import int64_pointer
 from adamantine.backends.cpu.native import call0, call2, object2
 from adamantine.backends.cpu.probe import (
@@ -43,7 +44,7 @@ INT64 = 0 | 64 << 8 | 1 << 16
 """DLPack's code of the type."""
 
 
-@njit(cache=True)
+@kept()
 def look(job, calls, indices, values, none, element):
     """Fill in what was given to each table; the caller holds the GIL.
 

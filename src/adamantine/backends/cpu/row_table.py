@@ -13,7 +13,7 @@ from torch import Tensor
 
 from adamantine.backends.cpu import job, pool, rows
 from adamantine.backends.cpu.elements import dlpack_of
-from adamantine.backends.cpu.probe import SHIFTED, STAGE, advance_counters
+from adamantine.backends.cpu.probe import STAGE, advance_counters
 from adamantine.backends.cpu.row_job import RowJob, threads_for
 from adamantine.backends.cpu.sheet import Sheet
 from adamantine.backends.formats import Format
@@ -106,10 +106,7 @@ class RowTable:
         params = [None if g is None else p for g, p in zip(grads, self._params, strict=True)]
         indices = [None if grad is None else grad._indices() for grad in grads]
         values = [None if grad is None else grad._values() for grad in grads]
-        worst = self._sheet.probe(params)
-        if worst == SHIFTED and self._sheet.follow():
-            worst = self._sheet.probe(params)
-        if worst >= STAGE:
+        if self._sheet.probe(params) >= STAGE:
             return None
         bad = self._look(indices, values)
         # Their addresses are in use until the kernel returns.
@@ -133,6 +130,11 @@ class RowTable:
                 values[place] = value.resolve_neg().contiguous()
             self._job.give(place, index, values[place], 0 if index is None else value.numel())
         return -1
+
+    @property
+    def is_one_call(self) -> bool:
+        """Whether one call of compiled code is all that :meth:`run` writes."""
+        return not (self._waits or self._counters or self._first)
 
     def set_constants(self, scalars_of: ScalarsOf) -> None:
         """Compute this step's scalars; after :meth:`refresh`, and before :meth:`run`."""

@@ -29,7 +29,7 @@ import numpy as np
 import torch
 from numba import carray, njit
 
-from adamantine.backends.cpu.compiling import OPTIONS, called
+from adamantine.backends.cpu.compiling import OPTIONS, called, kept
 from adamantine.backends.cpu.elements import ELEMENTS
 from adamantine.backends.cpu.kernel import Kernel, compile_kernel, digest, operations
 from adamantine.backends.cpu.memory import (
@@ -132,7 +132,7 @@ def scratch_words(tables: int, indices: int) -> int:
     return COUNTS + 4 * indices + 4 * tables
 
 
-@njit(cache=True)
+@kept()
 def gather(job, size, states):
     """Read and sort the indices of all tables; returns the first that has one out of bounds, or -1.
 

@@ -22,7 +22,6 @@ from adamantine.backends.cpu.probe import (
     GRAD,
     PARAM,
     READY,
-    SHIFTED,
     STAGE,
 )
 from adamantine.backends.formats import CODES, Format, exponents_of
@@ -126,6 +125,9 @@ class Sheet:
             worst = compiled.probe(self.job.address, id(grads))
         else:
             worst = self._probe_in_python(grads)
+        if self.job[job.MOVES] and worst != CHANGED:
+            followed = self._follow() or (self._look_at_absent() and self._follow())
+            worst = worst if followed else CHANGED
         for t in self._lazy:
             if self.status[t] == READY:
                 found = CHANGED if _is_lazy(self._columns[PARAM][t]) else STAGE
@@ -136,8 +138,8 @@ class Sheet:
         self.common = self.complete and self.job[job.COMMON] != 0
         return int(worst)
 
-    def follow(self) -> bool:
-        """Take in that tensors lie elsewhere than the last probe has expected.
+    def _follow(self) -> bool:
+        """Take in that tensors lie elsewhere than before, and are what they were otherwise.
 
         ``param.data = …`` in every step, as bounds and clipped weights are kept, is no reason to
         build a table anew.
@@ -152,7 +154,6 @@ class Sheet:
         BackendError
             When the storage of one was resized away.
         """
-        self._look_at_absent()
         places = list(zip(*map(np.ndarray.tolist, self.moved.nonzero()), strict=True))
         for t, column in places:
             tensor = self._columns[column][t]
@@ -163,21 +164,24 @@ class Sheet:
             if whole < self._bytes.item(t, column):
                 check_memory("a parameter or its state", tensor)
         if len(places) * self.addresses.size <= _FEW_PAIRS:
-            apart = bool(compiled.moved_are_apart(self.job.address))
-        else:
-            begins = np.where(self.moved, self.moved, self.addresses)
-            begins[:, GRAD] = 0  # gradients are only read
-            apart = are_apart(begins.ravel(), (begins + self._bytes).ravel())
-        if apart:
-            np.copyto(self.addresses, self.moved, where=self.moved != 0)
-        return apart
+            return bool(compiled.follow_moved(self.job.address, True))
+        begins = np.where(self.moved, self.moved, self.addresses)
+        begins[:, GRAD] = 0  # gradients are only read
+        apart = are_apart(begins.ravel(), (begins + self._bytes).ravel())
+        return apart and bool(compiled.follow_moved(self.job.address, False))
 
-    def _look_at_absent(self) -> None:
-        """Find those without a gradient, too: who has moved may lie where they have lain."""
+    def _look_at_absent(self) -> bool:
+        """Find those without a gradient, too: who has moved may lie where they have lain.
+
+        Returns whether any of them has moved.
+        """
+        found = False
         for t in np.flatnonzero(self.status == ABSENT).tolist():
             for column, tensors in enumerate(self._columns):
                 if column != GRAD and tensors[t].data_ptr() != self.addresses[t, column]:
                     self.moved[t, column] = tensors[t].data_ptr()
+                    found = True
+        return found
 
     def _probe_in_python(self, grads: list[Any]) -> int:
         columns = [*self._columns[:GRAD], grads, *self._columns[GRAD + 1 :]]
@@ -186,6 +190,7 @@ class Sheet:
             self.rows[t] = self._groups[t] if self.status[t] == READY else -1
         found = np.unique(self.values[self.rows >= 0], axis=0)
         self.job[job.COMMON] = len(found) <= 1
+        self.job[job.MOVES] = int(np.count_nonzero(self.moved))
         return int(self.status.max(initial=READY))
 
     def _status(self, t: int, tensors: Sequence[Any]) -> int:
@@ -211,9 +216,9 @@ class Sheet:
                 self.addresses[t, column] = tensor.data_ptr()
             elif tensor.data_ptr() != self.addresses[t, column]:
                 self.moved[t, column] = tensor.data_ptr()
-            elif is_counter:
+            if is_counter:
                 self.values[t, counter] = tensor.item()
-        return SHIFTED if self.moved[t].any() else found
+        return found
 
 
 def _is_lazy(tensor: Tensor) -> bool:

@@ -20,7 +20,7 @@ from adamantine.backends.cpu.job import BOUNDS, CHUNKS, CONSTANTS, NEXT, SAMPLED
 from adamantine.backends.cpu.kernel import compiled
 from adamantine.backends.cpu.measures import SAMPLES
 from adamantine.backends.cpu.norms import Squares
-from adamantine.backends.cpu.probe import GRAD, SHIFTED, STAGE, advance
+from adamantine.backends.cpu.probe import GRAD, STAGE, advance
 from adamantine.backends.cpu.sheet import Sheet
 from adamantine.backends.formats import Format
 from adamantine.backends.layout import check_gradient, has_own_dispatch, is_dense
@@ -133,8 +133,6 @@ class Table:
             self._threads = min(torch.get_num_threads(), self._shares)
             pool.wake(self._threads)
         worst = self._sheet.probe(grads)
-        if worst == SHIFTED and self._sheet.follow():
-            worst = self._sheet.probe(grads)
         if worst == STAGE:
             staged = self._staged(grads)
             if staged is None:
