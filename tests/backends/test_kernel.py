@@ -199,16 +199,7 @@ def test_of_two_that_begin_at_once_one_compiles_and_a_third_does_not(tmp_path: P
 
 SCRIPT = """
 import json, torch, adamantine
-from adamantine.backends.cpu import (
-    compiling,
-    identity,
-    kernel,
-    norms,
-    pool,
-    probe,
-    row_probe,
-    rows,
-)
+from adamantine.backends.cpu import kernel, norms
 from adamantine.backends.cpu.elements import ELEMENTS
 from adamantine.rules import adam
 param = torch.nn.Parameter(torch.ones(100))

@@ -55,7 +55,7 @@ class Unchanged:
         lists = all(type(found) is list for found in (groups, *self._params))
         self._compiled = compiled and only is None and lists
         self._containers = self._of_containers() if self._compiled else None
-        self._objects = self._list_objects()
+        self._objects = self._list_objects() if self._containers is None else []
         self._choices = [tuple(map(_kept, choices)) for choices in self._list_choices()]
         self._settings = self._of_settings()
 

@@ -174,18 +174,19 @@ class RowTable:
         if self._waits:
             for place, window in windows.items():
                 self._job.wait(place, window)
-        self._job.run(self._kernel.address, self._threads)
-        if self._waits:
-            self._record(windows)
         sheet = self._sheet
-        if self._counters or self._first:
-            advance_counters(sheet.job.address)
-        # Compiled code writes behind autograd's back.
+        # Compiled code writes behind autograd's back; before it does, as in a table of whole
+        # tensors: where this is one call, a signal's handler may come right after it.
         torch.autograd.graph.increment_version(
             self._params
             if sheet.complete
             else [p for p, row in zip(self._params, sheet.rows, strict=True) if row >= 0]
         )
+        self._job.run(self._kernel.address, self._threads)
+        if self._waits:
+            self._record(windows)
+        if self._counters or self._first:
+            advance_counters(sheet.job.address)
         self.release()
 
     def _record(self, windows: Mapping[int, Window]) -> None:
