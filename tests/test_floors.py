@@ -65,6 +65,13 @@ def test_every_part_has_a_floor() -> None:
     assert parts - {"__init__", "__main__"} <= FLOORS.keys()
 
 
+def test_every_folder_says_what_its_rooms_are(subtests: pytest.Subtests) -> None:
+    """A folder without ``__init__`` imports all the same, and is left out of the wheel."""
+    for folder in {path.parent for path in PACKAGE.rglob("*.py")}:
+        with subtests.test(str(folder.relative_to(PACKAGE))):
+            assert ast.get_docstring(ast.parse((folder / "__init__.py").read_text()))
+
+
 def test_imports_go_down(subtests: pytest.Subtests) -> None:
     for path in FILES:
         own = part_of(path)

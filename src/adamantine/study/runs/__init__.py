@@ -1,0 +1,8 @@
+"""A run of a study: what decides its bits, who does it, and where it is kept.
+
+- ``conditions``: what all runs of a study have in common
+- ``training``: one run, from seed to test score
+- ``tasks``: a run that is still to be done
+- ``in_process``, ``workers``: who does them, here or in processes of their own
+- ``journal``: the runs that are done
+"""
