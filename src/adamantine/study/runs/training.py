@@ -13,8 +13,8 @@ from torch.optim import Optimizer
 from adamantine.errors import AdamantineError, DivergedError
 from adamantine.records import Divergence, Look, TrialRun
 from adamantine.records.mean import mean
-from adamantine.study.settings.contestants import Contestant, parse_contestant
 from adamantine.study.runs.tasks import Task
+from adamantine.study.settings.contestants import Contestant, parse_contestant
 from adamantine.train.callbacks import Caller
 from adamantine.train.config import TrainConfig
 from adamantine.train.devices import moved, placed
