@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from adamantine.cli import run
-from adamantine.cli.study_output import StudyOutput, TerminalStudyOutput
+from adamantine.cli.compare.output import StudyOutput, TerminalStudyOutput
 from adamantine.records import Look, TrialRun
 from adamantine.workloads import ACCURACY
 from study.untimed import without

@@ -283,7 +283,7 @@ def test_sparse_gradients_are_refused_with_advice(table, options, saying):
 
 
 def test_an_exact_run_is_resumed_bit_for_bit(table, tmp_path, monkeypatch):
-    from adamantine.cli.output import TrainOutput
+    from adamantine.cli.train.output import TrainOutput
 
     options = ["--optimizer", "adam", "--sparse", "exact", "--lr", 0.1]
     table(*options, "--out", tmp_path / "whole")

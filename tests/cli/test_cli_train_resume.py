@@ -29,7 +29,7 @@ def test_a_request_that_is_wrong_overwrites_nothing(digits, tmp_path):
 @pytest.fixture
 def unfinished(digits, tmp_path, monkeypatch):
     """A run of three epochs that Ctrl-C ended in the second."""
-    from adamantine.cli.output import TrainOutput
+    from adamantine.cli.train.output import TrainOutput
 
     out = tmp_path / "run"
     options = ["--epochs", 3, "--lr", 0.002, "--schedule", "one-cycle", "--seed", 5]

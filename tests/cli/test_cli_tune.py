@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from adamantine.cli.tune_output import sparkline, standing_rows
+from adamantine.cli.tune.output import sparkline, standing_rows
 from adamantine.records import Look, SearchTrial, TrialRun
 from adamantine.study.tune.search import Running, Standing
 from adamantine.study.tune.suggest import Setting

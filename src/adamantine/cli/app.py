@@ -6,8 +6,9 @@ from typing import Annotated, Any
 import typer
 from typer import Abort, Option
 
-from adamantine.cli import searches, studies
-from adamantine.cli.arguments import (
+from adamantine.cli.compare import command as studies
+from adamantine.cli.lr_find import command as searches
+from adamantine.cli.options.declarations import (
     AsJson,
     BatchSize,
     Betas,
@@ -116,9 +117,9 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train a model and test it after every epoch."""
-    from adamantine.cli.config import options_of_config
-    from adamantine.cli.options import TrainOptions
-    from adamantine.cli.train import options_to_resume, run_train
+    from adamantine.cli.train.config import options_of_config
+    from adamantine.cli.train.options import TrainOptions
+    from adamantine.cli.train.run import options_to_resume, run_train
 
     if resume and overwrite:
         raise UsageError("--resume and --overwrite exclude each other; give one of them")
@@ -171,7 +172,7 @@ def demo(
     as_json: AsJson = False,
 ) -> None:
     """Train the 8×8 digits with Adam and with SGD, and compare."""
-    from adamantine.cli.demo import run_demo
+    from adamantine.cli.demo.run import run_demo
 
     run_demo(out, as_json=as_json)
 
@@ -183,7 +184,7 @@ def data(
     as_json: AsJson = False,
 ) -> None:
     """Fetch a data set if it is not there, and verify every file of it."""
-    from adamantine.cli.data import run_data
+    from adamantine.cli.data.run import run_data
 
     run_data(name, data_dir, as_json=as_json)
 
@@ -191,7 +192,7 @@ def data(
 @app.command("list")
 def list_command(as_json: AsJson = False) -> None:
     """List optimizers and workloads."""
-    from adamantine.cli.listing import run_list
+    from adamantine.cli.listing.run import run_list
 
     run_list(as_json=as_json)
 

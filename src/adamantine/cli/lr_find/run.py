@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from adamantine import workloads
 from adamantine.cli.interrupt import Interrupt, Interrupted
-from adamantine.cli.optimizers import check_settings, check_sparse
-from adamantine.cli.options import find_device, use_threads
-from adamantine.cli.output import SECONDS_BETWEEN_UPDATES
+from adamantine.cli.options.optimizers import check_settings, check_sparse
+from adamantine.cli.train.options import find_device, use_threads
+from adamantine.cli.train.output import SECONDS_BETWEEN_UPDATES
 from adamantine.errors import CheckpointError, UsageError
 from adamantine.records.lr_find import LrFindRecord
 from adamantine.report.lr_find import lr_find_png

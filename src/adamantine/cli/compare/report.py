@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from adamantine.cli.output import note
-from adamantine.cli.study_output import print_study
+from adamantine.cli.compare.output import print_study
+from adamantine.cli.train.output import note
 from adamantine.errors import CheckpointError
 from adamantine.records import StudyRecord, parse
 from adamantine.report import STUDY_PICTURES, is_ours, study_html, study_pngs

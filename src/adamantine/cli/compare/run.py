@@ -6,10 +6,10 @@ from pathlib import Path
 
 import typer
 
+from adamantine.cli.compare.output import print_study, study_output
+from adamantine.cli.compare.report import write_report
 from adamantine.cli.interrupt import Interrupted
-from adamantine.cli.output import note
-from adamantine.cli.study_output import print_study, study_output
-from adamantine.cli.study_report import write_report
+from adamantine.cli.train.output import note
 from adamantine.study import Plan, compare
 
 DEFAULT_CONTESTANTS = ("adam", "sgd", "momentum")

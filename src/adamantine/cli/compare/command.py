@@ -6,7 +6,7 @@ from typing import Annotated, cast
 import typer
 from typer import Option
 
-from adamantine.cli.arguments import (
+from adamantine.cli.options.declarations import (
     AsJson,
     BatchSize,
     DataDir,
@@ -81,8 +81,8 @@ def compare(
 
     The same command again goes on where it was stopped.
     """
-    from adamantine.cli.compare import DEFAULT_CONTESTANTS, default_epochs, repeat, run_compare
-    from adamantine.cli.options import find_device
+    from adamantine.cli.compare.run import DEFAULT_CONTESTANTS, default_epochs, repeat, run_compare
+    from adamantine.cli.train.options import find_device
     from adamantine.study import Plan, TuneFor
 
     run_compare(
@@ -170,8 +170,8 @@ def tune(
     The same command again goes on where it was stopped; given elsewhere with the same --storage
     and --study, it helps.
     """
-    from adamantine.cli.options import find_device
-    from adamantine.cli.tune import repeat_without_password, run_tune
+    from adamantine.cli.train.options import find_device
+    from adamantine.cli.tune.run import repeat_without_password, run_tune
     from adamantine.study import TunePlan
 
     run_tune(
@@ -207,8 +207,8 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Write the report of a finished study again; runs nothing."""
-    from adamantine.cli.study_report import STUDY, run_report
-    from adamantine.cli.tune import run_tune_report
+    from adamantine.cli.compare.report import STUDY, run_report
+    from adamantine.cli.tune.run import run_tune_report
     from adamantine.study.tune.listener import TUNE
 
     is_search = (folder / TUNE).exists() and not (folder / STUDY).exists()
@@ -234,6 +234,6 @@ def trace(
     as_json: AsJson = False,
 ) -> None:
     """Draw the paths of optimizers over a function of two numbers."""
-    from adamantine.cli.trace import run_trace
+    from adamantine.cli.trace.run import run_trace
 
     run_trace(contestants or [], surface, steps, out, as_json=as_json)

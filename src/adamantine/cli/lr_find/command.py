@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 from typer import Option
 
-from adamantine.cli.arguments import (
+from adamantine.cli.options.declarations import (
     AsJson,
     BatchSize,
     Betas,
@@ -50,7 +50,7 @@ def lr_find(
     as_json: AsJson = False,
 ) -> None:
     """Find learning rates that work, and one to begin with, by short trainings."""
-    from adamantine.cli.lr_find import LrFindOptions, run_lr_find
+    from adamantine.cli.lr_find.run import LrFindOptions, run_lr_find
 
     settings: dict[str, Any] = {
         "betas": betas,

@@ -5,7 +5,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from adamantine.cli.optimizers import COMMON, FLAGS, flag
+from adamantine.cli.options.optimizers import COMMON, FLAGS, flag
 from adamantine.errors import AdamantineError, UsageError
 from adamantine.optim.by_name import OPTIMIZERS, settings_of
 from adamantine.optim.options import NAMES

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import typer
 
-from adamantine.cli.compare import repeat
+from adamantine.cli.compare.report import PAGE, write_pictures
+from adamantine.cli.compare.run import repeat
 from adamantine.cli.interrupt import Interrupted
-from adamantine.cli.output import note
-from adamantine.cli.study_report import PAGE, write_pictures
-from adamantine.cli.tune_output import print_tune, tune_output
+from adamantine.cli.train.output import note
+from adamantine.cli.tune.output import print_tune, tune_output
 from adamantine.errors import CheckpointError
 from adamantine.records import TuneRecord, parse
 from adamantine.report import TUNE_PICTURES, tune_html, tune_pngs

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from adamantine.cli.optimizers import COMMON, FLAGS
+from adamantine.cli.options.optimizers import COMMON, FLAGS
 from adamantine.errors import CheckpointError, UsageError
 from adamantine.train import TrainConfig
 

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from adamantine import workloads
-from adamantine.cli.options import use_threads
-from adamantine.cli.output import make_folder
+from adamantine.cli.train.options import use_threads
+from adamantine.cli.train.output import make_folder
 from adamantine.optim.by_name import build
 from adamantine.records import RunRecord
 from adamantine.report import comparison_png, format_metric

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from adamantine.cli.interrupt import Interrupt
-from adamantine.cli.live import LiveBar
-from adamantine.cli.output import note
+from adamantine.cli.output.live import LiveBar
+from adamantine.cli.train.output import note
 from adamantine.records import StudyRecord, TrialRun
 from adamantine.report import format_metric, study_rows
 from adamantine.study import Listener

@@ -7,9 +7,9 @@ from typing import Any
 
 from adamantine import workloads
 from adamantine.cli.interrupt import Interrupted
-from adamantine.cli.optimizers import check_settings, check_sparse
-from adamantine.cli.options import TrainOptions, find_device, from_json, use_threads
-from adamantine.cli.output import TrainOutput, note, train_output
+from adamantine.cli.options.optimizers import check_settings, check_sparse
+from adamantine.cli.train.options import TrainOptions, find_device, from_json, use_threads
+from adamantine.cli.train.output import TrainOutput, note, train_output
 from adamantine.errors import AdamantineError, DivergedError, UsageError
 from adamantine.optim.by_name import build
 from adamantine.report import curves_png, stats_png

@@ -1,0 +1,1 @@
+"""Options of several commands, and whether what they ask for is possible."""

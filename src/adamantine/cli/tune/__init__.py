@@ -1,0 +1,1 @@
+"""``adamantine tune``."""
