@@ -24,6 +24,21 @@ FLOORS = {
     "cli": 6,
 }
 ROOMS = {
+    "cli": {
+        "interrupt": 0,
+        "options": 0,
+        "output": 0,
+        "compare": 1,
+        "data": 1,
+        "demo": 1,
+        "listing": 1,
+        "lr_find": 1,
+        "trace": 1,
+        "train": 1,
+        "tune": 1,
+        "report": 2,
+        "app": 3,
+    },
     "study": {
         "settings": 0,
         "statistics": 0,
@@ -32,7 +47,7 @@ ROOMS = {
         "tune": 2,
         "lr_find": 2,
         "trace": 2,
-    }
+    },
 }
 """Floors within a part."""
 FILES = sorted(

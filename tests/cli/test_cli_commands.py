@@ -84,7 +84,7 @@ def test_data_of_another_name(adamantine):
 
 
 def test_an_error_of_several_lines_is_told_in_one(adamantine, monkeypatch):
-    from adamantine.cli import listing
+    from adamantine.cli.listing import run as listing
     from adamantine.errors import WorkloadError
 
     def fail(**options):
@@ -95,7 +95,7 @@ def test_an_error_of_several_lines_is_told_in_one(adamantine, monkeypatch):
 
 
 def test_ctrl_c_anywhere_else(adamantine, monkeypatch):
-    from adamantine.cli import listing
+    from adamantine.cli.listing import run as listing
 
     def interrupt(**options):
         raise KeyboardInterrupt

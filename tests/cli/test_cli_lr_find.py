@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from adamantine.cli import lr_find as command
+from adamantine.cli.lr_find import run as command
 from adamantine.records.lr_find import LrFindRecord
 
 

@@ -1,4 +1,14 @@
-"""The command line: parse, call, print. Typer and torch are imported when a command runs."""
+"""The command line: parse, call, print.
+
+- ``app``: the commands, put together
+- ``options``: what several of them take; ``output``: what several print, draw and write
+- ``train``, ``lr_find``, ``tune``, ``compare``, ``report``: a run, searches, comparisons
+- ``trace``, ``demo``, ``data``, ``listing``: the smaller ones
+- ``interrupt``: Ctrl-C
+
+A command's folder has its options in ``command``, for which Typer is all that is imported, and
+what it does in ``run``, which is imported when it runs.
+"""
 
 import sys
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from adamantine.cli.interrupt import Interrupt
 from adamantine.cli.output.live import LiveBar
-from adamantine.cli.train.output import note
+from adamantine.cli.output.runs import listed, of_run
+from adamantine.cli.output.terminal import note
 from adamantine.records import StudyRecord, TrialRun
 from adamantine.report import format_metric, study_rows
 from adamantine.study import Listener
@@ -132,7 +132,7 @@ class TerminalStudyOutput(StudyOutput):
                 name,
                 f"{self._counts[name]} run{PLURAL[self._counts[name] == 1]}",
                 f"best validation {metric.name} {format_metric(metric.name, _score(run))}",
-                _settings(run.settings),
+                listed(run.settings),
             )
 
 
@@ -166,15 +166,5 @@ def print_study(study: StudyRecord, *, as_json: bool) -> None:
         console.print(finding.sentence, markup=False, highlight=False, soft_wrap=True)
 
 
-def of_run(run: TrialRun) -> str:
-    """A run by its contestant, settings and seed."""
-    settings = _settings({**run.settings, **run.training, "seed": run.seed})
-    return f"{run.contestant} with {settings}"
-
-
 def _score(run: TrialRun) -> float:
     return run.looks[-1].validation_metric
-
-
-def _settings(settings: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in settings.items())

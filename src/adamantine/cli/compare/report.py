@@ -1,16 +1,16 @@
-"""``adamantine report``, and what else writes a study's pictures and page."""
+"""What a comparison leaves beside its record: a page and pictures, now or again."""
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from adamantine.cli.compare.output import print_study
-from adamantine.cli.train.output import note
+from adamantine.cli.output.files import PAGE, write_pictures
+from adamantine.cli.output.terminal import note
 from adamantine.errors import CheckpointError
 from adamantine.records import StudyRecord, parse
-from adamantine.report import STUDY_PICTURES, is_ours, study_html, study_pngs
-from adamantine.train.files import write_bytes, write_text
+from adamantine.report import STUDY_PICTURES, study_html, study_pngs
+from adamantine.train.files import write_text
 
-STUDY, PAGE = "study.json", "report.html"
+STUDY = "study.json"
 
 
 def run_report(folder: Path, *, as_json: bool) -> None:
@@ -53,12 +53,3 @@ def write_report(study: StudyRecord, folder: Path) -> list[str]:
     write_pictures(pictures, STUDY_PICTURES, folder)
     write_text(folder / PAGE, study_html(study))
     return [PAGE, STUDY, *pictures]
-
-
-def write_pictures(pictures: Mapping[str, bytes], names: Sequence[str], folder: Path) -> None:
-    """Write pictures; of `names`, those that an earlier report has left and this one has not go."""
-    for name, picture in pictures.items():
-        write_bytes(folder / name, picture)
-    for stale in (folder / name for name in names if name not in pictures):
-        if stale.is_file() and is_ours(stale.read_bytes()):
-            stale.unlink()

@@ -1,1 +1,1 @@
-"""``adamantine data``."""
+"""``adamantine data``: ``command`` has its options, ``run`` is what it does."""

@@ -1,4 +1,4 @@
-"""``adamantine data``."""
+"""What ``adamantine data`` does."""
 
 import json
 import sys

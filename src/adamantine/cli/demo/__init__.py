@@ -1,1 +1,1 @@
-"""``adamantine demo``."""
+"""``adamantine demo``: ``command`` has its options, ``run`` is what it does."""

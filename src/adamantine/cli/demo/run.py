@@ -1,4 +1,4 @@
-"""``adamantine demo``: Adam against SGD on data that needs no download."""
+"""What ``adamantine demo`` does: Adam against SGD on data that needs no download."""
 
 import json
 from pathlib import Path
@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from adamantine import workloads
-from adamantine.cli.train.options import use_threads
-from adamantine.cli.train.output import make_folder
+from adamantine.cli.options.machine import use_threads
+from adamantine.cli.output.files import make_folder
 from adamantine.optim.by_name import build
 from adamantine.records import RunRecord
 from adamantine.report import comparison_png, format_metric

@@ -1,1 +1,1 @@
-"""``adamantine list``."""
+"""``adamantine list``: ``command`` has its options, ``run`` is what it does."""

@@ -1,4 +1,4 @@
-"""``adamantine list``."""
+"""What ``adamantine list`` does."""
 
 import inspect
 import json

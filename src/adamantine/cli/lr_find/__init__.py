@@ -1,1 +1,6 @@
-"""``adamantine lr-find``."""
+"""``adamantine lr-find``.
+
+- ``command``: its options
+- ``run``: what it does
+- ``output``: a bar, and what was found
+"""

@@ -1,4 +1,4 @@
-"""The command that looks for a learning rate; registered in :mod:`adamantine.cli.app`."""
+"""The options of ``adamantine lr-find``."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,6 +22,7 @@ from adamantine.cli.options.declarations import (
     WeightDecay,
     WorkloadName,
 )
+from adamantine.cli.options.given import is_given
 
 
 def lr_find(
@@ -61,7 +62,6 @@ def lr_find(
         "state_dtype": state_dtype,
         "max_grad_norm": max_grad_norm,
     }
-    source = context.get_parameter_source("batch_size")
     run_lr_find(
         LrFindOptions(
             workload=workload,
@@ -72,7 +72,7 @@ def lr_find(
             low=low,
             high=high,
             batch_size=batch_size,
-            batch_size_given=source is not None and source.name != "DEFAULT",
+            batch_size_given=is_given(context, "batch_size"),
             seed=seed,
             threads=threads,
             device=device,

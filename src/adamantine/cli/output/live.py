@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from adamantine.cli.train.output import SECONDS_BETWEEN_UPDATES
+from adamantine.cli.output.terminal import SECONDS_BETWEEN_UPDATES
 
 if TYPE_CHECKING:
     from rich.live import Live

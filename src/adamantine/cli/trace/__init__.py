@@ -1,1 +1,1 @@
-"""``adamantine trace``."""
+"""``adamantine trace``: ``command`` has its options, ``run`` is what it does."""

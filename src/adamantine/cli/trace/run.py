@@ -1,4 +1,4 @@
-"""``adamantine trace``: paths over functions of two numbers."""
+"""What ``adamantine trace`` does: paths over functions of two numbers."""
 
 import json
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from adamantine.cli.train.output import make_folder
+from adamantine.cli.output.files import make_folder
 from adamantine.errors import UsageError
 from adamantine.records.trace import PathRecord, TraceRecord
 from adamantine.report.paths import ending, paths_png

@@ -1,1 +1,8 @@
-"""``adamantine train``."""
+"""``adamantine train``.
+
+- ``command``: its options
+- ``options``: the same as one object, to ``run.json`` and back
+- ``config``: those that ``--config best.json`` holds
+- ``run``: what it does
+- ``output``: two lines an epoch, and a bar
+"""

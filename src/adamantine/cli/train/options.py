@@ -7,10 +7,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from adamantine.cli.options.optimizers import COMMON, FLAGS
-from adamantine.errors import CheckpointError, UsageError
+from adamantine.errors import CheckpointError
 from adamantine.train import TrainConfig
 
 Number = int | float
@@ -24,10 +22,6 @@ TYPES: dict[str, Any] = {
 
 STATS_EVERY = 10
 """Steps of which ``--stats`` measures one."""
-
-# A second thread gains these a seventh on an idle machine. On a busy one every operation waits
-# for a thread that has no core, and the run takes fifty times as long.
-SMALL = ("mnist", "mnist-logistic", "digits", "quadratic")
 
 
 @dataclass(frozen=True)
@@ -97,40 +91,3 @@ def from_json(saved: Mapping[str, Any], source: str) -> dict[str, Any]:
     if known.get("data_dir") is not None:
         known["data_dir"] = Path(known["data_dir"])
     return known
-
-
-def use_threads(count: int | None, workload: str) -> int:
-    """Tell torch how many threads to compute with, and return the number.
-
-    Parameters
-    ----------
-    count
-        At least 1. None means 1 for :data:`SMALL` workloads and torch's choice for others.
-    """
-    if count is None:
-        count = 1 if workload in SMALL else torch.get_num_threads()
-    if count < 1:
-        raise UsageError(f"--threads is {count}, expected at least 1")
-    torch.set_num_threads(count)
-    return count
-
-
-def find_device(name: str) -> torch.device:
-    """``auto`` is the CUDA device if there is one, else the CPU.
-
-    Raises
-    ------
-    UsageError
-        There is no such device here.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device).item()  # what cannot hold a number cannot train
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).partition("\n")[0]
-        raise UsageError(
-            f"--device {name} cannot be used here: {reason}; use --device auto"
-        ) from error
-    return device

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from adamantine.cli.interrupt import Interrupt
-from adamantine.errors import CheckpointError
+from adamantine.cli.output.terminal import SECONDS_BETWEEN_UPDATES
 from adamantine.records import EpochRecord, to_line
 from adamantine.report import format_metric
 from adamantine.train import Callbacks
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
-
-SECONDS_BETWEEN_UPDATES = 0.1
 
 
 class TrainOutput(Callbacks):
@@ -128,24 +125,3 @@ def epoch_lines(record: EpochRecord) -> str:
 def train_output(*, as_json: bool) -> TrainOutput:
     """With a bar where standard error is a terminal."""
     return (TerminalOutput if sys.stderr.isatty() else TrainOutput)(as_json=as_json)
-
-
-def make_folder(out: Path) -> None:
-    """Make the folder that ``--out`` names, unless it is there.
-
-    Raises
-    ------
-    CheckpointError
-        It cannot be made.
-    """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CheckpointError(
-            f"cannot make the folder {out}: {error.strerror}; choose another one with --out"
-        ) from error
-
-
-def note(message: str) -> None:
-    """Say something beside the results, on standard error."""
-    print(message, file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""``adamantine train``."""
+"""What ``adamantine train`` does."""
 
 import shlex
 from dataclasses import replace
@@ -7,9 +7,11 @@ from typing import Any
 
 from adamantine import workloads
 from adamantine.cli.interrupt import Interrupted
+from adamantine.cli.options.machine import find_device, use_threads
 from adamantine.cli.options.optimizers import check_settings, check_sparse
-from adamantine.cli.train.options import TrainOptions, find_device, from_json, use_threads
-from adamantine.cli.train.output import TrainOutput, note, train_output
+from adamantine.cli.output.terminal import note
+from adamantine.cli.train.options import TrainOptions, from_json
+from adamantine.cli.train.output import TrainOutput, train_output
 from adamantine.errors import AdamantineError, DivergedError, UsageError
 from adamantine.optim.by_name import build
 from adamantine.report import curves_png, stats_png

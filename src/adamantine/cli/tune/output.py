@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adamantine.cli.compare.output import of_run
 from adamantine.cli.interrupt import Interrupt
 from adamantine.cli.output.live import LiveBar
-from adamantine.cli.train.output import note
+from adamantine.cli.output.runs import of_run
+from adamantine.cli.output.terminal import note
 from adamantine.records import SearchTrial, TuneRecord
 from adamantine.report import format_metric
 from adamantine.study import TuneListener
