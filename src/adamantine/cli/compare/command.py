@@ -39,7 +39,7 @@ def compare(
     tuning_seeds: Annotated[int, Option(help="Runs of each setting that is tried.")] = 3,
     epochs: Annotated[
         int | None,
-        Option(help="Passes over the training data.", show_default="5; 30 for digits"),
+        Option(help="Passes over the training data.", show_default="5; 40 for digits"),
     ] = None,
     batch_size: BatchSize = 64,
     schedule: StudySchedule = "none",
