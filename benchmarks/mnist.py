@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from adamantine.errors import DataError
-from adamantine.workloads.mnist_files import MnistFolder, find_mnist
+from adamantine.workloads.mnist.files import MnistFolder, find_mnist
 from benchmarks.measure import MissingError
 
 

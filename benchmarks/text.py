@@ -17,10 +17,10 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from adamantine.workloads.chars import accuracy, loss
 from adamantine.workloads.protocol import Batch, Metric, Workload
-from adamantine.workloads.sources import read_library
-from adamantine.workloads.transformer import Transformer
+from adamantine.workloads.text.chars import accuracy, loss
+from adamantine.workloads.text.sources import read_library
+from adamantine.workloads.text.transformer import Transformer
 
 MOST_BYTES = 4_000_000
 CONTEXT = 128

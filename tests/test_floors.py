@@ -24,6 +24,20 @@ FLOORS = {
     "cli": 6,
 }
 ROOMS = {
+    "workloads": {
+        "protocol": 0,
+        "idx": 0,
+        "importing": 0,
+        "surfaces": 0,
+        "data": 1,
+        "mnist": 1,
+        "text": 1,
+        "digits": 1,
+        "quadratic": 1,
+        "check": 2,
+        "user": 3,
+        "registry": 4,
+    },
     "cli": {
         "interrupt": 0,
         "options": 0,

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from adamantine import optim
-from adamantine.workloads.mnist_files import FILES
+from adamantine.workloads.mnist.files import FILES
 from benchmarks import __main__ as command
 from benchmarks import (
     bandwidth,

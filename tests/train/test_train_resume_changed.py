@@ -13,7 +13,7 @@ from adamantine.study.compare.plan import Plan
 from adamantine.study.runs.conditions import enter_arena, fingerprint
 from adamantine.train import RunFolder, TrainConfig
 from adamantine.train.schedules import ENDLESS, NAMES, SCHEDULES
-from adamantine.workloads.sums import data_sum
+from adamantine.workloads.data.sums import data_sum
 
 ADAM = adamantine.Adam
 RESUME = {"if_exists": "resume"}

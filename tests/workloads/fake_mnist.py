@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from adamantine.workloads.mnist_files import FILES, MnistFile
+from adamantine.workloads.mnist.files import FILES, MnistFile
 
 TRAIN, TEST = 12, 5
 NAMES = [file.name for file in FILES]

@@ -10,9 +10,9 @@ import pytest
 import rich.console
 
 from adamantine.errors import DataError
-from adamantine.workloads import download
-from adamantine.workloads.download import fetch_mnist
-from adamantine.workloads.mnist import load_mnist
+from adamantine.workloads.mnist import download
+from adamantine.workloads.mnist.download import fetch_mnist
+from adamantine.workloads.mnist.workloads import load_mnist
 from workloads.conftest import Mirror
 from workloads.fake_mnist import NAMES, TEST, TRAIN, FakeMnist
 

@@ -7,7 +7,7 @@ import torch
 
 from adamantine.errors import DataError
 from adamantine.workloads import ACCURACY, load
-from adamantine.workloads.mnist import (
+from adamantine.workloads.mnist.workloads import (
     convolutional,
     dropping_out,
     load_mnist,

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from adamantine.errors import DataError
-from adamantine.workloads.mnist_files import FILES, find_mnist, look_into, verify_mnist
+from adamantine.workloads.mnist.files import FILES, find_mnist, look_into, verify_mnist
 from workloads.fake_mnist import NAMES, FakeMnist
 
 

@@ -20,8 +20,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adamantine.errors import WorkloadError
-from adamantine.workloads import chars, load, sources, words
-from adamantine.workloads.transformer import Transformer
+from adamantine.workloads import load
+from adamantine.workloads.text import chars, sources, words
+from adamantine.workloads.text.transformer import Transformer
 
 PARTS = ("train", "validation", "test")
 

@@ -14,9 +14,9 @@ from adamantine.optim.numbers import python_numbers
 from adamantine.records import finite
 from adamantine.train.schedules import check_schedule
 from adamantine.train.seeds import check_seed
-from adamantine.workloads.batches import in_memory
+from adamantine.workloads.data.batches import in_memory
+from adamantine.workloads.data.sums import data_sum
 from adamantine.workloads.protocol import Data, Workload
-from adamantine.workloads.sums import data_sum
 
 
 @dataclass(frozen=True)

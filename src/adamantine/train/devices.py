@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 
 import torch
 
-from adamantine.workloads.batches import in_memory
+from adamantine.workloads.data.batches import in_memory
 from adamantine.workloads.protocol import Batch, Data
 
 

@@ -27,7 +27,7 @@ from adamantine.train.measured import Measured
 from adamantine.train.schedules import build_schedule
 from adamantine.train.seeds import data_order, seed_everything
 from adamantine.train.tables import up_to_date
-from adamantine.workloads.batches import batch_count, batches
+from adamantine.workloads.data.batches import batch_count, batches
 from adamantine.workloads.protocol import Batch, Data, Workload
 
 

@@ -1,11 +1,19 @@
-"""Learning problems to try an optimizer on: data, model, loss and metric, by name."""
+"""Learning problems to try an optimizer on: data, model, loss and metric, by name.
 
-from adamantine.workloads.batches import batch_count, batches, in_memory
-from adamantine.workloads.download import fetch_mnist
-from adamantine.workloads.mnist_files import FileCheck, verify_mnist
+- ``protocol``: what a workload is
+- ``data``: batches of its data, a part of them held out, a sum over them
+- ``registry``: the built-in ones by name
+- ``mnist``, ``digits``, ``text``, ``quadratic``: those; ``idx``: the format of MNIST's files
+- ``user``, ``importing``, ``check``: the user's own, by ``module:attribute``
+- ``surfaces``: functions of two numbers, on which paths are drawn
+"""
+
+from adamantine.workloads.data.batches import batch_count, batches, in_memory
+from adamantine.workloads.data.split import for_tuning, hold_out
+from adamantine.workloads.mnist.download import fetch_mnist
+from adamantine.workloads.mnist.files import FileCheck, verify_mnist
 from adamantine.workloads.protocol import ACCURACY, Batch, Data, Metric, Workload, accuracy
 from adamantine.workloads.registry import Listing, load, names
-from adamantine.workloads.split import for_tuning, hold_out
 
 __all__ = [
     "ACCURACY",

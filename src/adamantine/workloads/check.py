@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset, IterableDataset
 
 from adamantine.errors import WorkloadError
-from adamantine.workloads.batches import check_batch, describe, in_memory
+from adamantine.workloads.data.batches import check_batch, describe, in_memory
 from adamantine.workloads.protocol import Metric, Workload
 
 REQUIRED = ("name", "model", "train", "test", "loss", "metric")

@@ -64,7 +64,7 @@ class Workload:
         One line for ``adamantine list``.
     validation
         What settings may be chosen by, as `train` and `test` in form, and with no example of
-        theirs; see :func:`~adamantine.workloads.split.for_tuning`. Training alone does not read it.
+        theirs; see :func:`~adamantine.workloads.for_tuning`. Training alone does not read it.
     """
 
     name: str

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from adamantine.errors import UsageError
-from adamantine.workloads import chars, digits, mnist, quadratic, sources, words
-from adamantine.workloads.download import Progress
+from adamantine.workloads import digits, quadratic
+from adamantine.workloads.mnist import workloads as mnist
+from adamantine.workloads.mnist.download import Progress
 from adamantine.workloads.protocol import Workload
+from adamantine.workloads.text import chars, sources, words
 from adamantine.workloads.user import load_user
 
 

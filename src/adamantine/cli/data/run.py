@@ -7,7 +7,7 @@ from pathlib import Path
 
 from adamantine.errors import DataError, UsageError
 from adamantine.workloads import FileCheck, fetch_mnist, verify_mnist
-from adamantine.workloads.mnist_files import cache_folder, find_mnist
+from adamantine.workloads.mnist.files import cache_folder, find_mnist
 
 
 def run_data(name: str, data_dir: Path | None, *, as_json: bool) -> None:

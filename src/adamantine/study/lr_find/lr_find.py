@@ -43,7 +43,7 @@ from adamantine.train.loop import train_epoch
 from adamantine.train.machine import machine, versions
 from adamantine.train.seeds import check_seed, data_order, rng_state, seed_everything, set_rng_state
 from adamantine.train.tables import up_to_date
-from adamantine.workloads.batches import batches, in_memory
+from adamantine.workloads.data.batches import batches, in_memory
 from adamantine.workloads.protocol import Batch, Workload
 
 BuildOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]

@@ -21,8 +21,8 @@ from adamantine.train.loop import evaluate
 from adamantine.train.machine import cores, versions
 from adamantine.train.seeds import rng_state, seed_everything, set_rng_state
 from adamantine.workloads import batch_count, batches, in_memory
+from adamantine.workloads.data.sums import data_sum
 from adamantine.workloads.protocol import Workload
-from adamantine.workloads.sums import data_sum
 
 FEW = 64
 """Examples that a fingerprint is taken of."""

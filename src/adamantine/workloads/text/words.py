@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from adamantine.workloads.protocol import Batch, Metric, Workload
-from adamantine.workloads.sources import LIBRARY, spread, texts
+from adamantine.workloads.text.sources import LIBRARY, spread, texts
 
 DESCRIPTION = f"Next word of {LIBRARY}, an embedding with sparse gradients"
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 
 from adamantine.errors import UsageError, WorkloadError
-from adamantine.workloads.batches import check_batch, in_memory
+from adamantine.workloads.data.batches import check_batch, in_memory
 from adamantine.workloads.protocol import Batch, Workload
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from adamantine.errors import DataError
-from adamantine.workloads.mnist_files import (
+from adamantine.workloads.mnist.files import (
     FILES,
     FileCheck,
     MnistFile,

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from adamantine.workloads.protocol import Batch, Metric, Workload
-from adamantine.workloads.sources import LIBRARY, spread, texts
-from adamantine.workloads.transformer import Transformer
+from adamantine.workloads.text.sources import LIBRARY, spread, texts
+from adamantine.workloads.text.transformer import Transformer
 
 RECURRENT = f"Next character of {LIBRARY}, an LSTM of 128 units"
 ATTENTIVE = f"Next character of {LIBRARY}, a transformer of 2 layers, 64 wide"

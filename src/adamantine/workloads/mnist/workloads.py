@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from adamantine.errors import DataError
-from adamantine.workloads.download import MIRRORS, Progress, fetch_mnist
 from adamantine.workloads.idx import parse_idx, read_content
-from adamantine.workloads.mnist_files import (
+from adamantine.workloads.mnist.download import MIRRORS, Progress, fetch_mnist
+from adamantine.workloads.mnist.files import (
     FILES,
     MnistFile,
     MnistFolder,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from adamantine.workloads.batches import in_memory
+from adamantine.workloads.data.batches import in_memory
 from adamantine.workloads.protocol import Data
 
 

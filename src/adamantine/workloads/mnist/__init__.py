@@ -1,0 +1,6 @@
+"""MNIST: 70,000 handwritten digits, 28×28 pixels.
+
+- ``files``: the four files, and where they may lie
+- ``download``: where they come from
+- ``workloads``: ``mnist`` and ``mnist-…``
+"""
