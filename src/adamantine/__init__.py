@@ -21,11 +21,11 @@ if TYPE_CHECKING:
         RAdam,
         RMSprop,
     )
-    from adamantine.optim.grouping import groups, no_decay
-    from adamantine.optim.matching import regroup
-    from adamantine.optim.misuse import check
-    from adamantine.optim.options import Options
-    from adamantine.optim.zeroing import check_zeroed
+    from adamantine.optim.state.matching import regroup
+    from adamantine.optim.usage.grouping import groups, no_decay
+    from adamantine.optim.usage.misuse import check
+    from adamantine.optim.usage.options import Options
+    from adamantine.optim.usage.zeroing import check_zeroed
 
 __all__ = [
     "ADOPT",
@@ -51,12 +51,12 @@ __all__ = [
 ]
 
 _TOOLS = {
-    "Options": "options",
-    "check": "misuse",
-    "check_zeroed": "zeroing",
-    "groups": "grouping",
-    "no_decay": "grouping",
-    "regroup": "matching",
+    "Options": "usage.options",
+    "check": "usage.misuse",
+    "check_zeroed": "usage.zeroing",
+    "groups": "usage.grouping",
+    "no_decay": "usage.grouping",
+    "regroup": "state.matching",
 }
 """What goes with the optimizers, by the file they are in."""
 

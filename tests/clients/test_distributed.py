@@ -66,7 +66,7 @@ def single_process() -> tuple[list[float], list[torch.Tensor]]:
 @pytest.mark.parametrize("name", ["ours", "zero"])
 def test_ranks_agree_with_each_other_and_with_one_process(outcomes, name: str) -> None:
     first, second = outcomes[name]
-    assert first["class"] == second["class"] == "adamantine.optim.adam"
+    assert first["class"] == second["class"] == "adamantine.optim.classes.adam"
     assert all(map(torch.equal, first["params"], second["params"]))
     losses, params = single_process()
     torch.testing.assert_close(first["params"], params, rtol=1e-4, atol=1e-5)

@@ -1,18 +1,28 @@
-"""Drop-in replacements for the classes of ``torch.optim``."""
+"""Drop-in replacements for the classes of ``torch.optim``.
 
-from adamantine.optim.adabelief import AdaBelief
-from adamantine.optim.adadelta import Adadelta
-from adamantine.optim.adagrad import Adagrad
-from adamantine.optim.adam import Adam, AdamW
-from adamantine.optim.adamax import Adamax
-from adamantine.optim.adan import Adan
-from adamantine.optim.adopt import ADOPT
+- ``usage``: what a user hands in
+- ``state``: what is kept of each parameter between steps
+- ``step``: what happens in a step
+- ``in_backward``: steps inside of ``backward()``
+- ``step_options``: what all offer around a step
+- ``base``, ``sparse``: the optimizer that all others are; one for sparse gradients
+- ``classes``: the optimizers by name
+- ``by_name``: the same by what people type
+"""
+
 from adamantine.optim.base import RuleOptimizer
-from adamantine.optim.lion import Lion
-from adamantine.optim.nadam import NAdam
-from adamantine.optim.radam import RAdam
-from adamantine.optim.rmsprop import RMSprop
-from adamantine.optim.sgd import SGD
+from adamantine.optim.classes.adabelief import AdaBelief
+from adamantine.optim.classes.adadelta import Adadelta
+from adamantine.optim.classes.adagrad import Adagrad
+from adamantine.optim.classes.adam import Adam, AdamW
+from adamantine.optim.classes.adamax import Adamax
+from adamantine.optim.classes.adan import Adan
+from adamantine.optim.classes.adopt import ADOPT
+from adamantine.optim.classes.lion import Lion
+from adamantine.optim.classes.nadam import NAdam
+from adamantine.optim.classes.radam import RAdam
+from adamantine.optim.classes.rmsprop import RMSprop
+from adamantine.optim.classes.sgd import SGD
 
 __all__ = [
     "ADOPT",

@@ -14,22 +14,22 @@ from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimize
 from adamantine.backends import BACKENDS, BackendName
 from adamantine.backends.notice import compiling_is_told
 from adamantine.errors import BackendError, StateError, UsageError
-from adamantine.optim import misuse
-from adamantine.optim.around import Prelude
-from adamantine.optim.gradients import fill_with_zeros, held
-from adamantine.optim.labels import label_at
-from adamantine.optim.loading import fitted, to_torchs_format
-from adamantine.optim.member import Only
-from adamantine.optim.options import OF_GROUPS, Around, check_of_group
-from adamantine.optim.outside import outside_the_graph
-from adamantine.optim.param_group import copied, own_group
-from adamantine.optim.plan import Plan
-from adamantine.optim.precision import treatment
-from adamantine.optim.rows import Mode, Windows
-from adamantine.optim.spelling import tell_of_misspelt_keys, with_suggestions
-from adamantine.optim.state import prepare_state
-from adamantine.optim.stats import Meter
-from adamantine.optim.surroundings import Surrounded
+from adamantine.optim.state.loading import fitted, to_torchs_format
+from adamantine.optim.state.precision import treatment
+from adamantine.optim.state.preparing import prepare_state
+from adamantine.optim.step.gradient_scaling import Prelude
+from adamantine.optim.step.gradients import fill_with_zeros, held
+from adamantine.optim.step.member import Only
+from adamantine.optim.step.outside import outside_the_graph
+from adamantine.optim.step.plan import Plan
+from adamantine.optim.step.rows import Mode, Windows
+from adamantine.optim.step.stats import Meter
+from adamantine.optim.step_options import Surrounded
+from adamantine.optim.usage import misuse
+from adamantine.optim.usage.labels import label_at
+from adamantine.optim.usage.options import OF_GROUPS, Around, check_of_group
+from adamantine.optim.usage.param_group import copied, own_group
+from adamantine.optim.usage.spelling import tell_of_misspelt_keys, with_suggestions
 from adamantine.rules import Family
 from adamantine.rules.hyperparameters import check_all
 

@@ -12,7 +12,7 @@ from torch import nn
 from adamantine import optim
 from adamantine.errors import UsageError
 from adamantine.optim.base import RuleOptimizer
-from adamantine.optim.spelling import nearest
+from adamantine.optim.usage.spelling import nearest
 
 OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
     name.lower(): getattr(optim, name)

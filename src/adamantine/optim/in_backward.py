@@ -15,15 +15,15 @@ from torch.utils.hooks import RemovableHandle
 
 from adamantine.backends.notice import compiling_is_told
 from adamantine.errors import StateError, UsageError
-from adamantine.optim import misuse
-from adamantine.optim.around import SMALL
-from adamantine.optim.labels import several
-from adamantine.optim.member import Only
-from adamantine.optim.plan import Plan
+from adamantine.optim.step.gradient_scaling import SMALL
+from adamantine.optim.step.member import Only
+from adamantine.optim.step.plan import Plan
+from adamantine.optim.usage import misuse
+from adamantine.optim.usage.labels import several
 
 if TYPE_CHECKING:
     from adamantine.optim.base import RuleOptimizer
-    from adamantine.optim.gradients import Gradients
+    from adamantine.optim.step.gradients import Gradients
 
 
 class InBackward:

@@ -31,7 +31,7 @@ class ParameterRecord:
     elements
         How many it has.
     grad_norm, update_norm, param_norm, update_ratio, nonfinite, clipped, learning_rates
-        As in :class:`adamantine.optim.stats.ParameterStats`; NaN where none was finite.
+        As in :class:`adamantine.optim.step.stats.ParameterStats`; NaN where none was finite.
     """
 
     elements: int

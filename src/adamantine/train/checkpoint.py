@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 
 from adamantine.errors import CheckpointError
 from adamantine.optim import RuleOptimizer
-from adamantine.optim.numbers import python_numbers
+from adamantine.optim.usage.numbers import python_numbers
 from adamantine.records import EpochRecord, parse_lines, to_line
 from adamantine.train.files import write_atomically
 from adamantine.train.schedules import Schedule

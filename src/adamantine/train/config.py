@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 
 from adamantine.errors import UsageError
 from adamantine.optim import RuleOptimizer
-from adamantine.optim.numbers import python_numbers
+from adamantine.optim.usage.numbers import python_numbers
 from adamantine.records import finite
 from adamantine.train.schedules import check_schedule
 from adamantine.train.seeds import check_seed

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from torch.optim import Optimizer
 
 from adamantine.optim import RuleOptimizer
-from adamantine.optim.stats import ParameterStats
+from adamantine.optim.step.stats import ParameterStats
 from adamantine.records import MEASURED, ParameterRecord
 from adamantine.records.mean import mean
 

@@ -50,7 +50,7 @@ def complete_schedules() -> list[str]:
 
 def complete_state_dtypes() -> list[str]:
     """What ``--state-dtype`` takes."""
-    from adamantine.optim.options import StateDtype
+    from adamantine.optim.usage.options import StateDtype
 
     return list(get_args(StateDtype))
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from adamantine.errors import BackendError, UsageError
 from adamantine.optim.by_name import OPTIMIZERS, build, settings_of
-from adamantine.optim.options import NAMES
+from adamantine.optim.usage.options import NAMES
 from adamantine.train.tables import is_sparse_table
 
 FLAGS = ("lr", "betas", "eps", "weight_decay", "sparse", "momentum")

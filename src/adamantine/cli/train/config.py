@@ -8,7 +8,7 @@ from typing import Any
 from adamantine.cli.options.optimizers import COMMON, FLAGS, flag
 from adamantine.errors import AdamantineError, UsageError
 from adamantine.optim.by_name import OPTIMIZERS, settings_of
-from adamantine.optim.options import NAMES
+from adamantine.optim.usage.options import NAMES
 from adamantine.records import Best, parse
 from adamantine.records.reading import as_object
 

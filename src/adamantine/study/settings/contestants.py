@@ -17,8 +17,8 @@ from torch.optim import Optimizer
 from adamantine.errors import UsageError
 from adamantine.optim.base import RuleOptimizer
 from adamantine.optim.by_name import OPTIMIZERS, keywords
-from adamantine.optim.options import NAMES, Options
-from adamantine.optim.spelling import nearest
+from adamantine.optim.usage.options import NAMES, Options
+from adamantine.optim.usage.spelling import nearest
 from adamantine.study.settings import literals
 from adamantine.workloads.importing import Own
 

@@ -13,7 +13,7 @@ from typing import Any
 from adamantine.errors import UsageError
 from adamantine.optim.base import RuleOptimizer
 from adamantine.optim.by_name import OPTIMIZERS
-from adamantine.optim.spelling import nearest
+from adamantine.optim.usage.spelling import nearest
 from adamantine.rules.hyperparameters import (
     BETAS,
     EPS,

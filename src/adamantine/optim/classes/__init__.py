@@ -1,0 +1,1 @@
+"""The optimizers by name, one file each: torch's signature, the defaults, and the docstring."""

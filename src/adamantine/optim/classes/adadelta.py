@@ -1,0 +1,96 @@
+"""Adadelta."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from typing_extensions import Unpack
+
+from adamantine.backends import BackendName
+from adamantine.optim.base import Params, RuleOptimizer
+from adamantine.optim.usage.options import Options
+from adamantine.rules.adadelta import FAMILY
+
+
+class Adadelta(RuleOptimizer):
+    r"""Steps as large as the last steps were, in proportion to gradients as large as the last.
+
+    With :math:`g_t` the gradient (negated for `maximize`, plus :math:`\lambda\theta`):
+
+    .. math::
+        v_t &= \rho\, v_{t-1} + (1-\rho)\, g_t^2 \\
+        d_t &= \frac{\sqrt{u_{t-1} + \epsilon}}{\sqrt{v_t + \epsilon}}\, g_t \\
+        u_t &= \rho\, u_{t-1} + (1-\rho)\, d_t^2 \\
+        \theta_t &= \theta_{t-1} - \gamma\, d_t
+
+    Parameters
+    ----------
+    lr
+        :math:`\gamma \ge 0`, a factor on the step that the method has found; 1 is the paper's. A
+        float or a tensor of one element.
+    rho
+        Decay rate :math:`\rho \in [0, 1]` of both averages.
+    eps
+        :math:`\epsilon \ge 0`, inside both roots. The first steps are about
+        :math:`\sqrt{\epsilon/(1-\rho)}` long.
+    weight_decay
+        :math:`\lambda \ge 0`, an L2 penalty added to the gradient.
+    params, foreach, capturable, maximize, differentiable, backend, options
+        As for :class:`adamantine.Adam`.
+
+    Raises
+    ------
+    HyperparameterError
+        A ``ValueError``, for a setting outside its range.
+
+    Good for
+    --------
+    Layers whose parameters differ in scale by orders of magnitude, and a first run without an
+    idea of a learning rate: a step has the parameter's own unit.
+
+    Not for
+    -------
+    Getting there quickly: from its tiny first steps it has to speed up by itself.
+    :class:`adamantine.Adam` with a learning rate tried at three values is faster in most cases.
+
+    State
+    -----
+    8 bytes a parameter.
+
+    Notes
+    -----
+    The paper has no learning rate and uses :math:`\rho = 0.95`; torch, and so we, 0.9.
+
+    References
+    ----------
+    Zeiler, `ADADELTA: An Adaptive Learning Rate Method <https://arxiv.org/abs/1212.5701>`_, 2012,
+    Algorithm 1.
+    """
+
+    family = FAMILY
+
+    def __init__(
+        self,
+        params: Params,
+        lr: float | Tensor = 1.0,
+        rho: float = 0.9,
+        eps: float = 1e-6,
+        weight_decay: float = 0,
+        foreach: bool | None = None,
+        *,
+        capturable: bool = False,
+        maximize: bool = False,
+        differentiable: bool = False,
+        backend: BackendName = "auto",
+        **options: Unpack[Options],
+    ) -> None:
+        defaults = {
+            "lr": lr,
+            "rho": rho,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "maximize": maximize,
+            "capturable": capturable,
+            "foreach": foreach,
+            "differentiable": differentiable,
+        }
+        super().__init__(params, defaults, backend, options)

@@ -1,0 +1,123 @@
+"""Adagrad."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from typing_extensions import Unpack
+
+from adamantine.backends import BackendName
+from adamantine.errors import BackendError
+from adamantine.optim.base import Params
+from adamantine.optim.sparse import SparseMode, SparseOptimizer
+from adamantine.optim.step.rows import Group, Mode
+from adamantine.optim.usage.options import Options
+from adamantine.rules.adagrad import FAMILY
+
+
+class Adagrad(SparseOptimizer):
+    r"""Gradients divided by the root of the sum of all their squares so far.
+
+    With :math:`g_t` the gradient (negated for `maximize`, plus :math:`\lambda\theta`) and
+    :math:`s_0` the initial value:
+
+    .. math::
+        s_t &= s_{t-1} + g_t^2 \\
+        \theta_t &= \theta_{t-1}
+            - \frac{\gamma}{1 + (t-1)\,\eta}\, \frac{g_t}{\sqrt{s_t} + \epsilon}
+
+    Parameters
+    ----------
+    lr
+        Learning rate :math:`\gamma \ge 0`: the size of the first step in each parameter, from
+        which it shrinks as :math:`1/\sqrt{t}` by itself. A float or a tensor of one element.
+    lr_decay
+        :math:`\eta \ge 0`, by which the learning rate falls in addition.
+    weight_decay
+        :math:`\lambda \ge 0`, an L2 penalty added to the gradient.
+    initial_accumulator_value
+        :math:`s_0 \ge 0`, in units of the squared gradient; above 0 it shortens the first steps.
+        A group may have its own.
+    eps
+        :math:`\epsilon \ge 0`, added to the root, in units of the gradient.
+    sparse
+        What a sparse gradient (of ``nn.Embedding(sparse=True)``) does. ``"lazy"``: only the rows in
+        it get a step. ``"exact"``: rows that it leaves out do the steps that they
+        missed when they are next touched, so that after ``flush()`` all is as with dense
+        gradients; see ``attach()``. None: as torch: like ``"lazy"``, and refuse it
+        with `weight_decay`.
+    params, foreach, fused, maximize, differentiable, backend, options
+        As for :class:`adamantine.Adam`.
+
+    Raises
+    ------
+    HyperparameterError
+        A ``ValueError``, for a setting outside its range.
+
+    Good for
+    --------
+    Features that are rare but telling (words, items, users): a parameter keeps its learning rate
+    until its own gradients come. Convex problems, where its regret is proven.
+
+    Not for
+    -------
+    Long training of deep networks: the sum only grows, and with it the steps fade for good.
+    :class:`adamantine.RMSprop` and :class:`adamantine.Adam` forget old gradients instead.
+
+    State
+    -----
+    4 bytes a parameter, made when the optimizer is built, not in the first step.
+
+    Notes
+    -----
+    The paper's :math:`\delta` is our :math:`\epsilon`; it has no `lr_decay`. A group's own
+    `initial_accumulator_value` counts; torch takes the constructor's for all groups.
+
+    References
+    ----------
+    Duchi, Hazan and Singer, `Adaptive Subgradient Methods for Online Learning and Stochastic
+    Optimization <https://jmlr.org/papers/v12/duchi11a.html>`_, JMLR 12, 2011, Figure 1.
+    """
+
+    family = FAMILY
+
+    def __init__(
+        self,
+        params: Params,
+        lr: float | Tensor = 1e-2,
+        lr_decay: float = 0,
+        weight_decay: float = 0,
+        initial_accumulator_value: float = 0,
+        eps: float = 1e-10,
+        foreach: bool | None = None,
+        *,
+        maximize: bool = False,
+        differentiable: bool = False,
+        fused: bool | None = None,
+        sparse: SparseMode | None = None,
+        backend: BackendName = "auto",
+        **options: Unpack[Options],
+    ) -> None:
+        defaults = {
+            "lr": lr,
+            "lr_decay": lr_decay,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "initial_accumulator_value": initial_accumulator_value,
+            "foreach": foreach,
+            "maximize": maximize,
+            "differentiable": differentiable,
+            "fused": fused,
+        }
+        super().__init__(params, defaults, backend, options, sparse)
+        for group in self.param_groups:
+            for param in group["params"]:
+                self._prepare(param, group)
+
+    @classmethod
+    def _as_torch(cls, group: Group) -> Mode:
+        if group["weight_decay"] != 0:
+            raise BackendError(
+                "weight_decay option is not compatible with sparse gradients, says torch; here, "
+                "sparse='lazy' decays the rows that are touched, and sparse='exact' all of them"
+            )
+        return "lazy"

@@ -1,0 +1,281 @@
+"""Adam and AdamW, with AMSGrad as a switch of both."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+from typing_extensions import Unpack
+
+from adamantine.backends import BackendName
+from adamantine.errors import BackendError, UsageError
+from adamantine.optim.base import Params, only_if_on
+from adamantine.optim.sparse import SparseMode, SparseOptimizer
+from adamantine.optim.step.rows import Group, Mode
+from adamantine.optim.usage.options import Options
+from adamantine.rules.adam import FAMILY
+
+
+class Adam(SparseOptimizer):
+    r"""Adam: a step size for each parameter from its gradients' first and second moments.
+
+    With :math:`g_t` the gradient (negated for `maximize`, plus :math:`\lambda\theta` for
+    `weight_decay`):
+
+    .. math::
+        m_t &= \beta_1 m_{t-1} + (1-\beta_1)\, g_t \\
+        v_t &= \beta_2 v_{t-1} + (1-\beta_2)\, g_t^2 \\
+        \theta_t &= \theta_{t-1}
+            - \gamma\, \frac{m_t/(1-\beta_1^t)}{\sqrt{v_t/(1-\beta_2^t)} + \epsilon}
+
+    Parameters
+    ----------
+    params
+        Parameters, ``(name, parameter)`` pairs or group dictionaries, as for torch.
+    lr
+        Learning rate :math:`\gamma \ge 0`; about the size of a step in each parameter. A float or
+        a tensor of one element.
+    betas
+        Decay rates :math:`\beta_1, \beta_2 \in [0, 1)` of the moments: averages over about
+        :math:`1/(1-\beta)` steps. Two floats or two tensors of one element.
+    eps
+        :math:`\epsilon \ge 0`, added to the root, in units of the gradient.
+    weight_decay
+        :math:`\lambda \ge 0`. Here an L2 penalty: added to the gradient, and so rescaled with it.
+        For decay that is not rescaled see :class:`AdamW`.
+    amsgrad
+        Divide by the largest second moment so far; one state more.
+    foreach, fused
+        Accepted where torch accepts them, and without effect: there is one implementation, and it
+        is fused.
+    maximize
+        Climb instead of descend.
+    capturable
+        As torch on the CPU, refused with an AssertionError in the first step.
+    differentiable
+        Let autograd record the step, through the reference backend.
+    decoupled_weight_decay
+        Decay the parameters themselves, as :class:`AdamW` does.
+    cautious
+        Leave an element alone in steps where its update and its gradient disagree in sign, and let
+        the others of its tensor go further to make up for it. See Notes.
+    sparse
+        What a sparse gradient (of ``nn.Embedding(sparse=True)``) does. ``"lazy"``: only the rows in
+        it get a step, as in ``torch.optim.SparseAdam``. ``"exact"``: rows that it leaves out do the
+        steps that they missed when they are next touched, so that after ``flush()`` all is as
+        with dense gradients; see ``attach()``. None: refuse it, as torch does.
+    backend
+        ``"auto"`` takes compiled kernels for dense parameters in main memory and torch's own
+        operations for all others, and where a mode or transform has to see every operation;
+        ``"cpu"`` raises where the kernels cannot be used;
+        ``"reference"`` uses torch's operations only. The results agree to rounding.
+    options
+        What every optimizer takes beside: see ``adamantine.Options``.
+
+    Raises
+    ------
+    HyperparameterError
+        A ``ValueError``, for a setting outside its range.
+
+    Good for
+    --------
+    A first run of nearly anything: it needs little tuning, and bears gradients that are noisy or
+    differ in size from layer to layer, as in transformers, embeddings and recurrent networks.
+
+    Not for
+    -------
+    Regularisation: an L2 penalty is divided by the root along with the gradient, least where
+    gradients are small; that is :class:`adamantine.AdamW`'s task. Memory: the state is twice the
+    size of the parameters. Image classifiers with a well tuned schedule often end better with
+    :class:`adamantine.SGD`.
+
+    State
+    -----
+    8 bytes a parameter, 12 with `amsgrad`.
+
+    Notes
+    -----
+    As in torch, the maximum of `amsgrad` is over the second moment without bias correction.
+
+    With `cautious` a tensor's update is divided by the share of its elements whose momentum and
+    gradient agree in sign, or by 0.001 where fewer do, and the others stay. Momentum that has not
+    noticed yet that the gradient turned does no harm then; the authors report faster training of
+    language models at unchanged settings. It costs a second pass over gradients and momentum. torch
+    has no such setting: a group holds it only if it is on.
+
+    References
+    ----------
+    Kingma and Ba, `Adam: A Method for Stochastic Optimization <https://arxiv.org/abs/1412.6980>`_,
+    ICLR 2015, Algorithm 1. `amsgrad`: Reddi, Kale and Kumar, `On the Convergence of Adam and Beyond
+    <https://arxiv.org/abs/1904.09237>`_, ICLR 2018, Algorithm 2. `cautious`: Liang, Chen, Liu
+    and Liu, `Cautious Optimizers: Improving Training with One Line of Code
+    <https://arxiv.org/abs/2411.16085>`_, 2024, Algorithm 1, with the bound of the authors' code.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from adamantine import Adam
+    >>> model = torch.nn.Linear(2, 1)
+    >>> optimizer = Adam(model.parameters(), lr=1e-3)
+    >>> model(torch.ones(1, 2)).sum().backward()
+    >>> optimizer.step()
+    """
+
+    family = FAMILY
+
+    def __init__(
+        self,
+        params: Params,
+        lr: float | Tensor = 1e-3,
+        betas: tuple[float | Tensor, float | Tensor] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0,
+        amsgrad: bool = False,
+        *,
+        foreach: bool | None = None,
+        maximize: bool = False,
+        capturable: bool = False,
+        differentiable: bool = False,
+        fused: bool | None = None,
+        decoupled_weight_decay: bool = False,
+        cautious: bool = False,
+        sparse: SparseMode | None = None,
+        backend: BackendName = "auto",
+        **options: Unpack[Options],
+    ) -> None:
+        _check_tensor_settings(lr, betas, by_number=bool(foreach) and not capturable)
+        defaults = {
+            "lr": lr,
+            "betas": tuple(betas),
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "amsgrad": amsgrad,
+            "maximize": maximize,
+            "foreach": foreach,
+            "capturable": capturable,
+            "differentiable": differentiable,
+            "fused": fused,
+            "decoupled_weight_decay": decoupled_weight_decay,
+            **only_if_on(cautious=cautious),
+        }
+        super().__init__(params, defaults, backend, options, sparse)
+
+    @classmethod
+    def _as_torch(cls, _group: Group) -> Mode:
+        raise BackendError(
+            "Adam does not support sparse gradients, please consider SparseAdam instead: here, "
+            "sparse='lazy' does its steps, and sparse='exact' those of dense gradients"
+        )
+
+
+class AdamW(Adam):
+    r"""Adam with decoupled weight decay.
+
+    With :math:`m_t, v_t` as in :class:`adamantine.Adam`:
+
+    .. math::
+        \theta_t &= (1 - \gamma\lambda)\, \theta_{t-1}
+            - \gamma\, \frac{m_t/(1-\beta_1^t)}{\sqrt{v_t/(1-\beta_2^t)} + \epsilon}
+
+    The decay does not pass through the moments: this is not Adam with an L2 penalty.
+
+    Parameters
+    ----------
+    weight_decay
+        :math:`\lambda \ge 0`; a parameter whose gradient is zero shrinks by
+        :math:`\gamma\lambda` of itself each step.
+    cautious
+        As for :class:`adamantine.Adam`; it spares no parameter its decay.
+    params, lr, betas, eps, amsgrad, maximize, foreach, capturable, differentiable, fused, sparse
+        As for :class:`adamantine.Adam`.
+    backend, options
+        As for :class:`adamantine.Adam`.
+
+    Raises
+    ------
+    HyperparameterError
+        A ``ValueError``, for a setting outside its range.
+
+    Good for
+    --------
+    Transformers, fine-tuning, and whatever else Adam is used for with weight decay: `lr` and
+    `weight_decay` can be tuned one after the other.
+
+    Not for
+    -------
+    Biases, norms and embeddings in one group with the weights: give them a group with
+    ``weight_decay=0``. Memory: the state is twice the size of the parameters.
+
+    State
+    -----
+    8 bytes a parameter, 12 with `amsgrad`.
+
+    Notes
+    -----
+    The paper multiplies the decay by the schedule's factor alone; torch, and so we, by the whole
+    learning rate.
+
+    References
+    ----------
+    Loshchilov and Hutter, `Decoupled Weight Decay Regularization
+    <https://arxiv.org/abs/1711.05101>`_, ICLR 2019, Algorithm 2.
+    """
+
+    def __init__(
+        self,
+        params: Params,
+        lr: float | Tensor = 1e-3,
+        betas: tuple[float | Tensor, float | Tensor] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+        amsgrad: bool = False,
+        *,
+        maximize: bool = False,
+        foreach: bool | None = None,
+        capturable: bool = False,
+        differentiable: bool = False,
+        fused: bool | None = None,
+        cautious: bool = False,
+        sparse: SparseMode | None = None,
+        backend: BackendName = "auto",
+        **options: Unpack[Options],
+    ) -> None:
+        super().__init__(
+            params,
+            lr,
+            betas,
+            eps,
+            weight_decay,
+            amsgrad,
+            foreach=foreach,
+            maximize=maximize,
+            capturable=capturable,
+            differentiable=differentiable,
+            fused=fused,
+            decoupled_weight_decay=True,
+            cautious=cautious,
+            sparse=sparse,
+            backend=backend,
+            **options,
+        )
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        for group in self.param_groups:
+            group["decoupled_weight_decay"] = True  # whatever an Adam's checkpoint said
+
+
+def _check_tensor_settings(lr: Any, betas: Any, by_number: bool) -> None:
+    """Torch's rules for settings given as tensors; `by_number` where its foreach takes none."""
+    if by_number and isinstance(lr, Tensor):
+        raise UsageError("lr as a Tensor is not supported for capturable=False and foreach=True")
+    tensors = [beta for beta in betas if isinstance(beta, Tensor)]
+    if len(tensors) not in (0, len(betas)) or not all(isinstance(b, Tensor | float) for b in betas):
+        raise UsageError(f"betas must be either both floats or both Tensors, got {betas}")
+    for index, beta in enumerate(tensors):
+        if by_number:
+            raise UsageError(
+                f"betas[{index}] as a Tensor is not supported for capturable=False and foreach=True"
+            )
+        if beta.numel() != 1:
+            raise UsageError(f"Tensor betas[{index}] must be 1-element")

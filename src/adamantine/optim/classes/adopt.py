@@ -1,0 +1,112 @@
+"""ADOPT."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from typing_extensions import Unpack
+
+from adamantine.backends import BackendName
+from adamantine.optim.base import Params, RuleOptimizer
+from adamantine.optim.usage.options import Options
+from adamantine.rules.adopt import FAMILY
+
+
+class ADOPT(RuleOptimizer):
+    r"""Adam that converges for every second decay rate: normalise first, then average.
+
+    With :math:`g_t` the gradient (negated for `maximize`, plus :math:`\lambda\theta` for a
+    `weight_decay` that is not decoupled), counted from 0:
+
+    .. math::
+        v_0 &= g_0^2, \qquad m_0 = 0, \qquad \theta_0 \text{ as it is} \\
+        m_t &= \beta_1 m_{t-1} + (1-\beta_1)\, \operatorname{clip}\!\left(
+            \frac{g_t}{\max(\sqrt{v_{t-1}}, \epsilon)},\; \pm t^{c}\right) \\
+        \theta_t &= \theta_{t-1} - \gamma\, m_t \\
+        v_t &= \beta_2 v_{t-1} + (1-\beta_2)\, g_t^2
+
+    Parameters
+    ----------
+    lr
+        Learning rate :math:`\gamma \ge 0`, a float or a tensor of one element.
+    betas
+        Decay rates :math:`\beta_1, \beta_2 \in [0, 1)` of the two averages.
+    eps
+        :math:`\epsilon \ge 0`, the least that a gradient is divided by, in units of the gradient.
+    weight_decay
+        :math:`\lambda \ge 0`.
+    decoupled_weight_decay
+        Shrink the parameter by :math:`\gamma\lambda` of itself, as :class:`adamantine.AdamW` (not
+        in the first step); else an L2 penalty, added to the gradient.
+    clip_exp
+        :math:`c \ge 0`: in step t a normalised gradient counts for :math:`t^c` at most. None clips
+        nothing, which is the paper's Algorithm 1.
+    params, foreach, maximize, capturable, differentiable, fused, cautious, backend, options
+        As for :class:`adamantine.Adam`.
+
+    Raises
+    ------
+    HyperparameterError
+        A ``ValueError``, for a setting outside its range.
+
+    Good for
+    --------
+    Noisy gradients with rare large ones, where Adam needs :math:`\beta_2` near 1 to converge and
+    does not tell; elsewhere it is about Adam at the same learning rate.
+
+    Not for
+    -------
+    Very short runs: the first step moves nothing, it only measures, and there is no bias
+    correction, so momentum takes :math:`1/(1-\beta_1)` steps to come up to speed.
+
+    State
+    -----
+    8 bytes a parameter.
+
+    Notes
+    -----
+    The authors recommend the clipping since their second version. Their `decouple` is our
+    `decoupled_weight_decay`, and their ``clip_lambda=lambda step: step**0.25`` is our
+    ``clip_exp=0.25``: a number can be saved in a checkpoint.
+
+    References
+    ----------
+    Taniguchi et al., `ADOPT: Modified Adam Can Converge with Any β2 with the Optimal Rate
+    <https://arxiv.org/abs/2411.02853>`_, NeurIPS 2024, Algorithm 2.
+    """
+
+    family = FAMILY
+
+    def __init__(
+        self,
+        params: Params,
+        lr: float | Tensor = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.9999),
+        eps: float = 1e-6,
+        weight_decay: float = 0.0,
+        decoupled_weight_decay: bool = False,
+        clip_exp: float | None = 0.25,
+        *,
+        foreach: bool | None = None,
+        maximize: bool = False,
+        capturable: bool = False,
+        differentiable: bool = False,
+        fused: bool | None = None,
+        cautious: bool = False,
+        backend: BackendName = "auto",
+        **options: Unpack[Options],
+    ) -> None:
+        defaults = {
+            "lr": lr,
+            "betas": tuple(betas),
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "decoupled_weight_decay": decoupled_weight_decay,
+            "clip_exp": clip_exp,
+            "maximize": maximize,
+            "foreach": foreach,
+            "capturable": capturable,
+            "differentiable": differentiable,
+            "fused": fused,
+            "cautious": cautious,
+        }
+        super().__init__(params, defaults, backend, options)

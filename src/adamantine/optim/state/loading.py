@@ -1,0 +1,159 @@
+"""Loading a state: whether it fits, and which settings and dtype are kept.
+
+All of it is decided before the optimizer is touched, so that an error leaves it as it was.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from adamantine.backends.codes import block_count
+from adamantine.backends.formats import CODES, exponents_of
+from adamantine.codecs.blocks import BLOCK
+from adamantine.errors import StateError
+from adamantine.optim.state.matching import Group, StateDict, pair_groups, parts
+from adamantine.optim.state.precision import is_asked, kept_dtype, treatment
+from adamantine.optim.state.preparing import as_counter, convert, decoded_entry, is_beside
+from adamantine.optim.usage.labels import label_at, several
+from adamantine.optim.usage.numbers import python_numbers
+from adamantine.optim.usage.options import KEPT
+from adamantine.rules import Family, Rule, Settings
+from adamantine.rules.hyperparameters import check_all
+
+
+def fitted(
+    state_dict: StateDict,
+    groups: list[Group],
+    family: Family,
+    defaults: Mapping[str, Any],
+    strict: bool = True,
+) -> StateDict:
+    """The attributes ``state`` and ``param_groups`` of an optimizer that has loaded `state_dict`.
+
+    Raises
+    ------
+    UsageError
+        A ``ValueError``, when the groups do not fit, by number, size or names; see
+        :func:`.pair_groups` for `strict`.
+    HyperparameterError
+        When a saved setting is outside its range.
+    StateError
+        When a parameter's state is not of its shape, incomplete, or no floating-point numbers.
+    """
+    saved_groups, saved_state = parts(state_dict)
+    pairs = pair_groups(groups, saved_groups, strict)
+    state: defaultdict[Any, Any] = defaultdict(dict)
+    new_groups = []
+    for index, (group, (saved, ids)) in enumerate(zip(groups, pairs, strict=True)):
+        new = _settings(group, saved)
+        complete = {**{k: v for k, v in defaults.items() if k not in KEPT}, **new}
+        check_all(family.hyperparameters, complete)
+        for position, (param, key) in enumerate(zip(group["params"], ids, strict=True)):
+            if key in saved_state:
+                who = label_at(new, index, position)
+                state[param] = _fitted_entry(saved_state[key], param, complete, family, who)
+        new_groups.append(new)
+    owned = {key for group in saved_groups for key in group["params"]}
+    # torch keeps entries of no parameter; subclasses store things there.
+    state.update({key: value for key, value in saved_state.items() if key not in owned})
+    return {"state": state, "param_groups": new_groups}
+
+
+def _settings(group: Group, saved: Group | None) -> Group:
+    """What a group holds after loading, as far as either side says it."""
+    if saved is None:
+        return dict(group)
+    settings: Group = {}
+    if "cautious" in group:  # no state of torch.optim says it
+        settings["cautious"] = group["cautious"]
+    settings |= copy.deepcopy({k: v for k, v in saved.items() if k not in ("params", *KEPT)})
+    kept = ("params", "param_names", *KEPT)
+    return settings | {key: group[key] for key in kept if key in group}
+
+
+def to_torchs_format(found: StateDict, groups: list[Group], family: Family, compact: bool) -> None:
+    """Give settings as Python's numbers, and states as numbers, unless it shall be `compact`."""
+    found["param_groups"] = [python_numbers(group) for group in found["param_groups"]]
+    if compact:
+        return
+    for group, own in zip(found["param_groups"], groups, strict=True):
+        rule = family.select(own)
+        for key in group["params"]:
+            if key in found["state"]:
+                found["state"][key] = decoded_entry(found["state"][key], rule)
+
+
+def _fitted_entry(
+    entry: Any, param: Tensor, settings: Settings, family: Family, who: str
+) -> dict[str, Any]:
+    """One parameter's state: checked, on the parameter's device, and in the format it keeps."""
+    rule = family.select(settings)
+    # In a flat state dict of torch.distributed.checkpoint, what it lacks comes as an empty one.
+    entry = {k: v for k, v in entry.items() if not (isinstance(v, dict) and not v)}
+    needed = [*family.counters, *rule.states]
+    missing = [name for name in needed if name not in entry]
+    if entry and missing:
+        raise StateError(
+            f"the state of {who} has {several(list(entry))} and lacks {several(missing)}: another "
+            f"optimizer saved it, or its group's settings are others than then ({family.name} was "
+            "expected)"
+        )
+    treated = treatment(family, settings, param, entry)
+    found = {
+        k: _fitted_value(k, v, entry, param, treated.rule, family, who) for k, v in entry.items()
+    }
+    for name, kept in zip(treated.rule.states, treated.formats[1:], strict=True):
+        if isinstance(found.get(name), Tensor):
+            if not is_asked(settings, name) and exponents_of(name) not in found:
+                found[name] = found[name].to(kept_dtype(found[name].dtype, param.dtype))
+            else:
+                convert(found, name, kept, param, treated.rule)
+    return found
+
+
+def _fitted_value(
+    name: str, value: Any, entry: Any, param: Tensor, rule: Rule, family: Family, who: str
+) -> Any:
+    if name in family.counters:
+        if isinstance(value, Tensor) and value.numel() != 1:
+            raise StateError(
+                f"the {name!r} of {who} has shape {tuple(value.shape)}, expected one number"
+            )
+        return as_counter(value)
+    if name not in rule.states:
+        return value.to(param.device) if isinstance(value, Tensor) else value
+    if value is None:
+        return None
+    if not isinstance(value, Tensor) or value.shape != param.shape:
+        what = f"of shape {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)
+        raise StateError(
+            f"the state {name!r} of {who} is {what}, expected shape {tuple(param.shape)}: it "
+            "belongs to another parameter. Parameters are matched in the order they are given in, "
+            "or by name where both sides have names (build from model.named_parameters())"
+        )
+    exponents = entry.get(exponents_of(name))
+    if exponents is not None and value.dtype == CODES:
+        if not is_beside(exponents, param, anywhere=True):
+            raise StateError(
+                f"the codes of the state {name!r} of {who} have {tuple(exponents.shape)} "
+                f"exponents, expected {block_count(param.numel())}, one for each {BLOCK} elements"
+            )
+    elif not _holds_numbers(value.dtype, param.dtype):
+        raise StateError(
+            f"the state {name!r} of {who} is {value.dtype}, expected numbers as precise as "
+            f"float16 or better for a parameter of {param.dtype}"
+        )
+    return value.to(param.device)
+
+
+def _holds_numbers(saved: torch.dtype, own: torch.dtype) -> bool:
+    """Whether a state can be read as it is: 8-bit ones without exponents are somebody else's."""
+    if saved.is_complex:
+        return own.is_complex
+    return saved.is_floating_point and torch.finfo(saved).bits >= 16

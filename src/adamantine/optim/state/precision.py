@@ -1,0 +1,144 @@
+"""What a group's options make of a parameter: the rule that updates it, and what it is kept in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from adamantine.backends.formats import CODES, Format
+from adamantine.errors import UsageError
+from adamantine.optim.usage.labels import label
+from adamantine.rules import Family, Rule, Settings
+from adamantine.rules.compensated import COMPENSATION, compensated
+
+_HALVES = {torch.bfloat16: "bfloat16", torch.float16: "float16"}
+_WITH_STATE_DTYPE = (torch.float32, *_HALVES)
+
+Groups = Sequence[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Treatment:
+    """How one parameter is updated.
+
+    Parameters
+    ----------
+    rule
+        The family's, or that with a compensation.
+    formats
+        Of the parameter and of the rule's states.
+    counters
+        What is counted for it. Rounding by random numbers needs the step, even where the rule does
+        not.
+    """
+
+    rule: Rule
+    formats: tuple[Format, ...]
+    counters: tuple[str, ...]
+
+    @property
+    def plain(self) -> bool:
+        """Whether nothing is rounded by random numbers."""
+        return all(f.plain for f in self.formats)
+
+
+def treatment(
+    family: Family, group: Settings, param: Tensor, state: Mapping[str, Any], groups: Groups = ()
+) -> Treatment:
+    """What the options of `group` make of `param`.
+
+    Where they say nothing of a state it is as `param` is, or as it was loaded in `state`. Messages
+    find the parameter's name in `groups`, the optimizer's.
+
+    Raises
+    ------
+    UsageError
+        A ``ValueError``, for options that do not go with the parameter, its rule, or each other.
+    """
+    rule = family.select(group)
+    asked = group.get("state_dtype")
+    rounding = group.get("param_rounding", "nearest")
+    if asked is None and rounding == "nearest":
+        kept = [Format(_found(state.get(name), param)) for name in rule.states]
+        return Treatment(rule, (Format(param.dtype), *kept), family.counters)
+    if group.get("differentiable"):
+        raise UsageError(
+            "differentiable=True does not go with state_dtype or param_rounding: autograd cannot "
+            "record a rounding; leave both out"
+        )
+    if asked is not None:
+        _check_states(asked, rule, param, groups)
+    if rounding == "kahan" and param.dtype in _HALVES:
+        rule = compensated(rule, _HALVES[param.dtype])
+    if rounding == "stochastic" and param.dtype == torch.float16:
+        raise UsageError(
+            f"param_rounding='stochastic' is for bfloat16, and {label(groups, param)} is float16; "
+            "use param_rounding='kahan'"
+        )
+    stochastic = rounding == "stochastic" and param.dtype == torch.bfloat16
+    formats = (
+        Format(param.dtype, stochastic),
+        *(_format(asked, name, rule, param, state) for name in rule.states),
+    )
+    noisy = not all(f.plain for f in formats)
+    return Treatment(rule, formats, family.counters or (("step",) if noisy else ()))
+
+
+def is_asked(group: Settings, name: str) -> bool:
+    """Whether a group says what a state is to be kept in."""
+    asked = group.get("state_dtype")
+    return (asked.get(name) if isinstance(asked, Mapping) else asked) is not None
+
+
+def _found(value: Any, param: Tensor) -> torch.dtype:
+    """The dtype of a state where no option says any."""
+    if isinstance(value, Tensor) and value.dtype == kept_dtype(value.dtype, param.dtype):
+        return value.dtype
+    return param.dtype
+
+
+def kept_dtype(saved: torch.dtype, own: torch.dtype) -> torch.dtype:
+    """The dtype of a state that was `saved`, beside a parameter of dtype `own`.
+
+    The parameter's, as in a fresh state, unless that would lose digits; then float32, which is what
+    rules are computed in. So float32 moments of bfloat16 weights stay float32 (torch rounds them),
+    and bfloat16 moments of weights that are float32 now widen.
+    """
+    if torch.promote_types(saved, own) == own:
+        return own
+    return torch.complex64 if own.is_complex else torch.float32
+
+
+def _format(asked: Any, name: str, rule: Rule, param: Tensor, state: Mapping[str, Any]) -> Format:
+    if name == COMPENSATION:
+        return Format(param.dtype)
+    wanted = asked.get(name) if isinstance(asked, Mapping) else asked
+    if wanted is None:
+        return Format(_found(state.get(name), param))
+    if wanted == "int8":
+        return Format(CODES, signed=name not in rule.nonnegative)
+    return Format(getattr(torch, wanted), stochastic=wanted == "bfloat16")
+
+
+def _check_states(asked: Any, rule: Rule, param: Tensor, groups: Groups) -> None:
+    by_name = dict(asked) if isinstance(asked, Mapping) else dict.fromkeys(rule.states, asked)
+    if unknown := by_name.keys() - set(rule.states):
+        raise UsageError(
+            f"state_dtype names {', '.join(map(repr, sorted(unknown)))}, and the states are "
+            f"{', '.join(map(repr, rule.states)) or 'none'}"
+        )
+    rounded = [name for name in rule.exact if by_name.get(name) not in (None, "float32")]
+    if rounded:
+        raise UsageError(
+            f"the state {rounded[0]!r} must not be rounded: the update divides by a difference of "
+            f"{' and '.join(map(repr, rule.exact))}; give state_dtype as a dictionary without them"
+        )
+    if param.dtype not in _WITH_STATE_DTYPE:
+        raise UsageError(
+            f"state_dtype is for float32, bfloat16 and float16 parameters, and "
+            f"{label(groups, param)} is {param.dtype}; use state_dtype=None for its group"
+        )

@@ -1,0 +1,11 @@
+"""What happens in a step.
+
+- ``member``: one parameter with all that its update needs
+- ``choice``: who gets a kernel
+- ``gradients``, ``gradient_scaling``: their norm, and what the update multiplies them by
+- ``stats``: what a step did to each parameter
+- ``row_batch``, ``rows``: sparse gradients
+- ``unchanged``: whether everything is as in the step before
+- ``interrupts``, ``outside``: signals wait, and ``torch.compile`` goes around
+- ``plan``: all of that
+"""

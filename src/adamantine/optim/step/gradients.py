@@ -1,0 +1,118 @@
+"""All gradients of a step together: their norm, whose they are, and how they are zeroed."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from adamantine.backends.layout import are_apart, extent
+from adamantine.optim.usage.labels import label_at
+
+if TYPE_CHECKING:
+    from adamantine.backends.cpu.table import Table
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """What a step is about to read.
+
+    Parameters
+    ----------
+    tables
+        Refreshed, so with this step's gradients.
+    others
+        The gradients that torch works on, sparse ones among them.
+    """
+
+    tables: Sequence[Table]
+    others: Sequence[Tensor]
+
+    def sum_of_squares(self) -> float:
+        """Over all elements, in float64; infinite or NaN where an element is.
+
+        One read of main memory by compiled code; of every other device, one number comes back.
+        """
+        return sum(table.sum_of_squares() for table in self.tables) + sum_of_squares(self.others)
+
+    def are_apart(self) -> bool:
+        """Whether no two share memory, so that each may be zeroed as soon as it has been read."""
+        extents = [extent(values) for values in map(values_of, self.others)]
+        known = [e for e in extents if e is not None]
+        if len(known) < len(extents):
+            return False
+        spans = [table.gradient_spans() for table in self.tables]
+        begins, ends = np.concatenate([*spans, np.array(known, np.int64).reshape(-1, 2)]).T
+        return are_apart(begins, ends)
+
+    def of_tables(self) -> dict[int, Tensor]:
+        """Those that kernels read, by id: hashing a tensor is a call in Python."""
+        return {id(grad): grad for table in self.tables for grad in table.gradients()}
+
+
+def sum_of_squares(grads: Iterable[Tensor]) -> float:
+    """Of all elements, in float64, by torch; infinite or NaN where one is."""
+    norms: dict[torch.device, list[Tensor]] = defaultdict(list)
+    for values in map(values_of, grads):
+        norm = torch.linalg.vector_norm(values, dtype=_wide(values))
+        # Of a tensor that is spread over processes, every one gets the norm of the whole.
+        norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
+        norms[norm.device].append(norm)
+    sums = (torch.stack(same).cpu().double().square().sum() for same in norms.values())
+    # Not tolist(), which looks past whoever traces the step or maps over it.
+    return sum(total.item() for total in sums)
+
+
+def _wide(values: Tensor) -> torch.dtype:
+    if values.device.type == "mps":  # it has no float64
+        return torch.complex64 if values.is_complex() else torch.float32
+    return torch.complex128 if values.is_complex() else torch.float64
+
+
+def values_of(grad: Tensor) -> Tensor:
+    """The numbers that a gradient adds up to; a sparse one may have some of them in parts."""
+    return grad.detach().coalesce().values() if grad.is_sparse else grad.detach()
+
+
+def nonfinite(groups: Sequence[dict[str, Any]]) -> list[str]:
+    """Labels of the parameters whose gradient holds an infinity or NaN."""
+    return [
+        label_at(group, index, position)
+        for index, group in enumerate(groups)
+        for position, param in enumerate(group["params"])
+        if param.grad is not None and not bool(torch.isfinite(values_of(param.grad)).all())
+    ]
+
+
+def held(groups: Sequence[dict[str, Any]]) -> Iterator[Tensor]:
+    """The gradients that are there."""
+    for group in groups:
+        for param in group["params"]:
+            grad = param.grad
+            if grad is not None:
+                yield grad
+
+
+def multiply(grads: Iterable[Tensor], factor: float) -> None:
+    """Multiply gradients in place; of sparse ones, the values that are there."""
+    values = [grad._values() if grad.is_sparse else grad for grad in grads]
+    if values:
+        with torch.no_grad():
+            torch._foreach_mul_(values, factor)
+
+
+def fill_with_zeros(grads: Iterable[Tensor], cleared: Collection[int]) -> None:
+    """Do what torch's ``zero_grad(set_to_none=False)`` does, except for what is zeros already.
+
+    `cleared` has the ids of those.
+    """
+    for grad in grads:
+        if grad.requires_grad:
+            grad.detach_() if grad.grad_fn is not None else grad.requires_grad_(False)
+        if id(grad) not in cleared:
+            grad.zero_()

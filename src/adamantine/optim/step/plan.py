@@ -1,0 +1,371 @@
+"""Who updates which parameter in a step, and whether that is still true in the next one."""
+
+from __future__ import annotations
+
+import operator
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from adamantine.backends import BackendName, reference
+from adamantine.backends.layout import check_gradient
+from adamantine.backends.modes import observer
+from adamantine.codecs import noise
+from adamantine.optim.state.precision import Treatment, treatment
+from adamantine.optim.state.preparing import prepare_state
+from adamantine.optim.step.choice import select_for_kernels
+from adamantine.optim.step.gradients import Gradients
+from adamantine.optim.step.interrupts import Uninterrupted
+from adamantine.optim.step.member import Member, Only
+from adamantine.optim.step.rows import Mode, RowUpdates, Windows
+from adamantine.optim.step.stats import Measured, Watched
+from adamantine.optim.step.unchanged import SPARSE, Unchanged, covered
+from adamantine.optim.usage.hints import BY_AUTOGRAD, check_hints, refuse_capture
+from adamantine.rules import Family, Settings
+
+if TYPE_CHECKING:
+    from adamantine.backends.cpu.table import Table
+
+Group = dict[str, Any]
+_GRAD = operator.attrgetter("grad")
+
+Decide = Callable[[Gradients], float | None]
+"""From a step's gradients to what the update multiplies them by, or None to leave it out."""
+
+
+class Plan:
+    """The split of an optimizer's parameters between kernels and the reference backend.
+
+    It is made from the live tensors, and kept while :meth:`run` finds every object it was made
+    from in its place: the parameters, their state tensors, and the settings that choose a rule; and
+    while somebody sees every operation (:func:`observer`) as then, or nobody as then.
+
+    With `only`, it is for that one parameter, which gets the bits that a plan of all gives it.
+    """
+
+    def __init__(
+        self,
+        family: Family,
+        groups: list[Group],
+        state: defaultdict[Any, Any],
+        backend: BackendName,
+        owner: str,
+        mode_of: Callable[[Group], Mode],
+        windows: Windows,
+        seed: int,
+        only: Only | None = None,
+    ) -> None:
+        self._family, self._groups, self._state, self._seed = family, groups, state, seed
+        self._owner, self._mode_of, self._only = owner, mode_of, only
+        self.cleared: dict[int, Tensor] = {}  # by id, gradients that it left as zeros
+        self.measured: list[Measured] = []
+        self._factor = 1.0
+        self._created: list[Tensor] = []  # whose state was made for the coming step
+        self._waiting: list[Tensor] = []
+        self._windows, self._backend = windows, backend
+        self._void = True
+        self._tables: list[tuple[Table, list[Tensor]]] = []
+
+    def make(self) -> None:
+        """Look at the tensors, and make the states that are missing.
+
+        Not in the constructor: whoever is interrupted at its end has lost the plan, and with it
+        who knows that these states have seen no step.
+        """
+        groups, only = self._groups, self._only
+        try:
+            self._observed = observer() is not None
+            for index, params in covered(groups, only):
+                check_hints(groups[index], params, self._family, self._owner, self._mode_of)
+            members = list(self._members())
+            self._rows = self._row_updates(members, self._windows, self._backend)
+            in_kernels = select_for_kernels(members, groups, self._backend)
+            kernels = [m for m, yes in zip(members, in_kernels, strict=True) if yes]
+            of_rows = set() if self._rows is None else {id(m) for m, _ in self._rows.members}
+            self._tables = self._make_tables([m for m in kernels if id(m) not in of_rows])
+            # Where all gradients are sparse, nobody has to wait for another kernel.
+            self._later = [m for m in kernels if id(m) in of_rows]
+            self._others = [m for m, yes in zip(members, in_kernels, strict=True) if not yes]
+            self._is_one_table = len(self._tables) == 1 and not self._others and self._rows is None
+            states = [member.state for member in self._others]
+            self._unchanged = Unchanged(
+                self._family, groups, self._state, only, states, bool(kernels)
+            )
+            self._void = False
+        except BaseException:
+            self._break_off()
+            raise
+
+    def is_for(self, groups: list[Group], state: defaultdict[Any, Any]) -> bool:
+        """Whether these are the optimizer's groups and state that it was made from."""
+        return self._groups is groups and self._state is state
+
+    def run(
+        self, decide: Decide | None = None, clears: bool = False, collects: bool = False
+    ) -> bool:
+        """Do one step. False, with nothing written, where the plan no longer holds.
+
+        With `clears`, gradients that kernels read are zeros afterwards where :attr:`cleared` has
+        them. With `collects`, :attr:`measured` has what :mod:`.stats` is made of.
+        """
+        try:
+            holds = self._run(decide, clears, collects)
+        except BaseException:
+            # Ctrl-C comes anywhere, between two words that a kernel reads, too.
+            self._break_off()
+            raise
+        if not holds:
+            self._break_off()
+        return holds
+
+    def _run(self, decide: Decide | None, clears: bool, collects: bool) -> bool:
+        if not self._holds():
+            return False
+        self._factor, self.measured = 1.0, []
+        if self._is_one_table and decide is None and not clears and not collects:
+            return self._run_one_table()
+        rows = self._rows
+        if rows is not None and not rows.look():
+            return False
+        grad_of = _GRAD if rows is None else rows.dense
+        if self._later and rows is not None and rows.leaves_some:
+            self._tables += self._make_tables(self._later)
+            self._later = []
+        tables = []
+        for table, params in self._tables:
+            grads = list(map(grad_of, params))
+            if rows is not None and not any(grad is not None for grad in grads):
+                continue  # a table of embeddings, with nothing to do
+            if not table.refresh(grads):
+                return False
+            tables.append(table)
+        if self._others:
+            refuse_capture((member.param for member in self._others), self._owner)
+        others = [(member, grad_of(member.param)) for member in self._others]
+        for member, grad in others:
+            if grad is not None:
+                if grad.is_sparse:
+                    return False
+                check_gradient(self._owner, member.param, grad)
+        if decide is not None or clears:
+            by_torch = [grad for _, grad in others if grad is not None]
+            by_torch += [] if rows is None else rows.gradients()
+            gradients = Gradients(tables, by_torch)
+            if decide is not None and not self._goes_on(decide(gradients)):
+                return True
+            clears = clears and gradients.are_apart()
+            self.cleared = gradients.of_tables() if clears else {}
+        watched = self._watch(others) if collects else []
+        if self._is_one_table:
+            tables[0].run(self._scalars, clears, collects)  # one compiled call
+            self._created.clear()
+        elif rows is not None and rows.are_one_call and not tables and not others:
+            self._update(tables, others, clears, collects)
+        else:
+            with Uninterrupted():
+                self._created.clear()
+                self._update(tables, others, clears, collects)
+        if collects:
+            self.measured = [m for table in tables for m in table.measured()]
+            self.measured += [w.measured() for w in watched]
+        return True
+
+    def _run_one_table(self) -> bool:
+        """The same where nothing else is asked for; a small network's step is counted in µs."""
+        ((table, params),) = self._tables
+        if not table.refresh(list(map(_GRAD, params))):
+            return False
+        table.run(self._scalars)
+        self._created.clear()
+        return True
+
+    def _update(
+        self,
+        tables: Sequence[Table],
+        others: Sequence[tuple[Member, Tensor | None]],
+        clears: bool,
+        collects: bool,
+    ) -> None:
+        if self._rows is not None:
+            self._rows.prepare()
+        for table in tables:
+            table.run(self._scalars, clears, collects)
+        for member, grad in others:
+            if grad is not None:
+                differentiable = bool(self._groups[member.group].get(BY_AUTOGRAD))
+                with torch.set_grad_enabled(differentiable):
+                    self._update_by_reference(member, grad, differentiable)
+        if self._rows is not None:
+            self._update_rows(self._rows)
+
+    def _watch(self, others: Sequence[tuple[Member, Tensor | None]]) -> list[Watched]:
+        """Those that torch updates, with what they were before."""
+        pairs = [(member.param, grad) for member, grad in others if grad is not None]
+        rows = [] if self._rows is None else self._rows.parameters()
+        pairs += [(param, param.grad) for param in rows if param.grad is not None]
+        return [Watched(*pair) for pair in pairs]
+
+    def _goes_on(self, factor: float | None) -> bool:
+        """Take in what was decided; where the step is left out, everything is as it was before."""
+        if factor is not None:
+            self._factor = factor
+            return True
+        self.cleared = {}
+        for table, _ in self._tables:
+            table.release()
+        if self._rows is not None:
+            self._rows.release()
+        self._void = self._void or bool(self._created)
+        self._forget_created()
+        return False
+
+    def _break_off(self) -> None:
+        """Void the plan, and forget the states that were made for a step that was not done.
+
+        Zeros with a count of zero may stay, but a rule without counters has to know which step is a
+        state's first.
+        """
+        self._void = True
+        if self._family.counters:
+            return
+        begun = {id(p) for table, params in self._tables for p in table.begun(params)}
+        self._created = [param for param in self._created if id(param) not in begun]
+        self._forget_created()
+
+    def _forget_created(self) -> None:
+        for param in self._created:
+            self._state.pop(param, None)
+        self._created.clear()
+
+    def _holds(self) -> bool:
+        if self._void or self._observed is not (observer() is not None):
+            return False
+        if any(param.grad is not None for param in self._waiting):
+            return False
+        return self._unchanged.holds()
+
+    def _members(self) -> Any:
+        place = count(0 if self._only is None else self._only.place)
+        for index, params in covered(self._groups, self._only):
+            group = self._groups[index]
+            for param in params:
+                stream = noise.stream(self._seed, next(place))
+                if param.grad is None and not self._state.get(param):
+                    self._waiting.append(param)  # torch creates states with the first gradient
+                    continue
+                found = self._state.get(param, {})
+                treated = treatment(self._family, group, param, found, self._groups)
+                # Plain SGD keeps none: an empty entry would show in the state_dict.
+                keeps = treated.rule.states or treated.counters
+                if keeps and not found:
+                    self._created.append(param)
+                state = self._state[param] if keeps else {}
+                fresh = prepare_state(self._family, treated, param, state, group, self._groups)
+                yield Member(index, treated, param, state, fresh, stream)
+
+    def _row_updates(
+        self, members: list[Member], windows: Windows, backend: BackendName
+    ) -> RowUpdates | None:
+        """Those members that have a sparse gradient, or may get one at any time."""
+        found: list[tuple[Member, Group]] = []
+        for member in members:
+            group, grad = self._groups[member.group], member.param.grad
+            is_sparse = grad is not None and grad.is_sparse
+            if is_sparse or group.get(SPARSE) is not None:
+                found.append((member, group))
+        return RowUpdates(found, self._mode_of, windows, backend) if found else None
+
+    def _update_rows(self, rows: RowUpdates) -> None:
+        if not self._family.counters:
+            # Tables note themselves whose first step it was, and members do: tell the other.
+            self._void = rows.begins
+        rows.run(self._scalars, lambda member: self._next_scalars(member, False))
+
+    def _make_tables(self, members: list[Member]) -> list[tuple[Table, list[Tensor]]]:
+        if not members:
+            return []
+        from adamantine.backends.cpu.table import Table
+
+        alike: dict[Treatment, list[Member]] = {}
+        for member in members:
+            alike.setdefault(member.treatment, []).append(member)
+        tables = []
+        for treated, same in alike.items():
+            params = [m.param for m in same]
+            table = Table(
+                treated.rule,
+                treated.formats,
+                params,
+                [m.state for m in same],
+                treated.counters,
+                [m.fresh for m in same],
+                [m.group for m in same],
+                [m.stream for m in same],
+                self._owner,
+            )
+            tables.append((table, params))
+        return tables
+
+    def _scalars(self, group: int, *counters: float) -> Mapping[str, Any]:
+        given = self._groups[group]
+        settings = given if self._unchanged.constant else _as_numbers(given)
+        return self._scaled(self._family.scalars(settings, *counters))
+
+    def _scaled(self, scalars: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The same for gradients times the factor: every rule begins with `sign` times them."""
+        return scalars if self._factor == 1 else {**scalars, "sign": self._factor * scalars["sign"]}
+
+    def _update_by_reference(self, member: Member, grad: Tensor, differentiable: bool) -> None:
+        scalars = self._next_scalars(member, differentiable)
+        treated = member.treatment
+        if treated.plain:
+            states = [member.state[name] for name in member.rule.states]
+            reference.update(
+                member.rule, member.param, grad, states, scalars, differentiable=differentiable
+            )
+        else:
+            key = noise.key_of(member.stream, int(member.state["step"]))
+            reference.update_kept(
+                member.rule, treated.formats, member.param, grad, member.state, scalars, key
+            )
+        for name in self._family.counters[1:]:
+            member.state[name].fill_(scalars[name])
+
+    def _next_scalars(self, member: Member, differentiable: bool) -> Mapping[str, Any]:
+        """Count the step of a member outside of the tables; returns its scalars."""
+        group, state = self._groups[member.group], member.state
+        if member.treatment.counters:
+            state["step"] += 1
+            step = float(state["step"])
+        else:
+            step = 1.0 if member.fresh else 2.0
+            member.fresh = False
+        others = (state[name] for name in self._family.counters[1:])
+        scalars = self._family.scalars(
+            group if differentiable else _as_numbers(group),
+            step,
+            *(value.double() if differentiable else float(value) for value in others),
+        )
+        return self._scaled(scalars)
+
+
+def _as_numbers(group: Group) -> Settings:
+    """The group with one-element tensors (``lr=torch.tensor(1e-3)``) as Python numbers."""
+    first_beta = group["betas"][0] if "betas" in group else None
+    if (
+        isinstance(group["lr"], Tensor)
+        or isinstance(group["weight_decay"], Tensor)
+        or (isinstance(first_beta, Tensor))
+    ):
+        return {key: _number(value) for key, value in group.items() if key != "params"}
+    return group
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return tuple(map(_number, value))
+    return value.item() if isinstance(value, Tensor) else value

@@ -1,0 +1,204 @@
+"""What steps tell of themselves: norms, and how far elements go."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from adamantine.optim.step.gradients import sum_of_squares, values_of
+from adamantine.optim.usage.labels import label_at
+
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+_SAMPLES = 1_024
+_TINY = 1e-30
+"""A mean of squares below this may be one of float32 squares that are lost."""
+
+PARAM = 2
+
+Measured = tuple[Tensor, NDArray[np.float64], NDArray[np.float64]]
+"""A parameter, its sums of squares (gradient, update, parameter), and samples of its elements."""
+
+
+@dataclass(frozen=True)
+class ParameterStats:
+    """One parameter in one step; norms to four digits.
+
+    Parameters
+    ----------
+    name
+        The parameter's, or its place in the groups.
+    elements
+        How many it has.
+    grad_norm
+        Of its gradient, unscaled and before clipping.
+    update_norm
+        Of how it differs from what it was, rounding included. Of float32 and 16-bit parameters,
+        updates of less than 1e-19 are lost in it, and from 1e19 on it is infinite.
+    param_norm
+        Its own, after the step.
+    update_ratio
+        `update_norm` over `param_norm`: about 0.001 is common, and where it is far from that of
+        the others, so is the learning rate. NaN for a parameter that is zero.
+    nonfinite
+        The share of its gradient's elements that are infinite or NaN.
+    clipped
+        What its gradient was multiplied by to clip it; 1 where nothing was.
+    learning_rates
+        Of some of its elements, the quantiles :data:`QUANTILES` of how far they went for each unit
+        of their (clipped) gradient: the learning rate that SGD would have needed. NaN where no
+        gradient was other than zero.
+    """
+
+    name: str
+    elements: int
+    grad_norm: float
+    update_norm: float
+    param_norm: float
+    update_ratio: float
+    nonfinite: float
+    clipped: float
+    learning_rates: tuple[float, ...]
+
+
+def stats_of(
+    groups: Sequence[dict[str, Any]],
+    measured: Iterable[Measured],
+    unscale: float,
+    clipped: float,
+) -> list[ParameterStats]:
+    """Everything of one step, in the order of the groups.
+
+    Parameters
+    ----------
+    groups
+        The optimizer's.
+    measured
+        Of the parameters that took part.
+    unscale
+        What turns gradients as they lie there into those of the loss.
+    clipped
+        What they were multiplied by besides.
+    """
+    by_param = {param: (sums, samples) for param, sums, samples in measured}
+    return [
+        _stats_of(param, _name(group, index, position), *by_param[param], unscale, clipped)
+        for index, group in enumerate(groups)
+        for position, param in enumerate(group["params"])
+        if param in by_param
+    ]
+
+
+def _stats_of(
+    param: Tensor,
+    name: str,
+    sums: NDArray[np.float64],
+    samples: NDArray[np.float64],
+    unscale: float,
+    clipped: float,
+) -> ParameterStats:
+    share, grad, found = 0.0, param.grad, float(sums[0])
+    if grad is not None and not _is_safe(found, param):
+        sums[0] = sum_of_squares([grad])
+        share = 0.0 if math.isfinite(found) else _nonfinite_share(grad)
+    if not _is_safe(float(sums[PARAM]), param):
+        sums[PARAM] = sum_of_squares([param])
+    grad_norm, update_norm, param_norm = map(math.sqrt, sums.tolist())
+    rates = _quantiles(samples, unscale * clipped)
+    return ParameterStats(
+        name=name,
+        elements=param.numel(),
+        grad_norm=grad_norm * unscale,
+        update_norm=update_norm,
+        param_norm=param_norm,
+        update_ratio=update_norm / param_norm if param_norm else math.nan,
+        nonfinite=share,
+        clipped=clipped,
+        learning_rates=rates,
+    )
+
+
+def _name(group: dict[str, Any], index: int, position: int) -> str:
+    names = group.get("param_names", ())
+    return str(names[position]) if position < len(names) else label_at(group, index, position)
+
+
+def _is_safe(total: float, param: Tensor) -> bool:
+    """Whether a sum of squares is what it is in float64: none has over- or underflowed float32."""
+    return math.isfinite(total) and total >= _TINY * param.numel()
+
+
+class Meter:
+    """Which steps are measured, and what the last one of them told.
+
+    Parameters
+    ----------
+    every
+        The first step, and then each so many; 0 for none.
+
+    Attributes
+    ----------
+    stats
+        Of the last step that was measured.
+    taken
+        How many were.
+    """
+
+    def __init__(self, every: int) -> None:
+        self._every, self._steps, self.taken = every, 0, 0
+        self.stats: list[ParameterStats] = []
+
+    def is_due(self) -> bool:
+        """Whether the coming step is to be measured; ask once a step."""
+        self._steps += 1
+        return self._every > 0 and (self._steps - 1) % self._every == 0
+
+    def take(self, stats: list[ParameterStats]) -> None:
+        """Note what a step told."""
+        self.stats = stats
+        self.taken += 1
+
+    def restart(self) -> None:
+        """Begin to count anew, with the next step."""
+        self._steps, self.stats = 0, []
+
+
+def _quantiles(samples: NDArray[np.float64], factor: float) -> tuple[float, ...]:
+    """Of samples by unit of gradients, for gradients that were multiplied by `factor`."""
+    usable = samples[np.isfinite(samples)]
+    if not len(usable) or not factor:  # an infinite norm clips to nothing
+        return (math.nan,) * len(QUANTILES)
+    return tuple(np.quantile(usable / factor, QUANTILES).tolist())
+
+
+class Watched:
+    """A parameter that torch updates, looked at before and after."""
+
+    def __init__(self, param: Tensor, grad: Tensor) -> None:
+        self._param, self._before = param, param.detach().clone()
+        self._grad = grad.detach().to_dense() if grad.is_sparse else grad.detach()
+
+    def measured(self) -> Measured:
+        """What the step in between did."""
+        after = self._param.detach()
+        update = after - self._before
+        sums = [sum_of_squares([t]) for t in (self._grad, update, after)]
+        # Complex numbers are pairs to a rule, each part with a rate of its own.
+        parts = [
+            torch.view_as_real(t.resolve_conj()) if t.is_complex() else t
+            for t in (update, self._grad)
+        ]
+        stride = max(1, parts[0].numel() // _SAMPLES)
+        moved, grad = (t.reshape(-1)[::stride].cpu().double().abs() for t in parts)
+        return self._param, np.array(sums), (moved / grad).numpy()
+
+
+def _nonfinite_share(grad: Tensor) -> float:
+    """The share of elements that are infinite or NaN."""
+    return 1 - float(torch.isfinite(values_of(grad)).double().mean()) if grad.numel() else 0.0

@@ -1,0 +1,167 @@
+"""What every optimizer offers around its steps: norms, counts, statistics, steps in backward()."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from adamantine.errors import UsageError
+from adamantine.optim.in_backward import InBackward, check_usable
+from adamantine.optim.step.gradient_scaling import Prelude
+from adamantine.optim.step.outside import outside_the_graph
+from adamantine.optim.step.plan import Decide, Plan
+from adamantine.optim.step.stats import Meter, ParameterStats, stats_of
+from adamantine.optim.usage.options import around_of
+
+
+class Surrounded(torch.optim.Optimizer):
+    """The options of :class:`.RuleOptimizer` that are the optimizer's own, not a group's."""
+
+    # GradScaler then leaves gradients scaled and says in two attributes what `step` needs to know.
+    _step_supports_amp_scaling = True
+
+    _plan: Plan | None
+
+    def _surround(self, options: Mapping[str, Any]) -> None:
+        """Check the options, and make what they need."""
+        self._around = around_of(options)
+        self._prelude = Prelude(self._around)
+        self._meter = Meter(self._around.collect_stats)
+        self._in_backward: InBackward | None = None
+
+    def _note_stats(self, scaled: bool) -> None:
+        """Keep what the step has measured; `scaled`, where :meth:`_decide` had a say in it."""
+        if self._plan is not None and self._plan.measured:
+            before = self._prelude
+            factors = (before.unscale, before.coefficient) if scaled else (1.0, 1.0)
+            self._meter.take(stats_of(self.param_groups, self._plan.measured, *factors))
+            self._plan.measured = []
+
+    @outside_the_graph
+    def stats(self) -> list[ParameterStats]:
+        """What the last step that was measured did to each parameter that took part.
+
+        Every step is measured with ``collect_stats=True``, with a number k the first and then every
+        k-th, unless it is left out.
+
+        Returns
+        -------
+        list of ParameterStats
+            In the order of the groups; empty before the first step.
+
+        Raises
+        ------
+        UsageError
+            A ``ValueError``: the optimizer was built without ``collect_stats``.
+        """
+        return list(self._working_meter().stats)
+
+    @property
+    def measured_steps(self) -> int:
+        """How many steps :meth:`stats` has spoken of; those of this object and its copies."""
+        return self._meter.taken
+
+    @outside_the_graph
+    def restart_stats(self) -> None:
+        """Measure the next step, and every k-th from there on; :meth:`stats` is empty until then.
+
+        Raises
+        ------
+        UsageError
+            As :meth:`stats` does.
+        """
+        self._working_meter().restart()
+
+    def _working_meter(self) -> Meter:
+        if not self._around.collect_stats:
+            raise UsageError(
+                "nothing was measured: build the optimizer with collect_stats=True, or with a "
+                "number k for every k-th step"
+            )
+        return self._meter
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The optimizer's own options (see :class:`.Options`) that differ from their defaults."""
+        return self._around.given()
+
+    def _decide(self) -> Decide | None:
+        """What decides over the coming step: nothing, where nobody has asked for anything."""
+        scale, found_inf = self.__dict__.get("grad_scale"), self.__dict__.get("found_inf")
+        if scale is None and found_inf is None and not self._prelude.reads:
+            return None
+        return partial(self._prelude.factor, scale, found_inf)
+
+    @property
+    def grad_norm(self) -> float | None:
+        """The global norm of the last step's gradients: unscaled, and before clipping.
+
+        None before the first step, and where neither `max_grad_norm` nor `skip_nonfinite` asks for
+        it. Not finite where the gradients were not.
+        """
+        return self._prelude.norm
+
+    @property
+    def skipped_steps(self) -> int:
+        """Steps that were left out because gradients were not finite.
+
+        They are those of this object and its copies: a ``state_dict`` has torch's format, which
+        holds no such number.
+        """
+        return self._prelude.skipped
+
+    @outside_the_graph
+    def step_in_backward(
+        self, module: nn.Module, *, clip_by_previous_norm: bool = False
+    ) -> InBackward:
+        """Update each parameter in ``backward()``, as soon as its gradient is ready, and free it.
+
+        From now on ``backward()`` does what ``backward()``, :meth:`step` and :meth:`zero_grad`
+        did, with the same numbers and never more than one gradient in memory. :meth:`step` may be
+        called after it as before: it updates what still has a gradient, normally nothing.
+
+        Parameters
+        ----------
+        module
+            Has all the parameters of this optimizer, and perhaps others, which are left alone.
+        clip_by_previous_norm
+            Multiply gradients by ``min(1, max_grad_norm / (n + 1e-6))``, where n is the global norm
+            that the gradients of the step before had (unclipped), since their own is known too
+            late. The first step is not clipped.
+
+        Returns
+        -------
+        InBackward
+            Its ``accumulate()`` is for all micro-batches but the last; its ``remove()`` ends it.
+
+        Raises
+        ------
+        UsageError
+            A ``ValueError``: the module is wrapped for DistributedDataParallel or FSDP, or lacks a
+            parameter; the optimizer has ``max_grad_norm`` and `clip_by_previous_norm` was not
+            chosen, or the other way round; or it has ``skip_nonfinite``, ``collect_stats``,
+            ``zero_grad="zeros"`` or ``differentiable``.
+
+        Notes
+        -----
+        See ``docs/in_backward.md``: accumulation, clipping, and what does not go with it. Hooks of
+        :meth:`step` are called when it is, not for each parameter.
+
+        Examples
+        --------
+        >>> import torch, adamantine
+        >>> model = torch.nn.Linear(4, 2)
+        >>> optimizer = adamantine.AdamW(model.parameters())
+        >>> stepping = optimizer.step_in_backward(model)
+        >>> model(torch.ones(3, 4)).sum().backward()
+        >>> model.weight.grad is None
+        True
+        """
+        optimizer = cast(Any, self)
+        check_usable(optimizer, module, clip_by_previous_norm)
+        self._in_backward = InBackward(optimizer, clip_by_previous_norm)
+        return self._in_backward

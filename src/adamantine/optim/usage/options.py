@@ -1,0 +1,157 @@
+"""What every optimizer takes beside its own settings: precision, and what surrounds a step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal, TypedDict, get_args
+
+from adamantine.errors import HyperparameterError
+from adamantine.optim.usage.numbers import python_numbers
+
+StateDtype = Literal["float32", "bfloat16", "int8"]
+Rounding = Literal["nearest", "stochastic", "kahan"]
+
+
+class Options(TypedDict, total=False):
+    """Settings that every optimizer takes, by keyword.
+
+    The first two are settings of a parameter group and may differ from group to group, the others
+    are the optimizer's. What is left out changes nothing: groups then hold torch's keys alone.
+
+    Parameters
+    ----------
+    state_dtype
+        What states are kept in between steps: ``"float32"``, ``"bfloat16"``, ``"int8"``, or a
+        dictionary of these by the state's name (``{"exp_avg": "bfloat16"}``); None, as torch, for
+        the parameter's dtype. Anything below float32 is rounded stochastically. See
+        ``docs/precision.md``.
+    param_rounding
+        How parameters of 16 bits take an update: ``"nearest"``, as torch; ``"stochastic"``, so
+        that updates far smaller than the last digit add up on average (bfloat16 only); or
+        ``"kahan"``, with a second 16-bit tensor for what the first one could not hold.
+    rounding_seed
+        Of the stochastic rounding; 0 by default.
+    max_grad_norm
+        Scale gradients down to this global norm, as ``clip_grad_norm_`` does before a step; the
+        gradients themselves are only read. None does not.
+    skip_nonfinite
+        True: leave out steps whose gradients hold an infinity or NaN, and count them in
+        ``skipped_steps``; after 25 in a row, raise. A number: after so many.
+    zero_grad
+        True: gradients are gone (None) after each step. ``"zeros"``: they are filled with zeros
+        in the pass that reads them.
+    collect_stats
+        True: gather what ``stats()`` returns, in every step. A number k: in every k-th.
+
+    Raises
+    ------
+    HyperparameterError
+        A ``ValueError``, from the optimizer's constructor, for a value outside of these.
+
+    Notes
+    -----
+    The optimizer's own options are not in its ``state_dict``: give them again when you build the
+    optimizer that loads it. Those of groups are, but each group keeps what it has when a
+    ``state_dict`` is loaded, so a checkpoint may be loaded into states of another precision.
+    """
+
+    state_dtype: StateDtype | Mapping[str, StateDtype] | None
+    param_rounding: Rounding
+    rounding_seed: int
+    max_grad_norm: float | None
+    skip_nonfinite: bool | int
+    zero_grad: bool | Literal["zeros"]
+    collect_stats: bool | int
+
+
+NAMES = tuple(Options.__annotations__)
+OF_GROUPS = ("state_dtype", "param_rounding")
+KEPT = ("sparse", *OF_GROUPS)
+"""Settings of a group that it keeps, whatever is loaded: they say how, not what is computed."""
+
+SKIPS_IN_A_ROW = 25
+"""Steps that ``skip_nonfinite=True`` leaves out before it raises: GradScaler halves its scale with
+each, and from its first one, 2**16, it comes down to 2**-9 so."""
+
+
+@dataclass(frozen=True)
+class Around:
+    """The optimizer's own options, checked; what surrounds a step.
+
+    `skip_nonfinite` and `collect_stats` are numbers of steps here, 0 for no.
+    """
+
+    rounding_seed: int = 0
+    max_grad_norm: float | None = None
+    skip_nonfinite: int = 0
+    zero_grad: bool | Literal["zeros"] = False
+    collect_stats: int = 0
+
+    def given(self) -> dict[str, Any]:
+        """Those that are not at their defaults."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name)}
+
+
+def around_of(options: Mapping[str, Any]) -> Around:
+    """Check the optimizer's own options.
+
+    Raises
+    ------
+    HyperparameterError
+        A ``ValueError``, for one outside its range.
+    """
+    given = {f.name: options[f.name] for f in fields(Around) if f.name in options}
+    own: dict[str, Any] = python_numbers(given)
+    norm = own.get("max_grad_norm")
+    # Written so that NaN, which compares false with everything, is refused.
+    if norm is not None and not (0 < norm < math.inf):
+        raise HyperparameterError(
+            f"Invalid max_grad_norm: {norm} (expected a finite number > 0, or None)"
+        )
+    if own.get("zero_grad", False) not in (False, True, "zeros"):
+        raise HyperparameterError(
+            f"Invalid zero_grad: {own['zero_grad']!r} (expected True, False or 'zeros')"
+        )
+    _as_count(own, "skip_nonfinite", SKIPS_IN_A_ROW)
+    _as_count(own, "collect_stats", 1)
+    _check_int(own, "rounding_seed")
+    return Around(**own)
+
+
+def check_of_group(settings: Mapping[str, Any]) -> None:
+    """Check the options that a parameter group holds.
+
+    Raises
+    ------
+    HyperparameterError
+        A ``ValueError``, for one that is none of its choices.
+    """
+    dtype, rounding = settings.get("state_dtype"), settings.get("param_rounding", "nearest")
+    for given in dtype.values() if isinstance(dtype, Mapping) else [dtype]:
+        if given is not None and given not in get_args(StateDtype):
+            raise HyperparameterError(
+                f"Invalid state_dtype: {given!r} (expected {_choices(StateDtype)}, None, or a "
+                "dictionary of these by the state's name)"
+            )
+    if rounding not in get_args(Rounding):
+        raise HyperparameterError(
+            f"Invalid param_rounding: {rounding!r} (expected {_choices(Rounding)})"
+        )
+
+
+def _choices(literal: Any) -> str:
+    return ", ".join(map(repr, get_args(literal)))
+
+
+def _as_count(own: dict[str, Any], name: str, of_true: int) -> None:
+    if name in own:
+        _check_int(own, name)
+        own[name] = of_true if own[name] is True else int(own[name])
+
+
+def _check_int(own: dict[str, Any], name: str) -> None:
+    value = own.get(name, 0)
+    if not isinstance(value, int) or value < 0:
+        raise HyperparameterError(f"Invalid {name}: {value!r} (expected an integer >= 0)")
