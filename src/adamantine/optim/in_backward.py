@@ -6,7 +6,7 @@ import math
 import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,15 +15,25 @@ from torch.utils.hooks import RemovableHandle
 
 from adamantine.backends.notice import compiling_is_told
 from adamantine.errors import StateError, UsageError
-from adamantine.optim.step.gradient_scaling import SMALL
+from adamantine.optim.step.gradient_scaling import SMALL, Prelude
+from adamantine.optim.step.gradients import Gradients
 from adamantine.optim.step.member import Only
 from adamantine.optim.step.plan import Plan
 from adamantine.optim.usage import misuse
 from adamantine.optim.usage.labels import several
+from adamantine.optim.usage.options import Around
 
-if TYPE_CHECKING:
-    from adamantine.optim.base import RuleOptimizer
-    from adamantine.optim.step.gradients import Gradients
+
+class StepsInBackward(torch.optim.Optimizer):
+    """What steps in ``backward()`` ask of an optimizer."""
+
+    _around: Around
+    _prelude: Prelude
+    _in_backward: InBackward | None
+
+    def _new_plan(self, only: Only | None = None) -> Plan:
+        """A plan of all its parameters, or of one."""
+        raise NotImplementedError
 
 
 class InBackward:
@@ -38,7 +48,7 @@ class InBackward:
         infinite or NaN is not kept.
     """
 
-    def __init__(self, optimizer: RuleOptimizer, clip_by_previous_norm: bool) -> None:
+    def __init__(self, optimizer: StepsInBackward, clip_by_previous_norm: bool) -> None:
         self.previous_norm: float | None = None
         self._optimizer = weakref.ref(optimizer)
         self._max_norm = optimizer._around.max_grad_norm if clip_by_previous_norm else None
@@ -77,7 +87,7 @@ class InBackward:
         if optimizer is not None and optimizer._in_backward is self:
             optimizer._in_backward = None
 
-    def follow(self, optimizer: RuleOptimizer) -> None:
+    def follow(self, optimizer: StepsInBackward) -> None:
         """Let hooks and plans be those of the parameters that the groups have now."""
         groups, state = optimizer.param_groups, optimizer.state
         pairs = ((p, index) for index, group in enumerate(groups) for p in group["params"])
@@ -119,14 +129,14 @@ class InBackward:
         self._open(optimizer)
         self._close(optimizer)
 
-    def _alive(self) -> RuleOptimizer:
+    def _alive(self) -> StepsInBackward:
         optimizer = self._optimizer()
         if optimizer is None:
             self._hook.remove()
             raise UsageError(_GONE)
         return optimizer
 
-    def _open(self, optimizer: RuleOptimizer) -> None:
+    def _open(self, optimizer: StepsInBackward) -> None:
         self.follow(optimizer)
         self._squares = None
         self._scale = 1.0
@@ -140,7 +150,7 @@ class InBackward:
         # Or a scheduler warns that it is called before the first step.
         optimizer._opt_called = True  # type: ignore[attr-defined]
 
-    def _close(self, optimizer: RuleOptimizer) -> None:
+    def _close(self, optimizer: StepsInBackward) -> None:
         # Gradients that were added up before and got nothing in this pass, or that have no hook.
         for param in self._params:
             self._update(optimizer, param)
@@ -150,7 +160,7 @@ class InBackward:
                 self.previous_norm = norm
             self._squares = None
 
-    def _update(self, optimizer: RuleOptimizer, param: Tensor) -> None:
+    def _update(self, optimizer: StepsInBackward, param: Tensor) -> None:
         if param.grad is None:
             return
         had_state = bool(optimizer.state.get(param))
@@ -164,7 +174,7 @@ class InBackward:
             raise
         param.grad = None
 
-    def _run(self, optimizer: RuleOptimizer, param: Tensor) -> None:
+    def _run(self, optimizer: StepsInBackward, param: Tensor) -> None:
         decide = None if self._max_norm is None else self._factor
         plan = self._plans.get(param)
         if plan is not None and plan.run(decide):
@@ -256,7 +266,9 @@ def _make_room(param: Tensor) -> None:
             hook.remove()
 
 
-def check_usable(optimizer: RuleOptimizer, module: nn.Module, clip_by_previous_norm: bool) -> None:
+def check_usable(
+    optimizer: StepsInBackward, module: nn.Module, clip_by_previous_norm: bool
+) -> None:
     """Raise a ``UsageError`` for what does not go with steps inside of ``backward()``."""
     if optimizer._in_backward is not None:
         raise UsageError(
@@ -295,7 +307,7 @@ def check_usable(optimizer: RuleOptimizer, module: nn.Module, clip_by_previous_n
 _REDUCE_LATER = {"DistributedDataParallel", "DDP", "FullyShardedDataParallel", "FSDPModule"}
 
 
-def _check_module(optimizer: RuleOptimizer, module: nn.Module) -> None:
+def _check_module(optimizer: StepsInBackward, module: nn.Module) -> None:
     if not isinstance(module, nn.Module):
         raise UsageError(
             f"step_in_backward takes the nn.Module that the optimizer trains, got {type(module)}"

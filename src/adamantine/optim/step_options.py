@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
-import torch
 from torch import nn
 
 from adamantine.errors import UsageError
-from adamantine.optim.in_backward import InBackward, check_usable
+from adamantine.optim.in_backward import InBackward, StepsInBackward, check_usable
 from adamantine.optim.step.gradient_scaling import Prelude
 from adamantine.optim.step.outside import outside_the_graph
 from adamantine.optim.step.plan import Decide, Plan
@@ -18,7 +17,7 @@ from adamantine.optim.step.stats import Meter, ParameterStats, stats_of
 from adamantine.optim.usage.options import around_of
 
 
-class Surrounded(torch.optim.Optimizer):
+class Surrounded(StepsInBackward):
     """The options of :class:`.RuleOptimizer` that are the optimizer's own, not a group's."""
 
     # GradScaler then leaves gradients scaled and says in two attributes what `step` needs to know.
@@ -31,7 +30,7 @@ class Surrounded(torch.optim.Optimizer):
         self._around = around_of(options)
         self._prelude = Prelude(self._around)
         self._meter = Meter(self._around.collect_stats)
-        self._in_backward: InBackward | None = None
+        self._in_backward = None
 
     def _note_stats(self, scaled: bool) -> None:
         """Keep what the step has measured; `scaled`, where :meth:`_decide` had a say in it."""
@@ -161,7 +160,6 @@ class Surrounded(torch.optim.Optimizer):
         >>> model.weight.grad is None
         True
         """
-        optimizer = cast(Any, self)
-        check_usable(optimizer, module, clip_by_previous_norm)
-        self._in_backward = InBackward(optimizer, clip_by_previous_norm)
+        check_usable(self, module, clip_by_previous_norm)
+        self._in_backward = InBackward(self, clip_by_previous_norm)
         return self._in_backward
