@@ -8,7 +8,8 @@ import cheap
 from torch import nn
 
 from adamantine.study import TunePlan, tune
-from adamantine.study.tune import heartbeat, search, storage
+from adamantine.study.tune import search
+from adamantine.study.tune.trials import heartbeat, storage
 
 PLAN = TunePlan(("adam",), trials=40, epochs=2, batch_size=32, seeds=2, sampler="random")
 

@@ -7,10 +7,10 @@ import pytest
 from filelock import FileLock
 from optuna.trial import TrialState
 
-from adamantine.study.tune import heartbeat
-from adamantine.study.tune.heartbeat import NAME, NAMELESS, Alive
-from adamantine.study.tune.slots import Slots
-from adamantine.study.tune.storage import open_storage, quietly
+from adamantine.study.tune.trials import heartbeat
+from adamantine.study.tune.trials.heartbeat import NAME, NAMELESS, Alive
+from adamantine.study.tune.trials.slots import Slots
+from adamantine.study.tune.trials.storage import open_storage, quietly
 
 
 @pytest.fixture(autouse=True)

@@ -11,9 +11,9 @@ from optuna.trial import TrialState
 from adamantine.study import TunePlan
 from adamantine.study.settings.contestants import parse_contestants
 from adamantine.study.tune.search import Search
-from adamantine.study.tune.slots import PLAN, RESULTS, SLOT, Slots
-from adamantine.study.tune.storage import open_storage, quietly
 from adamantine.study.tune.suggest import Spaces
+from adamantine.study.tune.trials.slots import PLAN, RESULTS, SLOT, Slots
+from adamantine.study.tune.trials.storage import open_storage, quietly
 
 COUNT = 5
 STARTS = [{"x": 0.125}]

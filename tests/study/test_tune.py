@@ -17,7 +17,7 @@ from adamantine.records import Divergence, TuneRecord
 from adamantine.study import TuneListener, tune
 from adamantine.study.runs import in_process
 from adamantine.study.tune.finals import RECHECKED, RECHECKS
-from adamantine.study.tune.storage import open_storage
+from adamantine.study.tune.trials.storage import open_storage
 from adamantine.study.tune.tuning import BEST, JOURNAL, NAME, TUNE
 from adamantine.workloads import Metric
 from study.searches import PLAN, Stop, noise, pretend, without_times

@@ -16,8 +16,8 @@ import searcher
 from optuna.trial import TrialState
 
 from adamantine.study import tune
-from adamantine.study.tune.slots import RESULTS, SLOT
-from adamantine.study.tune.storage import close_storage, open_storage, quietly
+from adamantine.study.tune.trials.slots import RESULTS, SLOT
+from adamantine.study.tune.trials.storage import close_storage, open_storage, quietly
 from adamantine.study.tune.tuning import JOURNAL, NAME
 
 TRIALS = searcher.PLAN.trials

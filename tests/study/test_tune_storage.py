@@ -13,7 +13,7 @@ from torch import nn
 import needs
 from adamantine.errors import AdamantineError, CheckpointError, UsageError
 from adamantine.study import TuneListener, tune
-from adamantine.study.tune.storage import open_storage
+from adamantine.study.tune.trials.storage import open_storage
 from adamantine.study.tune.tuning import JOURNAL, NAME
 from study.searches import PLAN, Stop, without_times
 

@@ -117,6 +117,6 @@ def _repeat_without_password(context: typer.Context, storage: str | None) -> str
     """The command line that repeats this one, as a record may hold it."""
     if storage is None:
         return repeat(context)
-    from adamantine.study.tune.storage import shown
+    from adamantine.study.tune.trials.storage import shown
 
     return repeat(context, {"storage": shown(storage)})

@@ -5,8 +5,7 @@
 - ``tuning``: the search from request to record
 - ``search``: trials by Optuna; ``suggest``, ``samplers``: which setting comes next
 - ``pruning``: when a trial is stopped
-- ``slots``, ``heartbeat``: each trial once, whoever dies
-- ``storage``: where trials are kept
+- ``trials``: where they are kept, and that each is done once, whoever dies
 - ``finals``, ``best``: the best few again, on fresh seeds
 - ``importance``: which setting mattered
 - ``verdict``: the sentences; ``result``: what the caller gets

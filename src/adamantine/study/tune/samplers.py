@@ -12,7 +12,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from adamantine.errors import UsageError
-from adamantine.study.tune.slots import SLOT
+from adamantine.study.tune.trials.slots import SLOT
 
 STARTUP = 10
 """Trials before a model of their results is of use; but for the defaults, they are random."""

@@ -16,14 +16,14 @@ from adamantine.errors import CheckpointError
 from adamantine.records import Look, SearchTrial, TrialRun, finite
 from adamantine.records.fields import from_json, to_json
 from adamantine.study.runs.tasks import Task, key_of
-from adamantine.study.tune.heartbeat import Alive
 from adamantine.study.tune.importance import importances
 from adamantine.study.tune.plan import TunePlan
 from adamantine.study.tune.pruning import pruner
 from adamantine.study.tune.samplers import PerSlot
-from adamantine.study.tune.slots import SLOT, Slots
-from adamantine.study.tune.storage import close_storage, open_storage, shown
 from adamantine.study.tune.suggest import Setting, Spaces
+from adamantine.study.tune.trials.heartbeat import Alive
+from adamantine.study.tune.trials.slots import SLOT, Slots
+from adamantine.study.tune.trials.storage import close_storage, open_storage, shown
 from adamantine.train.config import differences
 
 RUN, SETTING = "run", "setting"
@@ -57,7 +57,7 @@ class Search:
     Parameters
     ----------
     storage
-        See :func:`~adamantine.study.tune.storage.open_storage`.
+        See :func:`~adamantine.study.tune.trials.storage.open_storage`.
     name
         Of the study in it.
     agreed

@@ -32,8 +32,8 @@ from adamantine.study.tune.listener import FILES, TUNE, TuneListener
 from adamantine.study.tune.plan import TunePlan
 from adamantine.study.tune.result import Found
 from adamantine.study.tune.search import Search
-from adamantine.study.tune.storage import quietly, shown, storage_errors
 from adamantine.study.tune.suggest import Spaces
+from adamantine.study.tune.trials.storage import quietly, shown, storage_errors
 from adamantine.study.tune.verdict import DEFAULTS, TUNED, Judgement, judge
 from adamantine.train.files import write_text
 from adamantine.train.machine import machine, versions

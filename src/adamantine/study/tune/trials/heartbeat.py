@@ -14,7 +14,7 @@ from optuna.storages import BaseStorage, RDBStorage
 from optuna.study import Study
 from optuna.trial import Trial, TrialState
 
-from adamantine.study.tune.slots import SLOT, Slots
+from adamantine.study.tune.trials.slots import SLOT, Slots
 
 SEARCHER = "searcher"
 NAME = ".searcher-{}.lock"
