@@ -26,7 +26,7 @@ KILLS = (4, 14, 26)
 
 
 def begin(folder, url):
-    here = Path(__file__).parent
+    here = Path(__file__).parents[1]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     program = [sys.executable, here / "searcher.py", folder, *([url] if url else [])]
     return subprocess.Popen(program, env=environment, stdout=subprocess.PIPE)

@@ -7,7 +7,7 @@ from scipy import stats
 from adamantine.study import Plan, compare
 
 TEST = cheap.examples(400, 2)
-STUDIES = 60  # the statistics alone are tried on many more, in test_study_pairs.py
+STUDIES = 60  # the statistics alone are tried on many more, in test_pairs.py
 
 
 def differences(contestants, number):
