@@ -35,7 +35,7 @@ INTRODUCTION = """\
 
 Every class takes what the `torch.optim` class of its name takes (where there is one), `backend=`,
 and the options that all have in common: [states and parameters in fewer bits](precision.md),
-[clipping, skipping and zeroing](around.md), and [statistics of a step](stats.md). "State" and
+[clipping, skipping and zeroing](step_options.md), and [statistics of a step](stats.md). "State" and
 "traffic" are bytes a float32 parameter at the default settings. Traffic is what a step reads
 (parameter, gradient, state) and writes (all but the gradient): on large tensors that is what it
 costs. "Step" is the measured time a parameter, of one tensor of 64 Mi on two threads, on the

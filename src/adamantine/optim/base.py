@@ -17,26 +17,26 @@ from adamantine.errors import BackendError, StateError, UsageError
 from adamantine.optim.state.loading import fitted, to_torchs_format
 from adamantine.optim.state.precision import treatment
 from adamantine.optim.state.preparing import prepare_state
-from adamantine.optim.step.gradient_scaling import Prelude
+from adamantine.optim.step.gradient_scaling import GradientScaling
 from adamantine.optim.step.gradients import fill_with_zeros, held
 from adamantine.optim.step.member import Only
 from adamantine.optim.step.outside import outside_the_graph
 from adamantine.optim.step.plan import Plan
 from adamantine.optim.step.rows import Mode, Windows
 from adamantine.optim.step.stats import Meter
-from adamantine.optim.step_options import Surrounded
+from adamantine.optim.step_options import WithStepOptions
 from adamantine.optim.usage import misuse
 from adamantine.optim.usage.labels import label_at
-from adamantine.optim.usage.options import OF_GROUPS, Around, check_of_group
+from adamantine.optim.usage.options import OF_GROUPS, StepOptions, check_of_group
 from adamantine.optim.usage.param_group import copied, own_group
-from adamantine.optim.usage.spelling import tell_of_misspelt_keys, with_suggestions
+from adamantine.optim.usage.spelling import warn_of_misspelt_keys, with_suggestions
 from adamantine.rules import Family
 from adamantine.rules.hyperparameters import check_all
 
 Params = Iterable[Tensor] | Iterable[dict[str, Any]] | Iterable[tuple[str, Tensor]]
 
 
-class RuleOptimizer(Surrounded):
+class RuleOptimizer(WithStepOptions):
     """A ``torch.optim.Optimizer`` that runs one family of rules.
 
     Subclasses give :attr:`family` and a constructor with torch's signature. Settings live in
@@ -66,7 +66,7 @@ class RuleOptimizer(Surrounded):
             )
         if isinstance(defaults["lr"], Tensor) and defaults["lr"].numel() != 1:
             raise UsageError("Tensor lr must be 1-element")
-        self._surround(options)
+        self._set_step_options(options)
         # Where they are not asked for, groups have torch's settings alone.
         defaults |= {name: copied(options[name]) for name in OF_GROUPS if name in options}
         check_all(self.family.hyperparameters, defaults)
@@ -77,7 +77,7 @@ class RuleOptimizer(Surrounded):
                 raise RuntimeError("`fused` and `foreach` cannot be `True` together.")
         self.backend: BackendName = backend
         self._plan: Plan | None = None
-        self._told: set[Callable[[str], None]] = set()
+        self._warned: set[Callable[[str], None]] = set()
         self._windows: Windows = {}
         super().__init__(cast(Any, params), defaults)
 
@@ -87,7 +87,7 @@ class RuleOptimizer(Surrounded):
         if isinstance(param_group, dict):
             check_all(self.family.hyperparameters, {**self.defaults, **param_group})
             check_of_group({**self.defaults, **param_group})
-            tell_of_misspelt_keys(param_group, {*self.defaults, *OF_GROUPS})
+            warn_of_misspelt_keys(param_group, {*self.defaults, *OF_GROUPS})
             param_group = own_group(param_group, self.defaults)
         try:
             _without_dynamo("add_param_group")(self, param_group)
@@ -243,35 +243,36 @@ class RuleOptimizer(Surrounded):
         if self._in_backward is not None:
             self._in_backward.step_the_rest()
             return loss
-        decide, zero_grad = self._decide(), self._around.zero_grad
-        collects = self._meter.is_due()
-        clears = zero_grad == "zeros" and not collects  # who collects looks at gradients afterwards
+        factor_of, zeroing = self._factor_of(), self._step_options.zero_grad
+        collect_stats = self._meter.is_due()
+        # Who collects statistics looks at gradients afterwards.
+        zero_grads = zeroing == "zeros" and not collect_stats
         plan = self._plan
         if (
             plan is None
             or not plan.is_for(self.param_groups, self.state)
-            or not plan.run(decide, clears, collects)
+            or not plan.run(factor_of, zero_grads, collect_stats)
         ):
             with compiling_is_told():
                 plan = self._plan = self._new_plan()
                 plan.make()
-                holds = plan.run(decide, clears, collects)
+                holds = plan.run(factor_of, zero_grads, collect_stats)
             if not holds:
                 self._plan = None
                 raise StateError(
                     "the parameters changed while step() looked at them, probably from another "
                     "thread; nothing was updated"
                 )
-        if collects:
-            self._note_stats(scaled=decide is not None)
-        if decide is not None:
-            if not zero_grad:
-                self._prelude.unscale_gradients(self.param_groups)
-            self._prelude.check(self.param_groups)
-        if zero_grad == "zeros":
-            fill_with_zeros(held(self.param_groups), plan.cleared)
-            plan.cleared = {}
-        elif zero_grad:
+        if collect_stats:
+            self._note_stats(scaled=factor_of is not None)
+        if factor_of is not None:
+            if not zeroing:
+                self._gradient_scaling.unscale_gradients(self.param_groups)
+            self._gradient_scaling.check(self.param_groups)
+        if zeroing == "zeros":
+            fill_with_zeros(held(self.param_groups), plan.zeroed)
+            plan.zeroed = {}
+        elif zeroing:
             self.zero_grad()
         return loss
 
@@ -301,8 +302,8 @@ class RuleOptimizer(Surrounded):
     def _new_plan(self, only: Only | None = None) -> Plan:
         params = (p for group in self.param_groups for p in group["params"])
         if misuse.is_half_unscaled(params if only is None else [only.param]):
-            self._tell_once(misuse.tell_of_half)
-        if self._around.max_grad_norm is not None and any(
+            self._warn_once(misuse.warn_of_half)
+        if self._step_options.max_grad_norm is not None and any(
             group.get("differentiable") for group in self.param_groups
         ):
             raise BackendError(
@@ -319,7 +320,7 @@ class RuleOptimizer(Surrounded):
             type(self).__name__,
             self._sparse_mode,
             self._windows,
-            self._around.rounding_seed,
+            self._step_options.rounding_seed,
             only,
         )
 
@@ -331,10 +332,10 @@ class RuleOptimizer(Surrounded):
             f"{cls.__name__} does not support sparse gradients; build the layer with sparse=False"
         )
 
-    def _tell_once(self, tell_of: Callable[[str], None]) -> None:
-        if tell_of not in self._told:
-            self._told.add(tell_of)
-            tell_of(type(self).__name__)
+    def _warn_once(self, warn_of: Callable[[str], None]) -> None:
+        if warn_of not in self._warned:
+            self._warned.add(warn_of)
+            warn_of(type(self).__name__)
 
     @outside_the_graph
     def __getstate__(self) -> dict[str, Any]:
@@ -344,11 +345,11 @@ class RuleOptimizer(Surrounded):
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         self.__dict__.setdefault("backend", "auto")
-        around = self.__dict__.setdefault("_around", Around())
-        self.__dict__.setdefault("_prelude", Prelude(around))
-        self.__dict__.setdefault("_told", set())
+        options = self.__dict__.setdefault("_step_options", StepOptions())
+        self.__dict__.setdefault("_gradient_scaling", GradientScaling(options))
+        self.__dict__.setdefault("_warned", set())
         self.__dict__.setdefault("_windows", {})
-        self.__dict__.setdefault("_meter", Meter(around.collect_stats))
+        self.__dict__.setdefault("_meter", Meter(options.collect_stats))
         self.__dict__.setdefault("_in_backward", None)
         self._plan = None  # it holds the tensors of before
         for group in self.param_groups:
@@ -357,7 +358,7 @@ class RuleOptimizer(Surrounded):
                 group.setdefault(name, copied(default))
 
 
-_OWN = "backend", "_around", "_prelude", "_meter"
+_OWN = "backend", "_step_options", "_gradient_scaling", "_meter"
 """What copies of an optimizer have beside what torch copies."""
 
 

@@ -15,20 +15,20 @@ from torch.utils.hooks import RemovableHandle
 
 from adamantine.backends.notice import compiling_is_told
 from adamantine.errors import StateError, UsageError
-from adamantine.optim.step.gradient_scaling import SMALL, Prelude
+from adamantine.optim.step.gradient_scaling import SMALL, GradientScaling
 from adamantine.optim.step.gradients import Gradients
 from adamantine.optim.step.member import Only
 from adamantine.optim.step.plan import Plan
 from adamantine.optim.usage import misuse
 from adamantine.optim.usage.labels import several
-from adamantine.optim.usage.options import Around
+from adamantine.optim.usage.options import StepOptions
 
 
 class StepsInBackward(torch.optim.Optimizer):
     """What steps in ``backward()`` ask of an optimizer."""
 
-    _around: Around
-    _prelude: Prelude
+    _step_options: StepOptions
+    _gradient_scaling: GradientScaling
     _in_backward: InBackward | None
 
     def _new_plan(self, only: Only | None = None) -> Plan:
@@ -51,7 +51,7 @@ class InBackward:
     def __init__(self, optimizer: StepsInBackward, clip_by_previous_norm: bool) -> None:
         self.previous_norm: float | None = None
         self._optimizer = weakref.ref(optimizer)
-        self._max_norm = optimizer._around.max_grad_norm if clip_by_previous_norm else None
+        self._max_norm = optimizer._step_options.max_grad_norm if clip_by_previous_norm else None
         self._accumulating = False
         self._pass: int | None = None  # the engine's number of the pass under way
         self._params: dict[Tensor, Only] = {}
@@ -155,7 +155,7 @@ class InBackward:
         for param in self._params:
             self._update(optimizer, param)
         if self._squares is not None:
-            optimizer._prelude.norm = norm = math.sqrt(self._squares)
+            optimizer._gradient_scaling.norm = norm = math.sqrt(self._squares)
             if math.isfinite(norm):
                 self.previous_norm = norm
             self._squares = None
@@ -175,14 +175,14 @@ class InBackward:
         param.grad = None
 
     def _run(self, optimizer: StepsInBackward, param: Tensor) -> None:
-        decide = None if self._max_norm is None else self._factor
+        factor_of = None if self._max_norm is None else self._factor
         plan = self._plans.get(param)
-        if plan is not None and plan.run(decide):
+        if plan is not None and plan.run(factor_of):
             return
         with compiling_is_told():
             plan = self._plans[param] = optimizer._new_plan(self._params[param])
             plan.make()
-            holds = plan.run(decide)
+            holds = plan.run(factor_of)
         if not holds:
             raise StateError(
                 "a parameter changed while backward() updated it, probably from another thread; "
@@ -276,23 +276,23 @@ def check_usable(
             "step_in_backward() returned"
         )
     _check_module(optimizer, module)
-    around = optimizer._around
-    if clip_by_previous_norm and around.max_grad_norm is None:
+    options = optimizer._step_options
+    if clip_by_previous_norm and options.max_grad_norm is None:
         raise UsageError("clip_by_previous_norm=True needs max_grad_norm=, given to the optimizer")
-    if around.max_grad_norm is not None and not clip_by_previous_norm:
+    if options.max_grad_norm is not None and not clip_by_previous_norm:
         raise UsageError(
-            f"max_grad_norm={around.max_grad_norm} does not go with step_in_backward: the global "
+            f"max_grad_norm={options.max_grad_norm} does not go with step_in_backward: the global "
             "norm is known when the last gradient is, and most parameters are updated by then. "
             "clip_by_previous_norm=True clips by the norm of the step before"
         )
-    if around.skip_nonfinite:
+    if options.skip_nonfinite:
         raise UsageError(
             "skip_nonfinite does not go with step_in_backward: whether any gradient is not finite "
             "is known when the last one is, and most parameters are updated by then"
         )
-    if around.zero_grad == "zeros":
+    if options.zero_grad == "zeros":
         raise UsageError("zero_grad='zeros' keeps the gradients that step_in_backward is to free")
-    if around.collect_stats:
+    if options.collect_stats:
         raise UsageError(
             "collect_stats does not go with step_in_backward: it looks at one step of all "
             "parameters; call step() after backward() in a run that collects them"

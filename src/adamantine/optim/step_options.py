@@ -10,14 +10,14 @@ from torch import nn
 
 from adamantine.errors import UsageError
 from adamantine.optim.in_backward import InBackward, StepsInBackward, check_usable
-from adamantine.optim.step.gradient_scaling import Prelude
+from adamantine.optim.step.gradient_scaling import GradientScaling
 from adamantine.optim.step.outside import outside_the_graph
-from adamantine.optim.step.plan import Decide, Plan
+from adamantine.optim.step.plan import FactorOf, Plan
 from adamantine.optim.step.stats import Meter, ParameterStats, stats_of
-from adamantine.optim.usage.options import around_of
+from adamantine.optim.usage.options import step_options_of
 
 
-class Surrounded(StepsInBackward):
+class WithStepOptions(StepsInBackward):
     """The options of :class:`.RuleOptimizer` that are the optimizer's own, not a group's."""
 
     # GradScaler then leaves gradients scaled and says in two attributes what `step` needs to know.
@@ -25,17 +25,17 @@ class Surrounded(StepsInBackward):
 
     _plan: Plan | None
 
-    def _surround(self, options: Mapping[str, Any]) -> None:
+    def _set_step_options(self, options: Mapping[str, Any]) -> None:
         """Check the options, and make what they need."""
-        self._around = around_of(options)
-        self._prelude = Prelude(self._around)
-        self._meter = Meter(self._around.collect_stats)
+        self._step_options = step_options_of(options)
+        self._gradient_scaling = GradientScaling(self._step_options)
+        self._meter = Meter(self._step_options.collect_stats)
         self._in_backward = None
 
     def _note_stats(self, scaled: bool) -> None:
-        """Keep what the step has measured; `scaled`, where :meth:`_decide` had a say in it."""
+        """Keep what the step has measured; `scaled`, where :meth:`_factor_of` had a say in it."""
         if self._plan is not None and self._plan.measured:
-            before = self._prelude
+            before = self._gradient_scaling
             factors = (before.unscale, before.coefficient) if scaled else (1.0, 1.0)
             self._meter.take(stats_of(self.param_groups, self._plan.measured, *factors))
             self._plan.measured = []
@@ -76,7 +76,7 @@ class Surrounded(StepsInBackward):
         self._working_meter().restart()
 
     def _working_meter(self) -> Meter:
-        if not self._around.collect_stats:
+        if not self._step_options.collect_stats:
             raise UsageError(
                 "nothing was measured: build the optimizer with collect_stats=True, or with a "
                 "number k for every k-th step"
@@ -86,14 +86,14 @@ class Surrounded(StepsInBackward):
     @property
     def options(self) -> dict[str, Any]:
         """The optimizer's own options (see :class:`.Options`) that differ from their defaults."""
-        return self._around.given()
+        return self._step_options.given()
 
-    def _decide(self) -> Decide | None:
+    def _factor_of(self) -> FactorOf | None:
         """What decides over the coming step: nothing, where nobody has asked for anything."""
         scale, found_inf = self.__dict__.get("grad_scale"), self.__dict__.get("found_inf")
-        if scale is None and found_inf is None and not self._prelude.reads:
+        if scale is None and found_inf is None and not self._gradient_scaling.reads:
             return None
-        return partial(self._prelude.factor, scale, found_inf)
+        return partial(self._gradient_scaling.factor, scale, found_inf)
 
     @property
     def grad_norm(self) -> float | None:
@@ -102,7 +102,7 @@ class Surrounded(StepsInBackward):
         None before the first step, and where neither `max_grad_norm` nor `skip_nonfinite` asks for
         it. Not finite where the gradients were not.
         """
-        return self._prelude.norm
+        return self._gradient_scaling.norm
 
     @property
     def skipped_steps(self) -> int:
@@ -111,7 +111,7 @@ class Surrounded(StepsInBackward):
         They are those of this object and its copies: a ``state_dict`` has torch's format, which
         holds no such number.
         """
-        return self._prelude.skipped
+        return self._gradient_scaling.skipped
 
     @outside_the_graph
     def step_in_backward(

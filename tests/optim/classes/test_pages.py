@@ -16,7 +16,7 @@ from adamantine.optim.usage import grouping, misuse, zeroing
 DOCS = Path(__file__).parents[3] / "docs"
 
 
-@pytest.mark.parametrize("page", ["groups", "checkpoints", "misuse", "around", "stats"])
+@pytest.mark.parametrize("page", ["groups", "checkpoints", "misuse", "step_options", "stats"])
 def test_the_code_of_a_page_runs(page: str, capsys: pytest.CaptureFixture[str]) -> None:
     blocks = re.findall(r"```python\n(.*?)```", (DOCS / f"{page}.md").read_text(), re.DOTALL)
     scope: dict[str, object] = {}

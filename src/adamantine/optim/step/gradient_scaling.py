@@ -1,4 +1,4 @@
-"""What surrounds an update: by how much gradients are scaled, and whether it happens at all."""
+"""By how much an update's gradients are scaled, and whether it happens at all."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from torch import Tensor
 from adamantine.errors import NonFiniteError
 from adamantine.optim.step.gradients import Gradients, held, multiply, nonfinite
 from adamantine.optim.usage.labels import several
-from adamantine.optim.usage.options import Around
+from adamantine.optim.usage.options import StepOptions
 
 SMALL = 1e-6
 """What ``torch.nn.utils.clip_grad_norm_`` adds to the norm before it divides by it."""
 
 
-class Prelude:
+class GradientScaling:
     """What is decided before each update, from the gradients and from a ``GradScaler``.
 
     Parameters
     ----------
-    around
+    options
         The optimizer's options.
 
     Attributes
@@ -37,8 +37,8 @@ class Prelude:
         Steps that were left out: all of them, and those since the last one that was not.
     """
 
-    def __init__(self, around: Around) -> None:
-        self._max_norm, self._limit = around.max_grad_norm, around.skip_nonfinite
+    def __init__(self, options: StepOptions) -> None:
+        self._max_norm, self._limit = options.max_grad_norm, options.skip_nonfinite
         self.reads = self._max_norm is not None or self._limit > 0
         self.norm: float | None = None
         self.skipped = self.in_a_row = 0

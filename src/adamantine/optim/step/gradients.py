@@ -106,13 +106,13 @@ def multiply(grads: Iterable[Tensor], factor: float) -> None:
             torch._foreach_mul_(values, factor)
 
 
-def fill_with_zeros(grads: Iterable[Tensor], cleared: Collection[int]) -> None:
+def fill_with_zeros(grads: Iterable[Tensor], zeroed: Collection[int]) -> None:
     """Do what torch's ``zero_grad(set_to_none=False)`` does, except for what is zeros already.
 
-    `cleared` has the ids of those.
+    `zeroed` has the ids of those.
     """
     for grad in grads:
         if grad.requires_grad:
             grad.detach_() if grad.grad_fn is not None else grad.requires_grad_(False)
-        if id(grad) not in cleared:
+        if id(grad) not in zeroed:
             grad.zero_()

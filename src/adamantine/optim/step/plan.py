@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 Group = dict[str, Any]
 _GRAD = operator.attrgetter("grad")
 
-Decide = Callable[[Gradients], float | None]
+FactorOf = Callable[[Gradients], float | None]
 """From a step's gradients to what the update multiplies them by, or None to leave it out."""
 
 
@@ -61,7 +61,7 @@ class Plan:
     ) -> None:
         self._family, self._groups, self._state, self._seed = family, groups, state, seed
         self._owner, self._mode_of, self._only = owner, mode_of, only
-        self.cleared: dict[int, Tensor] = {}  # by id, gradients that it left as zeros
+        self.zeroed: dict[int, Tensor] = {}  # by id, gradients that it left as zeros
         self.measured: list[Measured] = []
         self._factor = 1.0
         self._created: list[Tensor] = []  # whose state was made for the coming step
@@ -105,15 +105,18 @@ class Plan:
         return self._groups is groups and self._state is state
 
     def run(
-        self, decide: Decide | None = None, clears: bool = False, collects: bool = False
+        self,
+        factor_of: FactorOf | None = None,
+        zero_grads: bool = False,
+        collect_stats: bool = False,
     ) -> bool:
         """Do one step. False, with nothing written, where the plan no longer holds.
 
-        With `clears`, gradients that kernels read are zeros afterwards where :attr:`cleared` has
-        them. With `collects`, :attr:`measured` has what :mod:`.stats` is made of.
+        With `zero_grads`, gradients that kernels read are zeros afterwards where :attr:`zeroed` has
+        them. With `collect_stats`, :attr:`measured` has what :mod:`.stats` is made of.
         """
         try:
-            holds = self._run(decide, clears, collects)
+            holds = self._run(factor_of, zero_grads, collect_stats)
         except BaseException:
             # Ctrl-C comes anywhere, between two words that a kernel reads, too.
             self._break_off()
@@ -122,11 +125,11 @@ class Plan:
             self._break_off()
         return holds
 
-    def _run(self, decide: Decide | None, clears: bool, collects: bool) -> bool:
+    def _run(self, factor_of: FactorOf | None, zero_grads: bool, collect_stats: bool) -> bool:
         if not self._holds():
             return False
         self._factor, self.measured = 1.0, []
-        if self._is_one_table and decide is None and not clears and not collects:
+        if self._is_one_table and factor_of is None and not zero_grads and not collect_stats:
             return self._run_one_table()
         rows = self._rows
         if rows is not None and not rows.look():
@@ -151,25 +154,25 @@ class Plan:
                 if grad.is_sparse:
                     return False
                 check_gradient(self._owner, member.param, grad)
-        if decide is not None or clears:
+        if factor_of is not None or zero_grads:
             by_torch = [grad for _, grad in others if grad is not None]
             by_torch += [] if rows is None else rows.gradients()
             gradients = Gradients(tables, by_torch)
-            if decide is not None and not self._goes_on(decide(gradients)):
+            if factor_of is not None and not self._goes_on(factor_of(gradients)):
                 return True
-            clears = clears and gradients.are_apart()
-            self.cleared = gradients.of_tables() if clears else {}
-        watched = self._watch(others) if collects else []
+            zero_grads = zero_grads and gradients.are_apart()
+            self.zeroed = gradients.of_tables() if zero_grads else {}
+        watched = self._watch(others) if collect_stats else []
         if self._is_one_table:
-            tables[0].run(self._scalars, clears, collects)  # one compiled call
+            tables[0].run(self._scalars, zero_grads, collect_stats)  # one compiled call
             self._created.clear()
         elif rows is not None and rows.are_one_call and not tables and not others:
-            self._update(tables, others, clears, collects)
+            self._update(tables, others, zero_grads, collect_stats)
         else:
             with Uninterrupted():
                 self._created.clear()
-                self._update(tables, others, clears, collects)
-        if collects:
+                self._update(tables, others, zero_grads, collect_stats)
+        if collect_stats:
             self.measured = [m for table in tables for m in table.measured()]
             self.measured += [w.measured() for w in watched]
         return True
@@ -187,13 +190,13 @@ class Plan:
         self,
         tables: Sequence[Table],
         others: Sequence[tuple[Member, Tensor | None]],
-        clears: bool,
-        collects: bool,
+        zero_grads: bool,
+        collect_stats: bool,
     ) -> None:
         if self._rows is not None:
             self._rows.prepare()
         for table in tables:
-            table.run(self._scalars, clears, collects)
+            table.run(self._scalars, zero_grads, collect_stats)
         for member, grad in others:
             if grad is not None:
                 differentiable = bool(self._groups[member.group].get(BY_AUTOGRAD))
@@ -214,7 +217,7 @@ class Plan:
         if factor is not None:
             self._factor = factor
             return True
-        self.cleared = {}
+        self.zeroed = {}
         for table, _ in self._tables:
             table.release()
         if self._rows is not None:

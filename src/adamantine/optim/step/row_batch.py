@@ -68,7 +68,7 @@ class RowBatch:
 
     Parameters
     ----------
-    rule, waits
+    rule, exact
         Theirs; whether rows that a step leaves out wait and catch up later.
 
     Attributes
@@ -77,8 +77,8 @@ class RowBatch:
         By the members' places; None for one that does not take part.
     """
 
-    def __init__(self, rule: Rule, waits: bool) -> None:
-        self.rule, self.waits = rule, waits
+    def __init__(self, rule: Rule, exact: bool) -> None:
+        self.rule, self.exact = rule, exact
         self._members: list[Member] = []
         self.grads: list[Tensor | None] = []
         self._table: RowTable | None = None  # made when first needed
@@ -130,7 +130,7 @@ class RowBatch:
             first.counters,
             [m.fresh for m in self._members],
             [m.group for m in self._members],
-            self.waits,
+            self.exact,
         )
 
     @property

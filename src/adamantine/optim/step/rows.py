@@ -60,7 +60,7 @@ def catch_up(
         torch.autograd.graph.increment_version([param])
 
 
-class Seat(NamedTuple):
+class Assignment(NamedTuple):
     """How the rows of a member are updated."""
 
     mode: Mode
@@ -102,7 +102,7 @@ class RowUpdates:
         self.begins = any(member.fresh for member, _ in members)
         self._mode_of, self._windows, self._backend = mode_of, windows, backend
         self._batches: dict[tuple[Treatment, bool], RowBatch] = {}
-        self._seats: list[Seat | None] = [None] * len(members)  # found when first needed
+        self._assignments: list[Assignment | None] = [None] * len(members)  # made when needed
         self._alone: set[int] | None = None  # see `_apart`
         # What `look` has found, and `release` lets go of.
         self._dense: dict[int, Tensor | None] = {}  # by id of the parameter
@@ -127,13 +127,13 @@ class RowUpdates:
                 self.leaves_some = True
                 continue
             mode = modes.get(member.group) or modes.setdefault(member.group, self._mode_of(group))
-            seat = self._seats[index]
-            if seat is None or seat.mode != mode or grad.shape != seat.shape:
+            assignment = self._assignments[index]
+            if assignment is None or assignment.mode != mode or grad.shape != assignment.shape:
                 # Also where the gradient is unusable.
                 _check_member(member, group)
                 check_sparse(param, grad)
-                seat = self._seats[index] = self._seat_of(member, mode)
-                if seat is None:
+                assignment = self._assignments[index] = self._assignment_of(member, mode)
+                if assignment is None:
                     return False
             if mode == "dense" or grad.sparse_dim() == 0:
                 check_sparse(param, grad)
@@ -142,9 +142,9 @@ class RowUpdates:
                 self.leaves_some = True
                 continue
             self._dense[id(param)] = None
-            if seat.batch is not None and type(grad) is Tensor:
-                seat.batch.grads[seat.place] = grad
-                self._in_step[id(seat.batch)] = seat.batch
+            if assignment.batch is not None and type(grad) is Tensor:
+                assignment.batch.grads[assignment.place] = grad
+                self._in_step[id(assignment.batch)] = assignment.batch
                 continue
             if written(member) is None:
                 return False
@@ -153,21 +153,21 @@ class RowUpdates:
             self._by_torch.append((member, grad, mode == "exact"))
         return all(batch.look(self._backend) for batch in self._in_step.values())
 
-    def _seat_of(self, member: Member, mode: Mode) -> Seat | None:
+    def _assignment_of(self, member: Member, mode: Mode) -> Assignment | None:
         """How the rows of a member are updated; None where its states are not what they should."""
         tensors = written(member)
         if tensors is None:
             return None
         shape = member.param.shape
         if mode == "dense" or refusal_of_rows(tensors, self._backend) is not None:
-            return Seat(mode, shape, None)
+            return Assignment(mode, shape, None)
         if id(member) not in self._apart():
-            return Seat(mode, shape, None)  # shared memory means one update after the other
+            return Assignment(mode, shape, None)  # shared memory means one update after the other
         key = (member.treatment, mode == "exact")
         if key not in self._batches:
-            self._batches[key] = RowBatch(member.rule, waits=mode == "exact")
+            self._batches[key] = RowBatch(member.rule, exact=mode == "exact")
         batch = self._batches[key]
-        return Seat(mode, shape, batch, batch.add(member))
+        return Assignment(mode, shape, batch, batch.add(member))
 
     def _apart(self) -> set[int]:
         """The members, by id, that share no memory with one before."""
@@ -230,15 +230,15 @@ class RowUpdates:
             Those of a member, which counts the step.
         """
         for batch in self._in_step.values():
-            waits = batch.waits
+            exact = batch.exact
             batch.run(
                 partial(_lazily, batch.rule, scalars_of)
-                if not waits and differs(batch.rule)
+                if not exact and differs(batch.rule)
                 else scalars_of,
-                partial(self._window, waits) if waits or self._windows else None,
+                partial(self._window, exact) if exact or self._windows else None,
             )
-        for member, grad, waits in self._by_torch:
-            self._update_by_torch(member, grad, waits, scalars_of_member)
+        for member, grad, exact in self._by_torch:
+            self._update_by_torch(member, grad, exact, scalars_of_member)
         self.release()
 
     @torch.no_grad()
@@ -246,14 +246,14 @@ class RowUpdates:
         self,
         member: Member,
         grad: Tensor,
-        waits: bool,
+        exact: bool,
         scalars_of_member: Callable[[Member], Mapping[str, Any]],
     ) -> None:
         dims = grad.sparse_dim()
         scalars = scalars_of_member(member)
-        if not waits:
+        if not exact:
             scalars = lazy_scalars(member.rule, scalars)
-        window = self._window(waits, member, dims, scalars)
+        window = self._window(exact, member, dims, scalars)
         states = [member.state[name] for name in member.rule.states]
         rows = Rows(member.rule, member.param, states, dims)
         rows.update(grad.detach(), scalars, window)
@@ -262,19 +262,19 @@ class RowUpdates:
         torch.autograd.graph.increment_version([member.param])
 
     def _window(
-        self, waits: bool, member: Member, dims: int, scalars: Mapping[str, Any]
+        self, exact: bool, member: Member, dims: int, scalars: Mapping[str, Any]
     ) -> Window | None:
         """The window that the coming step belongs to; none where rows do not wait."""
         param, shape = member.param, member.param.shape[:dims]
         window = self._windows.get(param)
         if window is not None:
-            keeps = waits and window.shape == shape and window.rule == member.rule
+            keeps = exact and window.shape == shape and window.rule == member.rule
             if not (keeps and window.takes(scalars)):
                 bring_up_to_date(self._windows, param, member.state, self._backend)
             if keeps:
                 return window
             del self._windows[param]
-        if not waits:
+        if not exact:
             return None
         self._windows[param] = Window(member.rule, shape, param.device)
         return self._windows[param]

@@ -20,7 +20,7 @@ _FOLDERS = Path(torch.__file__).parent, Path(__file__).parents[2]
 _INSIDE = tuple(f"{folder}{os.sep}" for folder in _FOLDERS)
 
 
-def tell(message: str) -> None:
+def warn(message: str) -> None:
     """Warn, and point at the nearest line outside of this package and of torch."""
     files = [frame.f_code.co_filename for frame in _frames_from(sys._getframe(1))]
     outside = next((i for i, file in enumerate(files) if not file.startswith(_INSIDE)), 0)
@@ -47,9 +47,9 @@ def is_half_unscaled(params: Iterable[Tensor]) -> bool:
     return not any(isinstance(f.f_locals.get("self"), torch.amp.GradScaler) for f in callers)
 
 
-def tell_of_half(owner: str) -> None:
+def warn_of_half(owner: str) -> None:
     """Warn of float16 parameters without loss scaling."""
-    tell(
+    warn(
         f"{owner} updates float16 parameters without a GradScaler: gradients below 6e-8 are zero "
         "in float16, and updates below a thousandth of a weight are lost. Keep the parameters in "
         "float32 and use torch.autocast with torch.amp.GradScaler, or use bfloat16"

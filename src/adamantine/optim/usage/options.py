@@ -1,4 +1,4 @@
-"""What every optimizer takes beside its own settings: precision, and what surrounds a step."""
+"""What every optimizer takes beside its own settings: precision, and options of its steps."""
 
 from __future__ import annotations
 
@@ -77,8 +77,8 @@ each, and from its first one, 2**16, it comes down to 2**-9 so."""
 
 
 @dataclass(frozen=True)
-class Around:
-    """The optimizer's own options, checked; what surrounds a step.
+class StepOptions:
+    """The optimizer's own options, checked: what each step does beside its update.
 
     `skip_nonfinite` and `collect_stats` are numbers of steps here, 0 for no.
     """
@@ -94,7 +94,7 @@ class Around:
         return {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name)}
 
 
-def around_of(options: Mapping[str, Any]) -> Around:
+def step_options_of(options: Mapping[str, Any]) -> StepOptions:
     """Check the optimizer's own options.
 
     Raises
@@ -102,7 +102,7 @@ def around_of(options: Mapping[str, Any]) -> Around:
     HyperparameterError
         A ``ValueError``, for one outside its range.
     """
-    given = {f.name: options[f.name] for f in fields(Around) if f.name in options}
+    given = {f.name: options[f.name] for f in fields(StepOptions) if f.name in options}
     own: dict[str, Any] = python_numbers(given)
     norm = own.get("max_grad_norm")
     # Written so that NaN, which compares false with everything, is refused.
@@ -117,7 +117,7 @@ def around_of(options: Mapping[str, Any]) -> Around:
     _as_count(own, "skip_nonfinite", SKIPS_IN_A_ROW)
     _as_count(own, "collect_stats", 1)
     _check_int(own, "rounding_seed")
-    return Around(**own)
+    return StepOptions(**own)
 
 
 def check_of_group(settings: Mapping[str, Any]) -> None:

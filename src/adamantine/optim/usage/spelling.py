@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection
 from functools import wraps
 from typing import Any
 
-from adamantine.optim.usage.misuse import tell
+from adamantine.optim.usage.misuse import warn
 from adamantine.optim.usage.options import NAMES
 
 _OTHER_NAMES = {
@@ -51,7 +51,7 @@ def with_suggestions(init: Callable[..., None]) -> Callable[..., None]:
     return checked
 
 
-def tell_of_misspelt_keys(group: dict[str, Any], known: Collection[str]) -> None:
+def warn_of_misspelt_keys(group: dict[str, Any], known: Collection[str]) -> None:
     """Warn of keys in a parameter group that are nearly a setting.
 
     A group may carry keys of any other name (schedulers and users put theirs there), so only what
@@ -60,7 +60,7 @@ def tell_of_misspelt_keys(group: dict[str, Any], known: Collection[str]) -> None
     for key in group.keys() - known - {"params", "param_names"}:
         meant = nearest(key, known, cutoff=0.82) if isinstance(key, str) else None
         if meant is not None and not re.search(rf"(^|_){meant}(_|$)", key):
-            tell(
+            warn(
                 f"a parameter group has the key {key!r}, which no setting is called, so it has no "
                 f"effect; did you mean {meant!r}?"
             )

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.hooks import RemovableHandle, unserializable_hook
 
 from adamantine.optim.usage.labels import label
-from adamantine.optim.usage.misuse import tell
+from adamantine.optim.usage.misuse import warn
 
 
 def check_zeroed(optimizer: torch.optim.Optimizer) -> ZeroingWatch:
@@ -88,7 +88,7 @@ class ZeroingWatch:
         if param.grad is None or not _any_nonzero(param.grad):
             return
         self.remove()
-        tell(
+        warn(
             f"backward() adds to a gradient that step() has already used "
             f"({label(optimizer.param_groups, param)}); call optimizer.zero_grad() after each step"
         )
