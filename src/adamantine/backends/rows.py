@@ -68,8 +68,8 @@ class Rows:
 
     def record(self, window: Window, scalars: Mapping[str, Any]) -> None:
         """Add the step that was just done to what waiting rows have missed."""
-        advance = reference.bound(window.idle.advance)
-        coefficients = reference.bound(window.idle.coefficients)
+        advance = reference.bound(window.catch_up.advance)
+        coefficients = reference.bound(window.catch_up.coefficients)
         step, constant = window.record(scalars)
         sums = torch.from_numpy(window.sums[:, : window.now])
         for row, value in zip(sums, advance(*sums.clone(), *step), strict=True):
@@ -80,14 +80,14 @@ class Rows:
 
     def _leap(self, window: Window, numbers: Tensor) -> Tensor:
         """Catch up those of the rows that have a closed form; returns which they are."""
-        idle, rows = window.idle, self._indices(numbers)
-        catch_up, covers = reference.bound(idle.catch_up), reference.bound(idle.covers)
+        form, rows = window.catch_up, self._indices(numbers)
+        apply, covers = reference.bound(form.apply), reference.bound(form.covers)
         columns = [_computable(t[rows]) for t in self._tensors]
         sure, *values = self._of_rows(window.coefficients, window.last[numbers])
         fine: Tensor = sure != 0
         fine = fine | torch.as_tensor(covers(*columns, *values), device=numbers.device)
         fine = fine.expand_as(columns[0]).reshape(len(numbers), -1).all(1)
-        for tensor, value in zip(self._tensors, catch_up(*columns, *values), strict=True):
+        for tensor, value in zip(self._tensors, apply(*columns, *values), strict=True):
             chosen = tuple(index[fine] for index in rows)
             _real(tensor)[chosen] = value[fine].to(_real(tensor).dtype)
         return fine

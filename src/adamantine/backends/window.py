@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from adamantine.rules import Rule
-from adamantine.rules.catching_up import idle_of
+from adamantine.rules.catch_up.by_rule import catch_up_of
 
 LENGTH = FULL = 4_096
 """Steps a window: then all rows catch up and it starts again, so that its memory stays small."""
@@ -29,12 +29,12 @@ class Window:
     """
 
     def __init__(self, rule: Rule, shape: torch.Size, device: torch.device) -> None:
-        self.rule, self.idle, self.shape = rule, idle_of(rule), shape
+        self.rule, self.catch_up, self.shape = rule, catch_up_of(rule), shape
         self.now = 0  # steps since the window began
         self.last = torch.zeros(shape.numel(), dtype=torch.int16, device=device)
         self.history = np.zeros((LENGTH, len(rule.scalars)))
-        self.sums = np.empty((len(self.idle.start), LENGTH))
-        self.coefficients = np.zeros((self.idle.width, LENGTH))
+        self.sums = np.empty((len(self.catch_up.start), LENGTH))
+        self.coefficients = np.zeros((self.catch_up.width, LENGTH))
         self._constant: list[float] = []
         self.restart()
 
@@ -42,11 +42,11 @@ class Window:
         """All rows are up to date: forget the steps."""
         self.now = 0
         self.last.zero_()
-        self.sums[:] = np.array(self.idle.start)[:, None]
+        self.sums[:] = np.array(self.catch_up.start)[:, None]
 
     def takes(self, scalars: Mapping[str, Any]) -> bool:
         """Whether the steps so far can go on with one that has these scalars."""
-        constant = [scalars[name] for name in self.idle.constant]
+        constant = [scalars[name] for name in self.catch_up.constant]
         return self.now == 0 or (self.now < FULL and constant == self._constant)
 
     def record(self, scalars: Mapping[str, Any]) -> tuple[list[float], list[float]]:
@@ -55,6 +55,6 @@ class Window:
         The caller brings the first ``now`` columns of the sums up to date with them.
         """
         self.history[self.now] = [scalars[name] for name in self.rule.scalars]
-        self._constant = [scalars[name] for name in self.idle.constant]
+        self._constant = [scalars[name] for name in self.catch_up.constant]
         self.now += 1
-        return [scalars[name] for name in self.idle.scalars], self._constant
+        return [scalars[name] for name in self.catch_up.scalars], self._constant

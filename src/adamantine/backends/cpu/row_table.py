@@ -195,9 +195,9 @@ class RowTable:
         for place, window in windows.items():
             window.record(self._scalars[chosen[place]])
             self._job.wait(place, window)
-            names = (*window.idle.scalars, *window.idle.constant)
+            names = (*window.catch_up.scalars, *window.catch_up.constant)
         given = np.array([[s[name] for name in names] for s in self._scalars], np.float64)
-        self._job.point(rows.IDLE, given)
+        self._job.point(rows.SUM_SCALARS, given)
         self._job.record(rows.compiled_record(self._rule).address, self._threads)
 
     def _set_row(self, scalars_of: ScalarsOf, group: int, counters: Sequence[float]) -> None:

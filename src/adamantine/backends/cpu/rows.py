@@ -47,7 +47,7 @@ from adamantine.backends.cpu.memory import (
 )
 from adamantine.backends.window import LENGTH
 from adamantine.rules import Rule, bind
-from adamantine.rules.catching_up import idle_of
+from adamantine.rules.catch_up.by_rule import catch_up_of
 
 AHEAD = 32
 """Rows that are asked for at a time, before the first of them is needed."""
@@ -76,7 +76,7 @@ COUNTS = (1 << DIGIT) // 2 + 1
     COLUMNS,
     ROWS,  # (TABLES,) int64: which row of constants each takes; below 0, it sits this step out
     CONSTANTS,  # (rows, scalars) float64: the rule's scalars
-    IDLE,  # (rows, idle scalars) float64: what `advance` and `coefficients` take
+    SUM_SCALARS,  # (rows, scalars) float64: what `advance` and `coefficients` take
     HEAD,
 ) = range(14)
 
@@ -104,7 +104,7 @@ COUNTS = (1 << DIGIT) // 2 + 1
     NOW,  # the clock
     HISTORY,  # (LENGTH, scalars) float64
     SUMS,  # (sums, LENGTH) float64
-    COEFFICIENTS,  # (width of the idle form, LENGTH) float64
+    COEFFICIENTS,  # (width of the closed form, LENGTH) float64
     TENSORS,  # and all words after: param and states
 ) = range(22)
 
@@ -312,7 +312,7 @@ def _record(job, table):
     row = carray(int64_pointer(head[ROWS]), head[TABLES])[table]
     if row < 0:
         return
-    given = head[IDLE] + 8 * (ADVANCING + CONSTANT) * row
+    given = head[SUM_SCALARS] + 8 * (ADVANCING + CONSTANT) * row
     step = tuple_at(given, ADVANCING, DOUBLE, DOUBLE)
     constant = tuple_at(given + 8 * ADVANCING, CONSTANT, DOUBLE, DOUBLE)
     for i in range(words[NOW]):
@@ -338,24 +338,24 @@ def compiled_record(rule: Rule) -> Kernel:
 def specialised(
     loop: Callable[..., None], rule: Rule, dtype: torch.dtype, waits: bool
 ) -> FunctionType:
-    """One of the two loops with `rule` and its idle form in the middle; not compiled yet."""
-    idle = idle_of(rule)
+    """One of the two loops with `rule` and its catch-up in the middle; not compiled yet."""
+    catch_up = catch_up_of(rule)
     functions = {"UPDATE": rule.update}
     if waits:
         functions |= {
-            "ADVANCE": idle.advance,
-            "DERIVE": idle.coefficients,
-            "CATCH_UP": idle.catch_up,
-            "COVERS": idle.covers,
+            "ADVANCE": catch_up.advance,
+            "DERIVE": catch_up.coefficients,
+            "CATCH_UP": catch_up.apply,
+            "COVERS": catch_up.covers,
         }
     described = {
         "WAITS": waits,
         "ARRAYS": 1 + len(rule.states),
         "SCALARS": len(rule.scalars),
-        "SUMMED": len(idle.start),
-        "ADVANCING": len(idle.scalars),
-        "CONSTANT": len(idle.constant),
-        "WIDE": idle.width,
+        "SUMMED": len(catch_up.start),
+        "ADVANCING": len(catch_up.scalars),
+        "CONSTANT": len(catch_up.constant),
+        "WIDE": catch_up.width,
         "SAMPLE": ELEMENTS[dtype].sample,
         "COMPUTE": ELEMENTS[dtype].compute,
     }

@@ -1,4 +1,4 @@
-"""Idle steps in closed form, against doing them one by one."""
+"""Missed steps in closed form, against doing them one by one."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import torch
 from test_rules import ADAM_SETTINGS, functions_of
 
 from adamantine.backends import reference
-from adamantine.rules import adagrad, adam, adam_idle, sgd
-from adamantine.rules.catching_up import idle_of
-from adamantine.rules.idle import STEPPED
+from adamantine.rules import adagrad, adam, sgd
+from adamantine.rules.catch_up import adam as adam_catch_up
+from adamantine.rules.catch_up.by_rule import catch_up_of
+from adamantine.rules.catch_up.catch_up import STEPPED
 
 EPS = 1e-8
 RATIOS = 10.0 ** torch.arange(-3, 6.01, 0.25, dtype=torch.float64)  # corrected root of v to ε
@@ -34,11 +35,11 @@ def quadrature_errors(
     By (gap, start, ratio); the exact displacement is summed up in float64, step by step.
     """
     beta1, beta2 = betas
-    idle = idle_of(adam.AMSGRAD if amsgrad else adam.ADAM)
-    functions = (idle.advance, idle.coefficients, adam_idle.covered)
+    catch_up = catch_up_of(adam.AMSGRAD if amsgrad else adam.ADAM)
+    functions = (catch_up.advance, catch_up.coefficients, adam_catch_up.covered)
     advance, coefficients, covered = map(reference.bound, functions)
     second = (RATIOS * EPS) ** 2 * (1 - beta2**STARTS)
-    sums = [torch.full_like(STARTS, value) for value in idle.start]
+    sums = [torch.full_like(STARTS, value) for value in catch_up.start]
     moved = torch.zeros_like(second)
     errors, covers = [], []
     for gap in range(1, 601):
@@ -52,7 +53,7 @@ def quadrature_errors(
             "step_size": lr / (1 - beta1**step),
             "inv_sqrt_bias2": (1 - beta2**step) ** -0.5,
         }
-        sums = advance(*sums, *(scalars[name] for name in idle.scalars))
+        sums = advance(*sums, *(scalars[name] for name in catch_up.scalars))
         faded = second if amsgrad else second * beta2**gap
         update = beta1**gap / (faded.sqrt() * scalars["inv_sqrt_bias2"] + EPS)
         moved = moved - (scalars["decay"] * moved + scalars["step_size"] * update)
@@ -74,7 +75,7 @@ def test_covered_elements_are_within_the_tolerance(
     betas: tuple[float, float], schedule: str, decay: float, amsgrad: bool
 ) -> None:
     errors, covers = quadrature_errors(betas, SCHEDULES[schedule], decay, amsgrad)
-    assert float(errors[covers].max()) <= adam_idle.TOLERANCE
+    assert float(errors[covers].max()) <= adam_catch_up.TOLERANCE
     if betas[0] < betas[1] ** 1.5:
         # Far above ε the closed form always holds, from the first step on.
         assert covers[..., RATIOS > 5e4].all()
@@ -99,13 +100,13 @@ def test_both_ends_are_exact_on_plain_floats(second: float, eps: float) -> None:
         "weight_decay": 0.1,
         "decoupled_weight_decay": True,
     }
-    idle, theta, m, v = idle_of(adam.ADAM), 1.0, 0.5, second
-    sums = idle.start
+    catch_up, theta, m, v = catch_up_of(adam.ADAM), 1.0, 0.5, second
+    sums = catch_up.start
     for step in range(2, 40):
         scalars = adam.scalars(settings, step)
         theta, m, v = adam.adam(theta, 0.0, m, v, *(scalars[n] for n in adam.ADAM.scalars))
-        sums = idle.advance(*sums, *(scalars[name] for name in idle.scalars))
-    caught_up = idle.catch_up(1.0, 0.5, second, *idle.coefficients(*sums, eps)[1:])
+        sums = catch_up.advance(*sums, *(scalars[name] for name in catch_up.scalars))
+    caught_up = catch_up.apply(1.0, 0.5, second, *catch_up.coefficients(*sums, eps)[1:])
     tolerance = 1e-12 if second == 0 else 2e-3 if second == 4e-9 else 1e-6
     assert caught_up[0] - 1 == pytest.approx(theta - 1, rel=tolerance)
     assert caught_up[1:] == pytest.approx((m, v), rel=1e-12)
@@ -115,33 +116,33 @@ def test_both_ends_are_exact_on_plain_floats(second: float, eps: float) -> None:
 @pytest.mark.parametrize("l2", [0.0, 0.3])
 def test_momentum_is_a_matrix(nesterov: bool, l2: float) -> None:
     settings = {"momentum": 0.9, "nesterov": nesterov, "maximize": True, "weight_decay": l2}
-    idle, theta, buffer = idle_of(sgd.MOMENTUM_SGD), 1.5, -0.7
-    sums = idle.start
+    catch_up, theta, buffer = catch_up_of(sgd.MOMENTUM_SGD), 1.5, -0.7
+    sums = catch_up.start
     for step in range(2, 60):
         scalars = sgd.scalars({**settings, "dampening": 0.1, "lr": 0.1 / step}, step)
         values = [scalars[name] for name in sgd.MOMENTUM_SGD.scalars]
         theta, buffer = sgd.momentum_sgd(theta, 0.0, buffer, *values)
-        sums = idle.advance(*sums, *(scalars[name] for name in idle.scalars))
-    caught_up = idle.catch_up(1.5, -0.7, *idle.coefficients(*sums)[1:])
+        sums = catch_up.advance(*sums, *(scalars[name] for name in catch_up.scalars))
+    caught_up = catch_up.apply(1.5, -0.7, *catch_up.coefficients(*sums)[1:])
     assert caught_up == pytest.approx((theta, buffer), rel=1e-12)
 
 
 def test_steps_without_closed_form_cover_nothing() -> None:
     settings = {**ADAM_SETTINGS, "eps": 1e-8, "weight_decay": 0.1}
-    idle = idle_of(adam.ADAM)
+    catch_up = catch_up_of(adam.ADAM)
     scalars = adam.scalars(settings, 500)
-    sums = idle.advance(*idle.start, *(scalars[name] for name in idle.scalars))
-    sure, *values = idle.coefficients(*sums, 1e-8)
+    sums = catch_up.advance(*catch_up.start, *(scalars[name] for name in catch_up.scalars))
+    sure, *values = catch_up.coefficients(*sums, 1e-8)
     assert sure == 0
-    assert not idle.covers(1.0, 0.0, 1.0, *values)
-    assert idle_of(adam.ADAM) is not STEPPED
+    assert not catch_up.covers(1.0, 0.0, 1.0, *values)
+    assert catch_up_of(adam.ADAM) is not STEPPED
     assert STEPPED.coefficients(*STEPPED.start) == (0.0,)
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
 def test_what_runs_for_each_element_holds_no_literals(rule) -> None:
     """A literal would turn compiled float32 arithmetic into float64."""
-    for outer in (idle_of(rule).catch_up, idle_of(rule).covers):
+    for outer in (catch_up_of(rule).apply, catch_up_of(rule).covers):
         for function in functions_of(outer):
             numbers = [c for c in function.__code__.co_consts if type(c) in (int, float)]
             assert numbers == []

@@ -6,7 +6,7 @@ does meanwhile. With an L2 penalty its gradient is λθ, and there is no closed 
 
 from math import nan
 
-from adamantine.rules.idle import Idle
+from adamantine.rules.catch_up.catch_up import CatchUp
 from adamantine.rules.ops import where
 
 
@@ -26,4 +26,4 @@ def covers(param, sum, sure):  # noqa: A002
     return sure == sure
 
 
-ADAGRAD = Idle((1.0,), advance, coefficients, catch_up, covers)
+ADAGRAD = CatchUp((1.0,), advance, coefficients, catch_up, covers)

@@ -5,7 +5,7 @@ Run on (1, 0) and (0, 1), the rule itself gives the two columns, whatever its se
 such matrices are what many steps do. There is no approximation.
 """
 
-from adamantine.rules.idle import Idle, always
+from adamantine.rules.catch_up.catch_up import CatchUp, always
 from adamantine.rules.ops import where
 from adamantine.rules.sgd import momentum_sgd, sgd
 
@@ -56,8 +56,8 @@ def catch_up_momentum(
     )
 
 
-SGD = Idle((1.0,), advance_sgd, coefficients_sgd, catch_up_sgd, always)
-MOMENTUM_SGD = Idle(
+SGD = CatchUp((1.0,), advance_sgd, coefficients_sgd, catch_up_sgd, always)
+MOMENTUM_SGD = CatchUp(
     (1.0, 0.0, 0.0, 1.0),
     advance_momentum,
     coefficients_momentum,

@@ -37,7 +37,7 @@ such steps turn the sums into NaN, which covers nothing, and are stepped through
 
 from math import inf, nan
 
-from adamantine.rules.idle import Idle
+from adamantine.rules.catch_up.catch_up import CatchUp
 from adamantine.rules.ops import sqrt, where
 
 TOLERANCE = 1e-6
@@ -158,5 +158,5 @@ def covers_amsgrad(
 
 
 START = (1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, inf)
-ADAM = Idle(START, advance_adam, coefficients, catch_up_adam, covers_adam)
-AMSGRAD = Idle(START, advance_amsgrad, coefficients, catch_up_amsgrad, covers_amsgrad)
+ADAM = CatchUp(START, advance_adam, coefficients, catch_up_adam, covers_adam)
+AMSGRAD = CatchUp(START, advance_amsgrad, coefficients, catch_up_amsgrad, covers_amsgrad)

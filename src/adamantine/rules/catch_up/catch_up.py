@@ -9,9 +9,9 @@ again catches up in one go, whatever the number of steps.
 Four plain functions say how, all of them bound and compiled as the rule itself is. The first two
 run on the host in float64, once a step for each start; the last two once for each element::
 
-    advance(*sums, *scalars) -> sums                      one more idle step
+    advance(*sums, *scalars) -> sums                      one more missed step
     coefficients(*sums, *scalars) -> (sure, *coefficients)
-    catch_up(param, *states, *coefficients) -> (param, *states)
+    apply(param, *states, *coefficients) -> (param, *states)
     covers(param, *states, *coefficients) -> bool         only asked where not `sure`
 """
 
@@ -25,14 +25,14 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Idle:
-    """A rule's idle steps in closed form; see the module for the four functions.
+class CatchUp:
+    """A rule's missed steps in closed form; see the module for the four functions.
 
     Parameters
     ----------
     start
-        The sums before the first idle step.
-    advance, coefficients, catch_up, covers
+        The sums before the first missed step.
+    advance, coefficients, apply, covers
         `sure` is not zero where the closed form is as accurate as it has to be for every element.
         Where it is zero, `covers` decides by element. Rows that are not covered are stepped
         through, by the rule with a gradient of zero.
@@ -41,7 +41,7 @@ class Idle:
     start: tuple[float, ...]
     advance: Callable[..., Any]
     coefficients: Callable[..., Any]
-    catch_up: Callable[..., Any]
+    apply: Callable[..., Any]
     covers: Callable[..., Any]
 
     @cached_property
@@ -76,5 +76,5 @@ def _nothing(zero):
     return (zero,)
 
 
-STEPPED = Idle((0.0,), _nothing, _nothing, _unmoved, _never)
+STEPPED = CatchUp((0.0,), _nothing, _nothing, _unmoved, _never)
 """No closed form: `sure` stays zero, nothing is covered, and every missed step is done."""
