@@ -23,10 +23,12 @@ from adamantine.backends.cpu import (
     identity,
     kernel,
     norms,
+    pieces,
     pool,
     probe,
     row_probe,
     rows,
+    team,
 )
 from adamantine.backends.cpu.elements import ELEMENTS
 from adamantine.backends.formats import CODES, Format
@@ -233,7 +235,7 @@ def test_the_names_of_what_is_kept_on_disk_say_what_it_was_made_of() -> None:
     """Its constants come from other files, whose age Numba does not look at."""
     found = {
         function.py_func.__name__
-        for module in (identity, pool, probe, row_probe, rows)
+        for module in (identity, pieces, pool, probe, row_probe, rows, team)
         for function in vars(module).values()
         if isinstance(function, Dispatcher) and not isinstance(function._cache, NullCache)
     }

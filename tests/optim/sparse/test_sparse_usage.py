@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import adamantine
-from adamantine.backends.cpu import row_job
+from adamantine.backends.cpu import parallel, row_table, team
 from contract import clones, parameters
 from sparse_cases import (
     NAMES,
@@ -174,12 +174,15 @@ def test_copies_go_on_alike(
 def test_same_bits_for_any_number_of_threads(
     name: str, kwargs: dict[str, Any], mode: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(row_job, "SHARE", 4 * WIDTH)
+    for smallest in ("SMALLEST", "PER_THREAD"):
+        monkeypatch.setattr(parallel, smallest, 1)
+    monkeypatch.setattr(row_table, "SHARE", 4 * WIDTH)
     before = torch.get_num_threads()
     results = []
     try:
-        for threads in (1, 2, 3):
+        for threads, torchs in ((1, True), (2, True), (3, True), (2, False)):
             torch.set_num_threads(threads)
+            monkeypatch.setattr(team, "_forked", not torchs)
             (param,) = parameters((500, WIDTH))
             optimizer = getattr(adamantine, name)([param], lr=1e-2, sparse=mode, **kwargs)
             feed(optimizer, param, gradients(30, touched=200, rows=500))

@@ -15,6 +15,9 @@
 ``norms``        the sum of squares of all gradients
 ``census``       counts over whole tensors, for rules that need them before they begin
 ``table``        the pointer table: which tensors, cut into chunks, with which scalars
-``pool``         the threads that the kernels run on
+``parallel``     where a kernel runs: alone, on torch's threads, or on our own
+``team``         torch's threads
+``pool``         our own
+``pieces``       what threads take from one desk
 ===============  =====================================================================
 """

@@ -225,7 +225,7 @@ def compiled(
 
     From the disk cache, or compiled (about a second) and cached there.
 
-    It is a C function of `SIGNATURE` at the object's ``address``, for :mod:`.pool` to call.
+    It is a C function of `SIGNATURE` at the object's ``address``, for :mod:`.parallel` to call.
 
     Numba files a cached function under its name and checks the age of its source file only. The
     digest in the name covers the rest: the rule, all it calls, and the other files of this folder.

@@ -76,7 +76,7 @@ def _added(sums, given, param):
 def _stride(length):
     # Odd, or every sample of a matrix with an even number of columns might be of the same one.
     return (
-        (length // (SAMPLES_OF_LARGE if length > LARGE else SAMPLES) - 1) | 1
+        (length // (SAMPLES_OF_LARGE if length >= LARGE else SAMPLES) - 1) | 1
         if length > SAMPLES
         else 1
     )

@@ -40,6 +40,12 @@ def call0(typingctx, function):
 
 
 @intrinsic
+def number_from(typingctx, function):
+    """``int function(void)``."""
+    return _caller(types.int32, 0)
+
+
+@intrinsic
 def call1(typingctx, function, first):
     """``int function(word)``."""
     return _caller(types.int32, 1)

@@ -1,4 +1,4 @@
-"""The threads that kernels run on.
+"""Threads of our own, for when torch's are not at hand (:mod:`.team`).
 
 A small network's step takes hardly longer than it takes to wake a thread. So helpers are woken when
 the step *begins*: while the caller still reads addresses, they come up and watch for work, and find
@@ -30,13 +30,20 @@ from numpy.typing import NDArray
 
 from adamantine.backends.cpu.compiling import kept
 from adamantine.backends.cpu.native import address_of, call1, call2, fetch_add, load, store
+from adamantine.backends.cpu.pieces import (
+    FREE,
+    LINE,
+    lay_out,
+    new_desk,
+    run_alone,
+    take_pieces,
+)
 
 # Words of the desk, each with a cache line of its own.
-GATE, CLAIMED, BACK, SEATS, INSIDE, REQUESTS, ASLEEP, CLOSING, WORK, MUTEX, CONDITION = (
-    64 * line for line in (*range(9), 12, 20)
+GATE, SEATS, INSIDE, REQUESTS, ASLEEP, CLOSING, MUTEX, CONDITION = (
+    FREE + LINE * line for line in (*range(6), 8, 16)
 )
-_KERNEL, _JOB, _PIECES = WORK, WORK + 8, WORK + 16
-_DESK_BYTES = 64 * 32  # glibc's mutex takes 40 bytes and its condition 48; macOS's a little more
+_DESK_BYTES = FREE + LINE * 28  # glibc's mutex takes 40 bytes, its condition 48; macOS's some more
 
 LOCK, UNLOCK, WAIT, SIGNAL, YIELD = range(5)
 _FUNCTIONS = (
@@ -46,22 +53,6 @@ _FUNCTIONS = (
 
 PATIENCE = 2_000
 """Looks at the gate before a helper goes back to sleep: about half a millisecond."""
-
-
-@kept()
-def _take_pieces(desk, helping):
-    """Do pieces until none is left: the caller from the front, helpers from the back.
-
-    So each comes upon about the same pieces in every step, and finds them in its core's cache.
-    """
-    kernel, job, pieces = load(desk + _KERNEL), load(desk + _JOB), load(desk + _PIECES)
-    front = 0
-    while fetch_add(desk + CLAIMED, 1) < pieces:
-        if helping:
-            call2(kernel, job, pieces - 1 - fetch_add(desk + BACK, 1))
-        else:
-            call2(kernel, job, front)
-            front += 1
 
 
 @kept(nogil=True)
@@ -86,7 +77,7 @@ def _serve(desk, calls):
             done, looks = gate, 0
             fetch_add(desk + INSIDE, 1)
             if load(desk + GATE) == gate and fetch_add(desk + SEATS, -1) > 0:
-                _take_pieces(desk, True)
+                take_pieces(desk, True)
             fetch_add(desk + INSIDE, -1)
 
 
@@ -105,25 +96,13 @@ def _run(desk, calls, kernel, job, pieces, helpers, afterwards):
     if load(desk + ASLEEP) > 0:
         # Awake too early, or called away: large work is worth another call.
         _wake(desk, calls, helpers)
-    store(desk + _KERNEL, kernel)
-    store(desk + _JOB, job)
-    store(desk + _PIECES, pieces)
-    store(desk + CLAIMED, 0)
-    store(desk + BACK, 0)
+    lay_out(desk, kernel, job, pieces)
     store(desk + SEATS, helpers)
     fetch_add(desk + GATE, 1)
-    _take_pieces(desk, False)
+    take_pieces(desk, False)
     fetch_add(desk + GATE, 1)
     while load(desk + INSIDE) != 0:
         call1(calls[YIELD], 0)
-    if afterwards != 0:
-        call1(afterwards, job)
-
-
-@kept(nogil=True)
-def _run_alone(kernel, job, pieces, afterwards):
-    for piece in range(pieces):
-        call2(kernel, job, piece)
     if afterwards != 0:
         call1(afterwards, job)
 
@@ -132,8 +111,7 @@ class _Pool:
     """The helpers of this process and the desk that they share with whoever has work."""
 
     def __init__(self, calls: NDArray[np.int64]) -> None:
-        self._memory = np.zeros(_DESK_BYTES // 8 + 8, np.int64)
-        self.desk = -(-self._memory.ctypes.data // 64) * 64
+        self._memory, self.desk = new_desk(_DESK_BYTES)
         self.calls = calls
         self.busy = Lock()
         self._helpers: list[Thread] = []
@@ -195,7 +173,7 @@ def run(kernel: int, job: int, pieces: int, threads: int, afterwards: int = 0) -
     """
     pool = _pool
     if threads == 1 or pool is None or not pool.busy.acquire(blocking=False):
-        _run_alone(kernel, job, pieces, afterwards)
+        run_alone(kernel, job, pieces, afterwards)
         return
     try:
         _run(pool.desk, pool.calls, kernel, job, pieces, threads - 1, afterwards)

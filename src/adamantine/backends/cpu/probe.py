@@ -295,7 +295,7 @@ def _advance(job):
 
 @cache
 def advance() -> Any:
-    """:func:`advance_counters` as a C function, whose ``address`` is for :func:`.pool.run`."""
+    """:func:`advance_counters` as a C function, whose ``address`` is for :func:`.parallel.run`."""
     name = f"advance_{sources()}"
     function = FunctionType(_advance.__code__, globals(), name)
     function.__qualname__ = name

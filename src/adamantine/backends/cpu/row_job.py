@@ -7,16 +7,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from adamantine.backends.cpu import pool, row_probe, rows
+from adamantine.backends.cpu import parallel, row_probe, rows
 from adamantine.backends.cpu.probe import exporter, functions
 from adamantine.backends.window import Window
 
 SHARE = 65_536
-"""Elements a thread; less than in a table, since rows come from all over memory."""
+"""Elements for each thread of our own; less than in a table, as rows come from all over memory."""
 
 PIECES_PER_THREAD = 4
 
@@ -142,11 +141,11 @@ class RowJob:
         pieces = 1 if threads == 1 else PIECES_PER_THREAD * threads
         self._head[rows.PIECES] = pieces
         self._make_room(rows.TOTALS, pieces * self._head.item(rows.WIDEST))
-        pool.run(kernel, self._address, pieces, threads)
+        parallel.run(kernel, self._address, pieces, threads)
 
     def record(self, kernel: int, threads: int) -> None:
         """Add a step to the sums of all windows."""
-        pool.run(kernel, self._address, len(self.blocks), threads)
+        parallel.run(kernel, self._address, len(self.blocks), threads)
 
     def release(self) -> None:
         """Let go of memory that a large step has taken."""
@@ -160,8 +159,3 @@ class RowJob:
         if array is None or len(array) < words:
             self.point(word, np.empty(max(words, 1), np.int64))
             self._room = max(self._room, words)
-
-
-def threads_for(elements: int) -> int:
-    """How many threads are worth their while for the elements of some rows."""
-    return max(1, min(torch.get_num_threads(), elements // SHARE))

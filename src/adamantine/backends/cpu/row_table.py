@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from adamantine.backends.cpu import job, pool, rows
+from adamantine.backends.cpu import job, parallel, rows
 from adamantine.backends.cpu.elements import dlpack_of
 from adamantine.backends.cpu.probe import STAGE, advance_counters
-from adamantine.backends.cpu.row_job import RowJob, threads_for
+from adamantine.backends.cpu.row_job import SHARE, RowJob
 from adamantine.backends.cpu.sheet import Sheet
 from adamantine.backends.formats import Format
 from adamantine.backends.layout import check_memory
@@ -100,8 +100,7 @@ class RowTable:
         """
         given = self._job
         # So far, as many threads as in the last step: they come up while addresses are read.
-        if self._threads > 1:
-            pool.wake(self._threads)
+        parallel.wake(self._threads)
         # A sparse gradient has no layout to compare: its parameter stands in its place.
         params = [None if g is None else p for g, p in zip(grads, self._params, strict=True)]
         indices = [None if grad is None else grad._indices() for grad in grads]
@@ -114,7 +113,7 @@ class RowTable:
         if bad >= 0:
             return bad
         bad = given.gather(self._element)
-        self._threads = threads_for(given.weight)
+        self._threads = parallel.threads_for(given.weight, SHARE)
         return bad
 
     def _look(self, indices: list[Any], values: list[Any]) -> int:
@@ -245,8 +244,8 @@ class CompiledRows:
             check_memory("a parameter or its state", tensor)
             given.blocks[0, rows.TENSORS + index] = tensor.data_ptr()
         width = param.shape[len(window.shape) :].numel()
-        threads = threads_for(len(waiting) * width)
-        pool.wake(threads)
+        threads = parallel.threads_for(len(waiting) * width, SHARE)
+        parallel.wake(threads)
         if numbers is None:
             given.give_all(len(window.shape), param.element_size())
         else:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from adamantine.backends.cpu import pool
+from adamantine.backends.cpu import parallel
 from adamantine.backends.cpu.job import (
     ADDRESSES,
     BOUNDS,
@@ -77,4 +77,4 @@ class Survey:
             self._job.point(CONSTANTS, np.ascontiguousarray(constants))
         self._job.point(BOUNDS, bounds)
         self.found.fill(0)
-        pool.run(self._kernel.address, self._job.address, len(bounds) - 1, threads)
+        parallel.run(self._kernel.address, self._job.address, len(bounds) - 1, threads)

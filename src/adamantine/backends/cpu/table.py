@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from adamantine.backends.cpu import pool
+from adamantine.backends.cpu import parallel
 from adamantine.backends.cpu.census import Census
 from adamantine.backends.cpu.elements import PAIRS, supported
 from adamantine.backends.cpu.job import BOUNDS, CHUNKS, CONSTANTS, NEXT, SAMPLED, STREAMS, SUMS
@@ -26,11 +26,12 @@ from adamantine.backends.formats import Format
 from adamantine.backends.layout import check_gradient, has_own_dispatch, is_dense
 from adamantine.rules import Rule
 
-CHUNK = 16_384
-"""Elements a chunk: small enough to share out a network of one large tensor."""
+CHUNK, CHUNK_OF_LARGE, LARGE = 4_096, 16_384, 1 << 20
+"""Elements a chunk: few enough to share out a network of one large tensor evenly. Tables of `LARGE`
+or more elements have plenty of chunks."""
 
 SHARE = 131_072
-"""Elements a thread: below that, moving the data to another core's cache costs what it saves."""
+"""Elements for each thread of our own (:func:`.parallel.threads_for`)."""
 
 PIECES_PER_THREAD = 64
 """So many that the last one, for which all others wait, is short."""
@@ -113,7 +114,6 @@ class Table:
             Census(rule, rule.share, formats, self._sheet, chunks) if rule.share else None
         )
         self._bytes = np.array([p.nbytes for p in params], np.int64)
-        self._shares = int(self._elements[-1]) // SHARE
         self._bounds: dict[int, NDArray[np.int64]] = {}  # by number of threads
         self._threads = 1
         # Packed, not assigned: NumPy takes a microsecond to write a row, which is 2 % of a step.
@@ -129,9 +129,8 @@ class Table:
         False when a tensor is no longer what the table was built for: build another. Nothing has
         been written then.
         """
-        if self._shares > 1:
-            self._threads = min(torch.get_num_threads(), self._shares)
-            pool.wake(self._threads)
+        self._threads = parallel.threads_for(int(self._elements[-1]), SHARE)
+        parallel.wake(self._threads)
         worst = self._sheet.probe(grads)
         if worst == STAGE:
             staged = self._staged(grads)
@@ -207,7 +206,7 @@ class Table:
             else [p for p, row in zip(self._params, sheet.rows, strict=True) if row >= 0]
         )
         # Parameters and step counts in one call: Ctrl-C comes before both or after both.
-        pool.run(
+        parallel.run(
             kernel.address,
             self._job.address,
             len(bounds) - 1,
@@ -292,9 +291,11 @@ class Table:
 
 def _cut(sizes: list[int]) -> NDArray[np.int64]:
     """Chunks as rows of (tensor, offset, length)."""
+    # Not by the number of threads: sums over chunks, and so the bits, are the same for any.
+    chunk = CHUNK if sum(sizes) < LARGE else CHUNK_OF_LARGE
     rows = [
-        (tensor, offset, min(CHUNK, size - offset))
+        (tensor, offset, min(chunk, size - offset))
         for tensor, size in enumerate(sizes)
-        for offset in range(0, size, CHUNK)
+        for offset in range(0, size, chunk)
     ]
     return np.array(rows, np.int64).reshape(-1, 3)

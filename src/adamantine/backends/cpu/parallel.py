@@ -1,0 +1,63 @@
+"""Where a kernel runs: on the caller alone, on torch's threads, or on our own.
+
+torch's threads (:mod:`.team`) are the quickest to come as long as they watch for work, which they
+do after a backward pass. Where they sleep, cannot be called or are in use, :mod:`.pool` has its
+own. Which it is changes no bit of what a kernel computes.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from adamantine.backends.cpu import pool, team
+
+SMALLEST = 65_536
+"""Elements that are worth calling torch's threads, and..."""
+
+PER_THREAD = 8_192
+"""...elements for each of them, since all of them are called."""
+
+
+def threads_for(elements: int, share: int) -> int:
+    """How many threads are worth their while.
+
+    Parameters
+    ----------
+    elements
+        That will be updated.
+    share
+        Of these, what a thread of our own should get at least: below that, moving data to another
+        core's cache costs what it saves.
+    """
+    if elements < SMALLEST:
+        return 1
+    threads = torch.get_num_threads()
+    if elements >= PER_THREAD * threads and team.ready():
+        return threads
+    return max(1, min(threads, elements // share))
+
+
+def wake(threads: int) -> None:
+    """Work for that many threads is about to come: have them awake by then."""
+    if threads > 1 and not team.ready():
+        pool.wake(threads)
+
+
+def run(kernel: int, job: int, pieces: int, threads: int, afterwards: int = 0) -> None:
+    """Call ``void kernel(job, piece)``, at that address, for every piece.
+
+    Then, where there is one, ``void afterwards(job)``, in the same call of compiled code: no
+    handler of a signal (Ctrl-C) runs before it.
+
+    Returns when all pieces are done, on at most `threads` threads.
+    """
+    # All of torch's or none: see `team`.
+    if (
+        min(threads, pieces) > 1
+        and threads == torch.get_num_threads()
+        and team.ready()
+        and team.run(kernel, job, pieces, threads, afterwards)
+    ):
+        return
+    team.rest()
+    pool.run(kernel, job, pieces, threads, afterwards)

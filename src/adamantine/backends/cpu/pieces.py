@@ -1,0 +1,67 @@
+"""Pieces of work that several threads take from one desk, until none is left.
+
+A desk is memory that all of them share. What a kernel, its arguments and the number of pieces are
+is written there before they begin; after that it counts who has taken what. All accesses are
+sequentially consistent.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from adamantine.backends.cpu.compiling import LINKED, kept
+from adamantine.backends.cpu.native import call1, call2, fetch_add, load, store
+
+LINE = 64
+"""Bytes: words that several threads write have a cache line of their own."""
+
+WORK, CLAIMED, BACK, FREE = 0, LINE, 2 * LINE, 3 * LINE
+"""What is to be done, how many pieces were asked for, how many of them by helpers; from `FREE` on
+a desk is its owner's."""
+
+_KERNEL, _JOB, _PIECES = WORK, WORK + 8, WORK + 16
+
+
+def new_desk(size: int = FREE) -> tuple[NDArray[np.int64], int]:
+    """Zeros, and the address in them where a desk of `size` bytes begins."""
+    memory = np.zeros((size + LINE) // 8, np.int64)
+    return memory, -(-memory.ctypes.data // LINE) * LINE
+
+
+@njit(**LINKED)
+def lay_out(desk: Any, kernel: Any, job: Any, pieces: Any) -> None:
+    """Have ``kernel(job, piece)`` done for every piece."""
+    store(desk + _KERNEL, kernel)
+    store(desk + _JOB, job)
+    store(desk + _PIECES, pieces)
+    store(desk + CLAIMED, 0)
+    store(desk + BACK, 0)
+
+
+@njit(**LINKED)
+def take_pieces(desk: Any, helping: Any) -> None:
+    """Do pieces until none is left: the caller from the front, helpers from the back.
+
+    So each comes upon about the same pieces in every step, and finds them in its core's cache.
+    """
+    kernel, job, pieces = load(desk + _KERNEL), load(desk + _JOB), load(desk + _PIECES)
+    front = 0
+    while fetch_add(desk + CLAIMED, 1) < pieces:
+        if helping:
+            call2(kernel, job, pieces - 1 - fetch_add(desk + BACK, 1))
+        else:
+            call2(kernel, job, front)
+            front += 1
+
+
+@kept(nogil=True)
+def run_alone(kernel, job, pieces, afterwards):
+    """Do all of them on the calling thread."""
+    for piece in range(pieces):
+        call2(kernel, job, piece)
+    if afterwards != 0:
+        call1(afterwards, job)

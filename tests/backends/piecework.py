@@ -1,0 +1,72 @@
+"""Kernels that say which of their pieces were done, and by how many at once."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numba import carray, cfunc, types
+from numpy.typing import NDArray
+
+from adamantine import Adam
+from adamantine.backends.cpu.memory import int64_pointer
+from adamantine.backends.cpu.native import fetch_add, load
+
+SIGNATURE = types.void(types.int64, types.int64)
+LOOKS = 200_000_000
+
+
+@cfunc(SIGNATURE)
+def count(job, piece):  # type: ignore[no-untyped-def]
+    fetch_add(job + 8 * piece, 1)
+
+
+@cfunc(SIGNATURE)
+def meet(job, piece):  # type: ignore[no-untyped-def]
+    """Wait for somebody else to be in another piece, and say so."""
+    fetch_add(job, 1)
+    for _ in range(LOOKS):
+        if load(job) >= 2:
+            carray(int64_pointer(job), 2)[1] = 1
+            break
+
+
+@cfunc(SIGNATURE)
+def crowd(job, piece):  # type: ignore[no-untyped-def]
+    """Write down how many are at work at this moment."""
+    here = fetch_add(job, 1) + 1
+    for _ in range(20_000):
+        here = max(here, load(job))
+    carray(int64_pointer(job), piece + 3)[piece + 2] = here
+    fetch_add(job, -1)
+
+
+@cfunc(types.void(types.int64))
+def double_the_first(job):  # type: ignore[no-untyped-def]
+    """What comes afterwards."""
+    words = carray(int64_pointer(job), 1)
+    words[0] *= 2
+
+
+def address(kernel: object) -> int:
+    """Where it lies."""
+    return int(kernel.address)  # type: ignore[attr-defined]
+
+
+def done(pieces: int, of: int) -> NDArray[np.int64]:
+    """What `count` leaves of a job of that many words."""
+    return np.where(np.arange(of) < pieces, 1, 0)
+
+
+def trained(threads: int, elements: int = 700_001) -> torch.Tensor:
+    """A parameter after some steps on that many threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        param = torch.nn.Parameter(torch.linspace(-1, 1, elements))
+        optimizer = Adam([param])
+        for step in range(5):
+            param.grad = torch.sin(param.detach() * (step + 1))
+            optimizer.step()
+        return param.detach()
+    finally:
+        torch.set_num_threads(before)
