@@ -6,9 +6,9 @@ import re
 from itertools import pairwise
 
 import pytest
+from study_fixture import study
 
 from adamantine.report.study import study_html
-from study_fixture import study
 
 PARTS = ["final", "loss", "validation", "times", "rates"]
 LONG = "adamw:weight_decay=0.1,state_dtype=int8"

@@ -7,10 +7,10 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
+from study_fixture import study
 
 from adamantine.records import Difference, Interval, StudyRecord, Survival
 from adamantine.report.study import data, study_html, study_rows
-from study_fixture import study
 
 VOID = {"meta", "input", "br", "link", "img"}
 PARTS = ["final", "loss", "validation", "rates", "times"]

@@ -2,13 +2,13 @@ import math
 from dataclasses import replace
 
 import pytest
+from study_fixture import study
 from test_curves import count, pixels
 from test_study_page import NASTY, never, without_bounds
 
 from adamantine.report.marks import mark
 from adamantine.report.panels import COLOURS
 from adamantine.report.study import data, study_pngs
-from study_fixture import study
 
 ALL = ["curves.png", "final.png", "learning_rates.png", "overview.png", "time_to_target.png"]
 
