@@ -2,7 +2,7 @@
 
 import pytest
 
-from adamantine.backends.cpu import probe
+from adamantine.backends.cpu.probe import compiled_probe as probe
 
 
 @pytest.fixture(params=["dlpack", "python"])

@@ -8,8 +8,8 @@ from numba import carray, cfunc, types
 from numpy.typing import NDArray
 
 from adamantine import Adam
-from adamantine.backends.cpu.memory import int64_pointer
-from adamantine.backends.cpu.native import fetch_add, load
+from adamantine.backends.cpu.compiling.memory import int64_pointer
+from adamantine.backends.cpu.compiling.native import fetch_add, load
 
 SIGNATURE = types.void(types.int64, types.int64)
 LOOKS = 200_000_000

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from adamantine.backends import codes, reference
-from adamantine.backends.cpu.table import Table
+from adamantine.backends.cpu.table.table import Table
 from adamantine.backends.formats import CODES, Format, exponents_of
 from adamantine.codecs import blocks, int8, noise
 from adamantine.codecs.blocks import BLOCK

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import adamantine
-from adamantine.backends.cpu import probe
+from adamantine.backends.cpu.probe import compiled_probe as probe
 from contract import Optimizer, assert_same_state, clones, parameters, train
 
 State = dict[str, Any]

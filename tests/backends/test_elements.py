@@ -9,7 +9,7 @@ import pytest
 import torch
 from numba import njit
 
-from adamantine.backends.cpu.elements import ELEMENTS, read, supported, write
+from adamantine.backends.cpu.compiling.elements import ELEMENTS, read, supported, write
 
 HALVES = [
     pytest.param(dtype, id=str(dtype))

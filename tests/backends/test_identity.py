@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 import adamantine
-from adamantine.backends.cpu.identity import Identities
+from adamantine.backends.cpu.probe.identity import Identities
 
 Containers = tuple[dict[Any, Any], list[Any]]
 

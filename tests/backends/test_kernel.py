@@ -18,19 +18,15 @@ from numba.core import config, event
 from numba.core.caching import NullCache
 from numba.core.registry import CPUDispatcher as Dispatcher
 
-from adamantine.backends.cpu import (
-    compiling,
-    identity,
-    kernel,
-    norms,
-    pieces,
-    pool,
-    probe,
-    row_probe,
-    rows,
-    team,
-)
-from adamantine.backends.cpu.elements import ELEMENTS
+from adamantine.backends.cpu.compiling import decorators
+from adamantine.backends.cpu.compiling.elements import ELEMENTS
+from adamantine.backends.cpu.kernel import kernel
+from adamantine.backends.cpu.probe import compiled_probe as probe
+from adamantine.backends.cpu.probe import identity
+from adamantine.backends.cpu.rows import kernels as rows
+from adamantine.backends.cpu.rows import row_probe
+from adamantine.backends.cpu.table import norms
+from adamantine.backends.cpu.threads import pieces, pool, team
 from adamantine.backends.formats import CODES, Format
 from adamantine.rules import Rule, adam
 from cases import RULES
@@ -201,8 +197,9 @@ def test_of_two_that_begin_at_once_one_compiles_and_a_third_does_not(tmp_path: P
 
 SCRIPT = """
 import json, torch, adamantine
-from adamantine.backends.cpu import kernel, norms
-from adamantine.backends.cpu.elements import ELEMENTS
+from adamantine.backends.cpu.kernel import kernel
+from adamantine.backends.cpu.table import norms
+from adamantine.backends.cpu.compiling.elements import ELEMENTS
 from adamantine.rules import adam
 param = torch.nn.Parameter(torch.ones(100))
 param.grad = torch.ones(100)
@@ -240,5 +237,5 @@ def test_the_names_of_what_is_kept_on_disk_say_what_it_was_made_of() -> None:
         if isinstance(function, Dispatcher) and not isinstance(function._cache, NullCache)
     }
     assert len(found) >= 10
-    assert all(name.endswith(compiling.sources()) for name in found)
-    assert probe.advance().__name__.endswith(compiling.sources())
+    assert all(name.endswith(decorators.sources()) for name in found)
+    assert probe.advance().__name__.endswith(decorators.sources())

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from adamantine.backends.cpu import probe
-from adamantine.backends.cpu.sheet import Sheet
+from adamantine.backends.cpu.probe import compiled_probe as probe
+from adamantine.backends.cpu.probe.tensor_probe import Sheet
 from adamantine.backends.formats import Format
 from adamantine.backends.layout import check_memory, is_dense, overlapping
 from adamantine.errors import BackendError

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from adamantine.backends.cpu import pool, team
+from adamantine.backends.cpu.threads import pool, team
 from backends.piecework import address, count, crowd, meet, trained
 
 

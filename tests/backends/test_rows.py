@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 from numba import cfunc
 from torch import Tensor
 
-from adamantine.backends.cpu import kernel, row_job, rows
-from adamantine.backends.cpu.elements import dlpack_of
-from adamantine.backends.cpu.row_job import RowJob
+from adamantine.backends.cpu.compiling.elements import dlpack_of
+from adamantine.backends.cpu.kernel import kernel
+from adamantine.backends.cpu.rows import kernels as rows
+from adamantine.backends.cpu.rows import row_arguments as row_job
+from adamantine.backends.cpu.rows.row_arguments import RowJob
 from adamantine.rules import Rule, adagrad, adam, sgd
 
 RULES = [

@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba import cfunc, types
 
-from adamantine.backends.cpu import parallel, pool, team
-from adamantine.backends.cpu.native import call1
+from adamantine.backends.cpu.compiling.native import call1
+from adamantine.backends.cpu.threads import parallel, pool, team
 from backends.piecework import address, count, crowd, done, double_the_first, meet, trained
 
 pytestmark = pytest.mark.skipif(
@@ -181,7 +181,7 @@ def test_torchs_threads_give_the_same_bits_as_one(elements: int) -> None:
 
 SCRIPT = """
 import torch, adamantine
-from adamantine.backends.cpu import team
+from adamantine.backends.cpu.threads import team
 torch.set_num_threads(2)
 param = torch.nn.Parameter(torch.ones(400_000))
 for _ in range(40):

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from adamantine.backends.formats import CODES
+from adamantine.backends.huge_pages import ask_for_large_pages
 from adamantine.backends.layout import has_own_dispatch
-from adamantine.backends.pages import ask_for_large_pages
 from adamantine.codecs import bfloat16, blocks, int8, noise, ops
 from adamantine.codecs.blocks import BLOCK
 from adamantine.rules import bind

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from adamantine.backends import reference
-from adamantine.backends.window import Window
+from adamantine.backends.missed_steps import Window
 from adamantine.rules import Rule
 
 

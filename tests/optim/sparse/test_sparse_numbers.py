@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import adamantine
-from adamantine.backends import window
+from adamantine.backends import missed_steps
 from contract import clones, parameters
 from sparse_cases import (
     ROWS,
@@ -153,7 +153,7 @@ def test_a_window_that_is_full_starts_again(backend: str, monkeypatch: pytest.Mo
     (ours,), (dense,) = clones([start]), clones([start])
     optimizer = adamantine.AdamW([ours], sparse="exact", backend=backend)
     oracle = torch.optim.AdamW([dense])
-    monkeypatch.setattr(window, "FULL", 16)
+    monkeypatch.setattr(missed_steps, "FULL", 16)
     grads = gradients(70, dtype=torch.float64)
     feed(optimizer, ours, grads)
     assert 0 < optimizer._windows[ours].now <= 16

@@ -9,7 +9,10 @@ import torch
 from torch import Tensor, nn
 
 import adamantine
-from adamantine.backends.cpu import row_job, rows, sheet, table
+from adamantine.backends.cpu.probe import tensor_probe as sheet
+from adamantine.backends.cpu.rows import kernels as rows
+from adamantine.backends.cpu.rows import row_arguments as row_job
+from adamantine.backends.cpu.table import table
 from contract import clones, parameters
 from sparse_cases import coo, torch_may_warn
 

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 import adamantine
-from adamantine.backends.cpu import parallel, row_table, team
+from adamantine.backends.cpu.rows import row_table
+from adamantine.backends.cpu.threads import parallel, team
 from contract import clones, parameters
 from sparse_cases import (
     NAMES,

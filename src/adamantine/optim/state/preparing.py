@@ -10,8 +10,8 @@ from torch import Tensor
 
 from adamantine.backends import codes
 from adamantine.backends.formats import CODES, Format, exponents_of
+from adamantine.backends.huge_pages import ask_for_large_pages
 from adamantine.backends.layout import check_memory, has_own_dispatch
-from adamantine.backends.pages import ask_for_large_pages
 from adamantine.errors import StateError
 from adamantine.optim.state.precision import Treatment, is_asked, kept_dtype
 from adamantine.optim.usage.hints import BY_AUTOGRAD

@@ -49,6 +49,6 @@ def _refusal(member: Member, group: Group, backend: BackendName) -> str | None:
         return "in a group with differentiable=True"
     if not param.is_cpu:
         return f"on {param.device}"
-    from adamantine.backends.cpu.table import refusal
+    from adamantine.backends.cpu.table.table import refusal
 
     return refusal(param)

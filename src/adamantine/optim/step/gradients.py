@@ -15,7 +15,7 @@ from adamantine.backends.layout import are_apart, extent
 from adamantine.optim.usage.labels import label_at
 
 if TYPE_CHECKING:
-    from adamantine.backends.cpu.table import Table
+    from adamantine.backends.cpu.table.table import Table
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from adamantine.optim.usage.hints import BY_AUTOGRAD, check_hints, refuse_captur
 from adamantine.rules import Family, Settings
 
 if TYPE_CHECKING:
-    from adamantine.backends.cpu.table import Table
+    from adamantine.backends.cpu.table.table import Table
 
 Group = dict[str, Any]
 _GRAD = operator.attrgetter("grad")
@@ -291,7 +291,7 @@ class Plan:
     def _make_tables(self, members: list[Member]) -> list[tuple[Table, list[Tensor]]]:
         if not members:
             return []
-        from adamantine.backends.cpu.table import Table
+        from adamantine.backends.cpu.table.table import Table
 
         alike: dict[Treatment, list[Member]] = {}
         for member in members:

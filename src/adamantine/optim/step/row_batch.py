@@ -9,14 +9,14 @@ from torch import Tensor
 
 from adamantine.backends import BackendName
 from adamantine.backends.layout import check_rows, check_sparse, overlapping
+from adamantine.backends.missed_steps import Window
 from adamantine.backends.modes import observer
-from adamantine.backends.window import Window
 from adamantine.errors import BackendError
 from adamantine.optim.step.member import Member
 from adamantine.rules import Rule
 
 if TYPE_CHECKING:
-    from adamantine.backends.cpu.row_table import RowTable
+    from adamantine.backends.cpu.rows.row_table import RowTable
 
 
 def refusal_of_rows(tensors: Sequence[Tensor], backend: BackendName) -> str | None:
@@ -40,7 +40,7 @@ def _unfit(tensors: Sequence[Tensor]) -> str | None:
         return f"on {tensors[0].device}"
     if tensors[0].is_complex():
         return "complex"
-    from adamantine.backends.cpu.table import refusal
+    from adamantine.backends.cpu.table.table import refusal
 
     # The states have their parameter's shape and device.
     if not all(tensor.is_contiguous() and not tensor.is_neg() for tensor in tensors):
@@ -115,7 +115,7 @@ class RowBatch:
         return True
 
     def _new_table(self, backend: BackendName) -> RowTable | None:
-        from adamantine.backends.cpu.row_table import RowTable
+        from adamantine.backends.cpu.rows.row_table import RowTable
 
         tensors = [written(member) for member in self._members]
         found = [t for t in tensors if t is not None and refusal_of_rows(t, backend) is None]

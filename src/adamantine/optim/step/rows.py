@@ -11,8 +11,8 @@ from torch import Tensor
 
 from adamantine.backends import BackendName
 from adamantine.backends.layout import check_rows, check_sparse, overlapping
+from adamantine.backends.missed_steps import Window
 from adamantine.backends.rows import Rows
-from adamantine.backends.window import Window
 from adamantine.errors import BackendError
 from adamantine.optim.state.precision import Treatment
 from adamantine.optim.step.member import Member
@@ -51,7 +51,7 @@ def catch_up(
     """Let rows of a parameter, all or those numbered, do the steps that they missed."""
     states = [state[name] for name in window.rule.states]
     if refusal_of_rows([param, *states], backend) is None:
-        from adamantine.backends.cpu.row_table import CompiledRows
+        from adamantine.backends.cpu.rows.row_table import CompiledRows
 
         waited = CompiledRows(window.rule, param, states).catch_up(window, numbers)
     else:

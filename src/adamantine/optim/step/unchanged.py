@@ -14,7 +14,7 @@ from adamantine.optim.usage.options import OF_GROUPS
 from adamantine.rules import Family
 
 if TYPE_CHECKING:
-    from adamantine.backends.cpu.identity import Identities
+    from adamantine.backends.cpu.probe.identity import Identities
 
 Group = dict[str, Any]
 SPARSE = "sparse"
@@ -86,7 +86,7 @@ class Unchanged:
         return True
 
     def _of_containers(self) -> Identities:
-        from adamantine.backends.cpu.identity import Identities
+        from adamantine.backends.cpu.probe.identity import Identities
 
         return Identities([self._state, *self._states], [self._groups, *self._params])
 
@@ -101,7 +101,7 @@ class Unchanged:
                     return None
         if not self._compiled:
             return None
-        from adamantine.backends.cpu.identity import Identities
+        from adamantine.backends.cpu.probe.identity import Identities
 
         return Identities(dicts, [])
 

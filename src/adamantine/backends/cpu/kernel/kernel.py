@@ -15,29 +15,24 @@ import torch
 from numba import carray, cfunc, njit, types
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
-from adamantine.backends.cpu.alone import alone
-from adamantine.backends.cpu.codes import (
-    close,
-    consumer_of,
-    key_of,
-    opened,
-    sample_of,
-    scratch_bytes,
-    stack,
-    store_rounded,
-    streams_after,
-    streams_at,
-    working,
-)
-from adamantine.backends.cpu.compiling import OPTIONS, called, sources
-from adamantine.backends.cpu.elements import (
+from adamantine.backends.cpu.compiling.compile_lock import alone
+from adamantine.backends.cpu.compiling.decorators import OPTIONS, called, sources
+from adamantine.backends.cpu.compiling.elements import (
     ELEMENTS,
     from_bfloat16,
     from_float16,
     to_bfloat16,
     to_float16,
 )
-from adamantine.backends.cpu.job import (
+from adamantine.backends.cpu.compiling.memory import (
+    addresses_at,
+    arrays_at,
+    float64_pointer,
+    int64_pointer,
+    load,
+    store,
+)
+from adamantine.backends.cpu.kernel.arguments import (
     ADDRESSES,
     BOUNDS,
     CHUNKS,
@@ -50,14 +45,26 @@ from adamantine.backends.cpu.job import (
     VALUES,
     WORDS,
 )
-from adamantine.backends.cpu.measures import added, after, leave, look_after, look_before, nothing
-from adamantine.backends.cpu.memory import (
-    addresses_at,
-    arrays_at,
-    float64_pointer,
-    int64_pointer,
-    load,
-    store,
+from adamantine.backends.cpu.kernel.codes import (
+    close,
+    consumer_of,
+    key_of,
+    opened,
+    sample_of,
+    scratch_bytes,
+    stack,
+    store_rounded,
+    streams_after,
+    streams_at,
+    working,
+)
+from adamantine.backends.cpu.kernel.step_statistics import (
+    added,
+    after,
+    leave,
+    look_after,
+    look_before,
+    nothing,
 )
 from adamantine.backends.formats import Format
 from adamantine.codecs.blocks import BLOCK

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from adamantine.backends.cpu import parallel
-from adamantine.backends.cpu.job import (
+from adamantine.backends.cpu.kernel.arguments import (
     ADDRESSES,
     BOUNDS,
     CHUNKS,
@@ -19,8 +18,9 @@ from adamantine.backends.cpu.job import (
     ROWS,
     Job,
 )
-from adamantine.backends.cpu.kernel import Kernel
-from adamantine.backends.cpu.sheet import Sheet
+from adamantine.backends.cpu.kernel.kernel import Kernel
+from adamantine.backends.cpu.probe.tensor_probe import Sheet
+from adamantine.backends.cpu.threads import parallel
 
 
 class Survey:

@@ -13,8 +13,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from adamantine.backends.cpu.compiling import LINKED, kept
-from adamantine.backends.cpu.native import call1, call2, fetch_add, load, store
+from adamantine.backends.cpu.compiling.decorators import LINKED, kept
+from adamantine.backends.cpu.compiling.native import call1, call2, fetch_add, load, store
 
 LINE = 64
 """Bytes: words that several threads write have a cache line of their own."""

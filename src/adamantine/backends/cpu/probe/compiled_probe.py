@@ -20,8 +20,15 @@ import numpy as np
 from numba import carray, cfunc, int64, njit, void
 from torch import Tensor
 
-from adamantine.backends.cpu.compiling import kept, sources
-from adamantine.backends.cpu.job import (
+from adamantine.backends.cpu.compiling.decorators import kept, sources
+from adamantine.backends.cpu.compiling.memory import (
+    float32_pointer,
+    float64_pointer,
+    int64_pointer,
+    prefetch,
+)
+from adamantine.backends.cpu.compiling.native import address_of, call0, call2, object2
+from adamantine.backends.cpu.kernel.arguments import (
     ADDRESSES,
     BYTES,
     COLUMNS,
@@ -48,13 +55,6 @@ from adamantine.backends.cpu.job import (
     VALUES,
     WORDS,
 )
-from adamantine.backends.cpu.memory import (
-    float32_pointer,
-    float64_pointer,
-    int64_pointer,
-    prefetch,
-)
-from adamantine.backends.cpu.native import address_of, call0, call2, object2
 from adamantine.codecs.blocks import BLOCK
 
 # What a tensor can be found to be.

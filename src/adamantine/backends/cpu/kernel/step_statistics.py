@@ -11,10 +11,10 @@ import numpy as np
 from numba import carray, types
 from numba.extending import intrinsic
 
-from adamantine.backends.cpu.compiling import called, overloads
-from adamantine.backends.cpu.elements import read
-from adamantine.backends.cpu.job import SAMPLED, SUMS
-from adamantine.backends.cpu.memory import float64_pointer
+from adamantine.backends.cpu.compiling.decorators import called, overloads
+from adamantine.backends.cpu.compiling.elements import read
+from adamantine.backends.cpu.compiling.memory import float64_pointer
+from adamantine.backends.cpu.kernel.arguments import SAMPLED, SUMS
 
 SAMPLES = 64
 """Elements of a chunk that are looked at one by one; of a large one fewer, for each is a wait."""

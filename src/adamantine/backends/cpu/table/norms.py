@@ -18,20 +18,20 @@ import torch
 from numba import carray
 from numpy.typing import NDArray
 
-from adamantine.backends.cpu.compiling import OPTIONS
-from adamantine.backends.cpu.elements import read
-from adamantine.backends.cpu.job import FOUND
-from adamantine.backends.cpu.kernel import (
+from adamantine.backends.cpu.compiling.decorators import OPTIONS
+from adamantine.backends.cpu.compiling.elements import read
+from adamantine.backends.cpu.compiling.memory import arrays_at, float64_pointer
+from adamantine.backends.cpu.kernel.arguments import FOUND
+from adamantine.backends.cpu.kernel.kernel import (
     Kernel,
     compile_kernel,
     digest,
     name_of,
     specialised,
 )
-from adamantine.backends.cpu.memory import arrays_at, float64_pointer
-from adamantine.backends.cpu.probe import GRAD
-from adamantine.backends.cpu.sheet import Sheet
-from adamantine.backends.cpu.survey import Survey
+from adamantine.backends.cpu.probe.compiled_probe import GRAD
+from adamantine.backends.cpu.probe.tensor_probe import Sheet
+from adamantine.backends.cpu.table.reduction import Survey
 from adamantine.backends.formats import Format
 
 REASSOCIATING: dict[str, Any] = {**OPTIONS, "fastmath": {"contract", "reassoc"}}

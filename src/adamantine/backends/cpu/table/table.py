@@ -13,15 +13,23 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from adamantine.backends.cpu import parallel
-from adamantine.backends.cpu.census import Census
-from adamantine.backends.cpu.elements import PAIRS, supported
-from adamantine.backends.cpu.job import BOUNDS, CHUNKS, CONSTANTS, NEXT, SAMPLED, STREAMS, SUMS
-from adamantine.backends.cpu.kernel import compiled
-from adamantine.backends.cpu.measures import SAMPLES
-from adamantine.backends.cpu.norms import Squares
-from adamantine.backends.cpu.probe import GRAD, STAGE, advance
-from adamantine.backends.cpu.sheet import Sheet
+from adamantine.backends.cpu.compiling.elements import PAIRS, supported
+from adamantine.backends.cpu.kernel.arguments import (
+    BOUNDS,
+    CHUNKS,
+    CONSTANTS,
+    NEXT,
+    SAMPLED,
+    STREAMS,
+    SUMS,
+)
+from adamantine.backends.cpu.kernel.kernel import compiled
+from adamantine.backends.cpu.kernel.step_statistics import SAMPLES
+from adamantine.backends.cpu.probe.compiled_probe import GRAD, STAGE, advance
+from adamantine.backends.cpu.probe.tensor_probe import Sheet
+from adamantine.backends.cpu.table.norms import Squares
+from adamantine.backends.cpu.table.share_count import Census
+from adamantine.backends.cpu.threads import parallel
 from adamantine.backends.formats import Format
 from adamantine.backends.layout import check_gradient, has_own_dispatch, is_dense
 from adamantine.rules import Rule

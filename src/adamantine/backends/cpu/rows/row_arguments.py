@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from adamantine.backends.cpu import parallel, row_probe, rows
-from adamantine.backends.cpu.probe import exporter, functions
-from adamantine.backends.window import Window
+from adamantine.backends.cpu.probe.compiled_probe import exporter, functions
+from adamantine.backends.cpu.rows import kernels as rows
+from adamantine.backends.cpu.rows import row_probe
+from adamantine.backends.cpu.threads import parallel
+from adamantine.backends.missed_steps import Window
 
 SHARE = 65_536
 """Elements for each thread of our own; less than in a table, as rows come from all over memory."""

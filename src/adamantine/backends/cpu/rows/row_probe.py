@@ -9,10 +9,10 @@ from __future__ import annotations
 import numpy as np
 from numba import carray
 
-from adamantine.backends.cpu.compiling import kept
-from adamantine.backends.cpu.memory import int64_pointer
-from adamantine.backends.cpu.native import call0, call2, object2
-from adamantine.backends.cpu.probe import (
+from adamantine.backends.cpu.compiling.decorators import kept
+from adamantine.backends.cpu.compiling.memory import int64_pointer
+from adamantine.backends.cpu.compiling.native import call0, call2, object2
+from adamantine.backends.cpu.probe.compiled_probe import (
     _CPU,
     _DATA,
     _DEVICE,
@@ -25,7 +25,7 @@ from adamantine.backends.cpu.probe import (
     EXPORT,
     LIST_ITEM,
 )
-from adamantine.backends.cpu.rows import (
+from adamantine.backends.cpu.rows.kernels import (
     BLOCKS,
     DIMS,
     GIVEN,

@@ -28,10 +28,10 @@ LINKED: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
 @cache
 def sources() -> str:
-    """A digest of this folder's files, and of those of the codecs."""
+    """A digest of this backend's files, and of those of the codecs."""
     hashed = hashlib.sha256()
-    for folder in (Path(__file__).parent, Path(codecs.__file__).parent):
-        for path in sorted(folder.glob("*.py")):
+    for folder in (Path(__file__).parents[1], Path(codecs.__file__).parent):
+        for path in sorted(folder.rglob("*.py")):
             hashed.update(path.read_bytes())
     return hashed.hexdigest()[:16]
 

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from adamantine.backends.codes import block_count
-from adamantine.backends.cpu import job
-from adamantine.backends.cpu import probe as compiled
-from adamantine.backends.cpu.elements import dlpack_of
-from adamantine.backends.cpu.job import Job
-from adamantine.backends.cpu.probe import (
+from adamantine.backends.cpu.compiling.elements import dlpack_of
+from adamantine.backends.cpu.kernel import arguments as job
+from adamantine.backends.cpu.kernel.arguments import Job
+from adamantine.backends.cpu.probe import compiled_probe as compiled
+from adamantine.backends.cpu.probe.compiled_probe import (
     ABSENT,
     CHANGED,
     DL_WORDS,

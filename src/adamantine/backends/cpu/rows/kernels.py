@@ -29,10 +29,9 @@ import numpy as np
 import torch
 from numba import carray, njit
 
-from adamantine.backends.cpu.compiling import OPTIONS, called, kept
-from adamantine.backends.cpu.elements import ELEMENTS
-from adamantine.backends.cpu.kernel import Kernel, compile_kernel, digest, operations
-from adamantine.backends.cpu.memory import (
+from adamantine.backends.cpu.compiling.decorators import OPTIONS, called, kept
+from adamantine.backends.cpu.compiling.elements import ELEMENTS
+from adamantine.backends.cpu.compiling.memory import (
     arrays_at,
     column_at,
     int16_pointer,
@@ -45,7 +44,8 @@ from adamantine.backends.cpu.memory import (
     store_column,
     tuple_at,
 )
-from adamantine.backends.window import LENGTH
+from adamantine.backends.cpu.kernel.kernel import Kernel, compile_kernel, digest, operations
+from adamantine.backends.missed_steps import LENGTH
 from adamantine.rules import Rule, bind
 from adamantine.rules.catch_up.by_rule import catch_up_of
 

@@ -28,9 +28,16 @@ from threading import Lock, Thread
 import numpy as np
 from numpy.typing import NDArray
 
-from adamantine.backends.cpu.compiling import kept
-from adamantine.backends.cpu.native import address_of, call1, call2, fetch_add, load, store
-from adamantine.backends.cpu.pieces import (
+from adamantine.backends.cpu.compiling.decorators import kept
+from adamantine.backends.cpu.compiling.native import (
+    address_of,
+    call1,
+    call2,
+    fetch_add,
+    load,
+    store,
+)
+from adamantine.backends.cpu.threads.pieces import (
     FREE,
     LINE,
     lay_out,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import torch
 
-from adamantine.backends.cpu import pool, team
+from adamantine.backends.cpu.threads import pool, team
 
 SMALLEST = 65_536
 """Elements that are worth calling torch's threads, and..."""

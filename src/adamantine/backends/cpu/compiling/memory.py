@@ -9,8 +9,8 @@ from numba import carray, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from adamantine.backends.cpu.compiling import overloads
-from adamantine.backends.cpu.elements import read, write
+from adamantine.backends.cpu.compiling.decorators import overloads
+from adamantine.backends.cpu.compiling.elements import read, write
 
 
 def _pointer_to(element):

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from adamantine.backends.cpu.kernel import compiled_count
-from adamantine.backends.cpu.sheet import Sheet
-from adamantine.backends.cpu.survey import Survey
+from adamantine.backends.cpu.kernel.kernel import compiled_count
+from adamantine.backends.cpu.probe.tensor_probe import Sheet
+from adamantine.backends.cpu.table.reduction import Survey
 from adamantine.backends.formats import Format
 from adamantine.rules import Rule, Share
 

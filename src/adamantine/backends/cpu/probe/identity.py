@@ -17,9 +17,9 @@ import numpy as np
 from numba import carray
 from numpy.typing import NDArray
 
-from adamantine.backends.cpu.compiling import kept
-from adamantine.backends.cpu.memory import int64_pointer
-from adamantine.backends.cpu.native import address_of, call1, call4, object2
+from adamantine.backends.cpu.compiling.decorators import kept
+from adamantine.backends.cpu.compiling.memory import int64_pointer
+from adamantine.backends.cpu.compiling.native import address_of, call1, call4, object2
 
 # C functions that `_hold` calls.
 _NEXT, _ITEM, _SIZE = range(3)

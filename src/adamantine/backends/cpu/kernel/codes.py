@@ -17,9 +17,9 @@ from numba import carray, njit, typeof, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from adamantine.backends.cpu.compiling import LINKED, called, overloads
-from adamantine.backends.cpu.elements import ELEMENTS, read, write
-from adamantine.backends.cpu.memory import (
+from adamantine.backends.cpu.compiling.decorators import LINKED, called, overloads
+from adamantine.backends.cpu.compiling.elements import ELEMENTS, read, write
+from adamantine.backends.cpu.compiling.memory import (
     float32_pointer,
     pointer_like,
     uint8_pointer,

@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from adamantine import Adam
-from adamantine.backends import pages
+from adamantine.backends import huge_pages
 
 SMAPS = Path("/proc/self/smaps")
 
 pytestmark = pytest.mark.skipif(
-    sys.platform != "linux" or not SMAPS.exists() or pages._madvise() is None,
+    sys.platform != "linux" or not SMAPS.exists() or huge_pages._madvise() is None,
     reason="no large pages to ask for, or no way to see that it was done",
 )
 
@@ -48,11 +48,13 @@ def test_states_that_are_large_and_only_those() -> None:
 def test_no_page_outside_of_the_tensor(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[int, int]] = []
     monkeypatch.setattr(
-        pages, "_madvise", lambda: lambda start, size, _: asked.append((start.value, size.value))
+        huge_pages,
+        "_madvise",
+        lambda: lambda start, size, _: asked.append((start.value, size.value)),
     )
     memory = torch.zeros(4 * 2**20)
     part = memory[1:-1]
-    pages.ask_for_large_pages(part)
+    huge_pages.ask_for_large_pages(part)
     ((start, size),) = asked
     assert part.data_ptr() <= start
     assert start + size <= part.data_ptr() + part.nbytes

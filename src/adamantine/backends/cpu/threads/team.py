@@ -28,9 +28,9 @@ from typing import NamedTuple
 import torch
 from numba import cfunc, types
 
-from adamantine.backends.cpu.compiling import kept, sources
-from adamantine.backends.cpu.native import address_of, call1, call4, load, number_from
-from adamantine.backends.cpu.pieces import BACK, FREE, LINE, lay_out, new_desk, take_pieces
+from adamantine.backends.cpu.compiling.decorators import kept, sources
+from adamantine.backends.cpu.compiling.native import address_of, call1, call4, load, number_from
+from adamantine.backends.cpu.threads.pieces import BACK, FREE, LINE, lay_out, new_desk, take_pieces
 
 _THREAD_NUMBER = FREE
 

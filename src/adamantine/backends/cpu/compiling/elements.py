@@ -18,7 +18,7 @@ from llvmlite import binding, ir
 from numba import types
 from numba.extending import intrinsic
 
-from adamantine.backends.cpu.compiling import overloads
+from adamantine.backends.cpu.compiling.decorators import overloads
 
 _I16, _I32, _FLOAT = ir.IntType(16), ir.IntType(32), ir.FloatType()
 

@@ -11,14 +11,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from adamantine.backends.cpu import job, parallel, rows
-from adamantine.backends.cpu.elements import dlpack_of
-from adamantine.backends.cpu.probe import STAGE, advance_counters
-from adamantine.backends.cpu.row_job import SHARE, RowJob
-from adamantine.backends.cpu.sheet import Sheet
+from adamantine.backends.cpu.compiling.elements import dlpack_of
+from adamantine.backends.cpu.kernel import arguments as job
+from adamantine.backends.cpu.probe.compiled_probe import STAGE, advance_counters
+from adamantine.backends.cpu.probe.tensor_probe import Sheet
+from adamantine.backends.cpu.rows import kernels as rows
+from adamantine.backends.cpu.rows.row_arguments import SHARE, RowJob
+from adamantine.backends.cpu.threads import parallel
 from adamantine.backends.formats import Format
 from adamantine.backends.layout import check_memory
-from adamantine.backends.window import Window
+from adamantine.backends.missed_steps import Window
 from adamantine.rules import Rule
 
 ScalarsOf = Callable[..., Mapping[str, Any]]
