@@ -366,11 +366,6 @@ def _profiling() -> bool:
     return torch.autograd._profiler_enabled()  # type: ignore[attr-defined]
 
 
-def only_if_on(**switches: bool) -> dict[str, bool]:
-    """Those of our own switches that are on: off, they leave a group's settings as torch's are."""
-    return {name: True for name, on in switches.items() if on}
-
-
 def _without_dynamo(name: str) -> Callable[..., Any]:
     """A method of torch's optimizer, without the wrapper that keeps torch.compile out of it.
 

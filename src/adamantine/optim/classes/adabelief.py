@@ -8,6 +8,7 @@ from typing_extensions import Unpack
 from adamantine.backends import BackendName
 from adamantine.optim.base import Params, RuleOptimizer
 from adamantine.optim.usage.options import Options
+from adamantine.optim.usage.param_group import group_settings
 from adamantine.rules.adabelief import FAMILY
 
 
@@ -93,17 +94,4 @@ class AdaBelief(RuleOptimizer):
         backend: BackendName = "auto",
         **options: Unpack[Options],
     ) -> None:
-        defaults = {
-            "lr": lr,
-            "betas": tuple(betas),
-            "eps": eps,
-            "weight_decay": weight_decay,
-            "decoupled_weight_decay": decoupled_weight_decay,
-            "maximize": maximize,
-            "foreach": foreach,
-            "capturable": capturable,
-            "differentiable": differentiable,
-            "fused": fused,
-            "cautious": cautious,
-        }
-        super().__init__(params, defaults, backend, options)
+        super().__init__(params, group_settings(locals()), backend, options)

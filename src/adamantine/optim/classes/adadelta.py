@@ -8,6 +8,7 @@ from typing_extensions import Unpack
 from adamantine.backends import BackendName
 from adamantine.optim.base import Params, RuleOptimizer
 from adamantine.optim.usage.options import Options
+from adamantine.optim.usage.param_group import group_settings
 from adamantine.rules.adadelta import FAMILY
 
 
@@ -83,14 +84,4 @@ class Adadelta(RuleOptimizer):
         backend: BackendName = "auto",
         **options: Unpack[Options],
     ) -> None:
-        defaults = {
-            "lr": lr,
-            "rho": rho,
-            "eps": eps,
-            "weight_decay": weight_decay,
-            "maximize": maximize,
-            "capturable": capturable,
-            "foreach": foreach,
-            "differentiable": differentiable,
-        }
-        super().__init__(params, defaults, backend, options)
+        super().__init__(params, group_settings(locals()), backend, options)

@@ -11,6 +11,7 @@ from adamantine.optim.base import Params
 from adamantine.optim.sparse import SparseMode, SparseOptimizer
 from adamantine.optim.step.rows import Group, Mode
 from adamantine.optim.usage.options import Options
+from adamantine.optim.usage.param_group import group_settings
 from adamantine.rules.adagrad import FAMILY
 
 
@@ -97,18 +98,7 @@ class Adagrad(SparseOptimizer):
         backend: BackendName = "auto",
         **options: Unpack[Options],
     ) -> None:
-        defaults = {
-            "lr": lr,
-            "lr_decay": lr_decay,
-            "eps": eps,
-            "weight_decay": weight_decay,
-            "initial_accumulator_value": initial_accumulator_value,
-            "foreach": foreach,
-            "maximize": maximize,
-            "differentiable": differentiable,
-            "fused": fused,
-        }
-        super().__init__(params, defaults, backend, options, sparse)
+        super().__init__(params, group_settings(locals()), backend, options, sparse)
         for group in self.param_groups:
             for param in group["params"]:
                 self._prepare(param, group)

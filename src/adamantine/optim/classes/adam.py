@@ -9,10 +9,11 @@ from typing_extensions import Unpack
 
 from adamantine.backends import BackendName
 from adamantine.errors import BackendError, UsageError
-from adamantine.optim.base import Params, only_if_on
+from adamantine.optim.base import Params
 from adamantine.optim.sparse import SparseMode, SparseOptimizer
 from adamantine.optim.step.rows import Group, Mode
 from adamantine.optim.usage.options import Options
+from adamantine.optim.usage.param_group import group_settings
 from adamantine.rules.adam import FAMILY
 
 
@@ -144,21 +145,8 @@ class Adam(SparseOptimizer):
         **options: Unpack[Options],
     ) -> None:
         _check_tensor_settings(lr, betas, by_number=bool(foreach) and not capturable)
-        defaults = {
-            "lr": lr,
-            "betas": tuple(betas),
-            "eps": eps,
-            "weight_decay": weight_decay,
-            "amsgrad": amsgrad,
-            "maximize": maximize,
-            "foreach": foreach,
-            "capturable": capturable,
-            "differentiable": differentiable,
-            "fused": fused,
-            "decoupled_weight_decay": decoupled_weight_decay,
-            **only_if_on(cautious=cautious),
-        }
-        super().__init__(params, defaults, backend, options, sparse)
+        settings = group_settings(locals(), only_if_on=("cautious",))
+        super().__init__(params, settings, backend, options, sparse)
 
     @classmethod
     def _as_torch(cls, _group: Group) -> Mode:
@@ -242,18 +230,8 @@ class AdamW(Adam):
     ) -> None:
         super().__init__(
             params,
-            lr,
-            betas,
-            eps,
-            weight_decay,
-            amsgrad,
-            foreach=foreach,
-            maximize=maximize,
-            capturable=capturable,
-            differentiable=differentiable,
-            fused=fused,
+            **group_settings(locals()),
             decoupled_weight_decay=True,
-            cautious=cautious,
             sparse=sparse,
             backend=backend,
             **options,

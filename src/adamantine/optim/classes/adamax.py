@@ -6,8 +6,9 @@ from torch import Tensor
 from typing_extensions import Unpack
 
 from adamantine.backends import BackendName
-from adamantine.optim.base import Params, RuleOptimizer, only_if_on
+from adamantine.optim.base import Params, RuleOptimizer
 from adamantine.optim.usage.options import Options
+from adamantine.optim.usage.param_group import group_settings
 from adamantine.rules.adamax import FAMILY
 
 
@@ -81,15 +82,5 @@ class Adamax(RuleOptimizer):
         backend: BackendName = "auto",
         **options: Unpack[Options],
     ) -> None:
-        defaults = {
-            "lr": lr,
-            "betas": tuple(betas),
-            "eps": eps,
-            "weight_decay": weight_decay,
-            "foreach": foreach,
-            "maximize": maximize,
-            "differentiable": differentiable,
-            "capturable": capturable,
-            **only_if_on(cautious=cautious),
-        }
-        super().__init__(params, defaults, backend, options)
+        settings = group_settings(locals(), only_if_on=("cautious",))
+        super().__init__(params, settings, backend, options)

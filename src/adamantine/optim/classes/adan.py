@@ -9,6 +9,7 @@ from adamantine.backends import BackendName
 from adamantine.errors import UsageError
 from adamantine.optim.base import Params, RuleOptimizer
 from adamantine.optim.usage.options import Options
+from adamantine.optim.usage.param_group import group_settings
 from adamantine.rules.adan import FAMILY
 
 
@@ -100,17 +101,4 @@ class Adan(RuleOptimizer):
             raise UsageError(
                 f"Adan takes three betas (gradient, difference, square) and was given {betas}"
             )
-        defaults = {
-            "lr": lr,
-            "betas": tuple(betas),
-            "eps": eps,
-            "weight_decay": weight_decay,
-            "no_prox": no_prox,
-            "maximize": maximize,
-            "foreach": foreach,
-            "capturable": capturable,
-            "differentiable": differentiable,
-            "fused": fused,
-            "cautious": cautious,
-        }
-        super().__init__(params, defaults, backend, options)
+        super().__init__(params, group_settings(locals()), backend, options)

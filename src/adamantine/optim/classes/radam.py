@@ -6,8 +6,9 @@ from torch import Tensor
 from typing_extensions import Unpack
 
 from adamantine.backends import BackendName
-from adamantine.optim.base import Params, RuleOptimizer, only_if_on
+from adamantine.optim.base import Params, RuleOptimizer
 from adamantine.optim.usage.options import Options
+from adamantine.optim.usage.param_group import group_settings
 from adamantine.rules.radam import FAMILY
 
 
@@ -95,16 +96,5 @@ class RAdam(RuleOptimizer):
         backend: BackendName = "auto",
         **options: Unpack[Options],
     ) -> None:
-        defaults = {
-            "lr": lr,
-            "betas": tuple(betas),
-            "eps": eps,
-            "weight_decay": weight_decay,
-            "maximize": maximize,
-            "foreach": foreach,
-            "capturable": capturable,
-            "decoupled_weight_decay": decoupled_weight_decay,
-            "differentiable": differentiable,
-            **only_if_on(cautious=cautious),
-        }
-        super().__init__(params, defaults, backend, options)
+        settings = group_settings(locals(), only_if_on=("cautious",))
+        super().__init__(params, settings, backend, options)

@@ -8,6 +8,7 @@ from typing_extensions import Unpack
 from adamantine.backends import BackendName
 from adamantine.optim.base import Params, RuleOptimizer
 from adamantine.optim.usage.options import Options
+from adamantine.optim.usage.param_group import group_settings
 from adamantine.rules.rmsprop import FAMILY
 
 
@@ -91,16 +92,4 @@ class RMSprop(RuleOptimizer):
         backend: BackendName = "auto",
         **options: Unpack[Options],
     ) -> None:
-        defaults = {
-            "lr": lr,
-            "momentum": momentum,
-            "alpha": alpha,
-            "eps": eps,
-            "centered": centered,
-            "weight_decay": weight_decay,
-            "capturable": capturable,
-            "foreach": foreach,
-            "maximize": maximize,
-            "differentiable": differentiable,
-        }
-        super().__init__(params, defaults, backend, options)
+        super().__init__(params, group_settings(locals()), backend, options)

@@ -11,6 +11,7 @@ from adamantine.optim.base import Params
 from adamantine.optim.sparse import SparseMode, SparseOptimizer
 from adamantine.optim.step.rows import Group, Mode
 from adamantine.optim.usage.options import Options
+from adamantine.optim.usage.param_group import group_settings
 from adamantine.rules.sgd import FAMILY
 
 
@@ -101,18 +102,7 @@ class SGD(SparseOptimizer):
                 "Nesterov momentum requires a momentum and zero dampening "
                 f"(got momentum={momentum}, dampening={dampening})"
             )
-        defaults = {
-            "lr": lr,
-            "momentum": momentum,
-            "dampening": dampening,
-            "weight_decay": weight_decay,
-            "nesterov": nesterov,
-            "maximize": maximize,
-            "foreach": foreach,
-            "differentiable": differentiable,
-            "fused": fused,
-        }
-        super().__init__(params, defaults, backend, options, sparse)
+        super().__init__(params, group_settings(locals()), backend, options, sparse)
 
     @classmethod
     def _as_torch(cls, group: Group) -> Mode:

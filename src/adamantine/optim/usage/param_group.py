@@ -1,11 +1,26 @@
-"""Parameter groups of one optimizer's own."""
+"""Parameter groups of one optimizer's own, and the settings that they begin with."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 Group = dict[str, Any]
+
+_OF_THE_OPTIMIZER = {"self", "__class__", "params", "sparse", "backend", "options"}
+
+
+def group_settings(arguments: Mapping[str, Any], only_if_on: Collection[str] = ()) -> Group:
+    """What groups hold of a constructor's arguments, which are its ``locals()`` at the beginning.
+
+    `only_if_on` are switches that torch's class of the name does not have: off, they leave a
+    group's settings as torch's are.
+    """
+    return {
+        name: tuple(value) if name == "betas" else value
+        for name, value in arguments.items()
+        if name not in _OF_THE_OPTIMIZER and (name not in only_if_on or value)
+    }
 
 
 def own_group(given: Group, defaults: Mapping[str, Any]) -> Group:
