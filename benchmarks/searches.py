@@ -20,7 +20,7 @@ import torch
 
 from adamantine.records import SearchTrial
 from adamantine.study import TunePlan, tune
-from adamantine.study.runs.conditions import enter_arena
+from adamantine.study.runs.conditions import build_context
 from adamantine.study.runs.training import train_once
 from adamantine.study.settings.contestants import parse_contestants
 from adamantine.study.statistics.intervals import mean_interval
@@ -60,31 +60,31 @@ class Row:
         )
 
 
-def random_search(arena, plan, spaces):
+def random_search(context, plan, spaces):
     """Its trials, each trained to its end."""
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=plan.seed))
     trials = []
     for number in range(plan.trials):
         setting = spaces.suggest(study.ask())
-        (run,) = train(arena, spaces, setting, "tune", [plan.seed_of_trial(number)])
+        (run,) = train(context, spaces, setting, "tune", [plan.seed_of_trial(number)])
         trials.append(SearchTrial(number, {}, score_of(run), run))
     return trials
 
 
-def train(arena, spaces, setting, purpose, seeds):
+def train(context, spaces, setting, purpose, seeds):
     """Runs of a setting, or of another run's setting."""
     own = spaces.contestants[setting.contestant]
     tasks = Entry("found", own, setting.settings, setting.training).tasks(purpose, seeds)
-    return [train_once(arena, task) for task in tasks]
+    return [train_once(context, task) for task in tasks]
 
 
 def repeat(workload, plan, out):
     """A row of the table."""
-    arena = enter_arena(workload, plan, None)
+    context = build_context(workload, plan, None)
     spaces = Spaces(parse_contestants(plan.contestants), plan.space)
-    trials = random_search(arena, plan, spaces)
+    trials = random_search(context, plan, spaces)
     best = ranked(trials, workload.metric.direction)[0].run
-    judged = train(arena, spaces, best, "final", plan.seeds_of_finals)
+    judged = train(context, spaces, best, "final", plan.seeds_of_finals)
     found = tune(workload, plan, out=out)
     finals = [run for run in found.runs if run.purpose == "final"]
     own = [run for run in finals if run.settings]  # the defaults have none

@@ -6,7 +6,7 @@ import cheap
 import pytest
 
 from adamantine.study import tune
-from adamantine.study.runs.conditions import enter_arena
+from adamantine.study.runs.conditions import build_context
 from adamantine.study.settings.contestants import parse_contestants
 from adamantine.study.tune.suggest import Spaces
 from benchmarks import searches
@@ -15,9 +15,9 @@ PLAN = replace(searches.PLAN, trials=6, epochs=2, batch_size=32, seeds=3, looks=
 
 
 def test_the_peer_trains_what_it_draws_to_the_end():
-    arena = enter_arena(cheap.workload, PLAN, None)
+    context = build_context(cheap.workload, PLAN, None)
     spaces = Spaces(parse_contestants(PLAN.contestants), PLAN.space)
-    trials = searches.random_search(arena, PLAN, spaces)
+    trials = searches.random_search(context, PLAN, spaces)
     assert len({trial.run.settings["lr"] for trial in trials}) == PLAN.trials
     assert all(1e-6 <= trial.run.settings["lr"] <= 1 for trial in trials)
     assert {trial.run.steps for trial in trials} == {2 * 6}  # 180 examples

@@ -11,9 +11,9 @@ import time
 
 import pytest
 
-from adamantine.cli.tune.output import sparkline, standing_rows
+from adamantine.cli.tune.output import progress_rows, sparkline
 from adamantine.records import Look, SearchTrial, TrialRun
-from adamantine.study.tune.search import Running, Standing
+from adamantine.study.tune.search import RunningTrial, SearchProgress
 from adamantine.study.tune.suggest import Setting
 from adamantine.workloads import ACCURACY, Metric
 
@@ -156,17 +156,17 @@ def trial(number, score, curve, **changes):
 
 def test_the_view_has_the_best_the_outcomes_and_the_curves():
     setting = Setting("adam", {"lr": 0.5}, {})
-    standing = Standing(
+    progress = SearchProgress(
         total=9,
         done=(trial(1, 0.8, [0.8]), trial(2, 0.9, [0.9]), trial(3, None, [0.5])),
-        running=(Running(4, setting, (0.0, 0.5, 1.0)), Running(5, setting, ())),
+        running=(RunningTrial(4, setting, (0.0, 0.5, 1.0)), RunningTrial(5, setting, ())),
     )
-    rows = standing_rows(standing, ACCURACY)
+    rows = progress_rows(progress, ACCURACY)
     assert rows[0] == ("", "2 finished, 1 pruned", "")
     assert rows[1] == ("best", "accuracy 90.00%", "adam lr 0.2")
     assert rows[2] == ("#4", "▁▅█ 100.00%", "adam lr 0.5")
     assert rows[3] == ("#5", "", "adam lr 0.5")
-    less = standing_rows(standing, Metric("error", ACCURACY.per_example, "min"))
+    less = progress_rows(progress, Metric("error", ACCURACY.per_example, "min"))
     assert less[1][2] == "adam lr 0.1"
 
 

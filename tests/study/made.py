@@ -3,7 +3,7 @@
 import math
 
 from adamantine.records import Divergence, Look, TrialRun
-from adamantine.study.compare.figures import ContestantRuns, Figures, figures
+from adamantine.study.compare.analysis import Analysis, ContestantRuns, analyse
 
 EPOCHS, LOOKS, STEPS = 5, 4, 100
 
@@ -72,5 +72,5 @@ def contestant(
     return ContestantRuns(name, name, optimizer, tried, (*runs, *finals))
 
 
-def study(contestants, metric="accuracy", direction="max", resolution=0.0, **plan) -> Figures:
-    return figures({"epochs": EPOCHS, **plan}, metric, direction, contestants, resolution)
+def study(contestants, metric="accuracy", direction="max", resolution=0.0, **plan) -> Analysis:
+    return analyse({"epochs": EPOCHS, **plan}, metric, direction, contestants, resolution)

@@ -22,18 +22,18 @@ class Stop(TuneListener):
 
     def __init__(self, after):
         self.after = after
-        self.standings = []
+        self.reports = []
 
-    def on_search(self, standing, metric):
-        self.standings.append(standing)
-        if len(standing.done) >= self.after:
+    def on_search(self, progress, metric):
+        self.reports.append(progress)
+        if len(progress.done) >= self.after:
             raise KeyboardInterrupt
 
 
 def pretend(score):
     """A run that costs nothing: `score(task)` is what it ends with, in validation and test."""
 
-    def train(arena, task, on_step=None, on_look=None):
+    def train(context, task, on_step=None, on_look=None):
         value = score(task)
         looks = []
         for number in range(1, 9):

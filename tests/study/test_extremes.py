@@ -20,7 +20,7 @@ from adamantine.report import (
     tune_pngs,
 )
 from adamantine.study import Plan, compare, tune
-from adamantine.study.compare.figures import ContestantRuns
+from adamantine.study.compare.analysis import ContestantRuns
 from adamantine.study.runs import in_process
 from adamantine.study.statistics.robustness import robustness
 from adamantine.workloads import ACCURACY, Metric

@@ -10,7 +10,7 @@ import torch
 import adamantine
 from adamantine.errors import CheckpointError
 from adamantine.study.compare.plan import Plan
-from adamantine.study.runs.conditions import enter_arena, fingerprint
+from adamantine.study.runs.conditions import build_context, fingerprint
 from adamantine.train import RunFolder, TrainConfig
 from adamantine.train.schedules import ENDLESS, NAMES, SCHEDULES
 from adamantine.workloads.data.sums import data_sum
@@ -186,9 +186,9 @@ def test_sums_of_all_kinds_of_tensors():
 
 def test_studies_use_the_same_sum(monkeypatch):
     """And the sum that journals hold is what it was."""
-    arena = enter_arena(tiny.workload(), Plan(("sgd",)), None)
-    before = fingerprint(arena)
+    context = build_context(tiny.workload(), Plan(("sgd",)), None)
+    before = fingerprint(context)
     monkeypatch.setattr(
         "adamantine.study.runs.conditions.data_sum", lambda *data: data_sum(*data) + 1
     )
-    assert fingerprint(arena) != before
+    assert fingerprint(context) != before

@@ -9,8 +9,11 @@ from adamantine.study.compare.plan import Plan, TuneFor
 from adamantine.study.compare.result import Study
 from adamantine.study.tune.listener import TuneListener
 from adamantine.study.tune.plan import TunePlan
-from adamantine.study.tune.result import Found
+from adamantine.study.tune.result import TuneResult
 from adamantine.study.tune.tune import tune
+
+Found = TuneResult
+"""Its earlier name."""
 
 __all__ = [
     "Found",
@@ -20,6 +23,7 @@ __all__ = [
     "TuneFor",
     "TuneListener",
     "TunePlan",
+    "TuneResult",
     "compare",
     "tune",
 ]

@@ -20,10 +20,10 @@ from adamantine.train.checkpoint import State
 from adamantine.train.config import TrainConfig, describe, device_of
 from adamantine.train.devices import moved, placed
 from adamantine.train.diagnosis import diverged, weights_are_sane
+from adamantine.train.epoch_stats import EpochStats
 from adamantine.train.folder import IfExists, RunFolder
 from adamantine.train.loop import evaluate, train_epoch
 from adamantine.train.machine import machine, versions
-from adamantine.train.measured import Measured
 from adamantine.train.schedules import build_schedule
 from adamantine.train.seeds import data_order, seed_everything
 from adamantine.train.tables import up_to_date
@@ -156,7 +156,7 @@ class _EpochRunner:
     ) -> None:
         self.workload, self.state, self.config = workload, state, config
         self.callbacks, self.order, self.steps = callbacks, order, steps
-        self.measured = Measured(state.optimizer)
+        self.measured = EpochStats(state.optimizer)
         self.device = device_of(state.model)
         self.train_data = placed(workload.train, self.device)
         self.test_data = placed(workload.test, self.device)

@@ -16,7 +16,7 @@ from adamantine.errors import AdamantineError, UsageError
 
 
 @dataclass(frozen=True)
-class Own:
+class Importer:
     """One kind of thing that users bring along, for what errors say.
 
     Parameters

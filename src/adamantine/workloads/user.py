@@ -4,10 +4,10 @@ from torch import nn
 
 from adamantine.errors import WorkloadError
 from adamantine.workloads.check import as_workload, takes
-from adamantine.workloads.importing import Own
+from adamantine.workloads.importing import Importer
 from adamantine.workloads.protocol import Workload
 
-_OWN = Own("workload", "attribute", "examples.my_workload:workload", WorkloadError)
+_IMPORTER = Importer("workload", "attribute", "examples.my_workload:workload", WorkloadError)
 
 
 def load_user(spec: str) -> Workload:
@@ -24,14 +24,14 @@ def load_user(spec: str) -> Workload:
         If there is no such module or attribute, if the module cannot be imported, or if what
         it names is not a workload. Other errors of your own code come through as they are.
     """
-    candidate = _OWN.find(spec)
+    candidate = _IMPORTER.find(spec)
     if callable(candidate) and not isinstance(candidate, (Workload, nn.Module)):
         if not takes(candidate, 0):
             raise WorkloadError(
                 f"{spec}: cannot be called without arguments, expected a workload or a function"
                 " () -> workload"
             )
-        with _OWN.import_errors_named(spec):
+        with _IMPORTER.import_errors_named(spec):
             candidate = candidate()
         if candidate is None:
             raise WorkloadError(f"{spec}: returned None, expected a workload")

@@ -8,7 +8,7 @@ from filelock import FileLock
 from optuna.trial import TrialState
 
 from adamantine.study.tune.trials import heartbeat
-from adamantine.study.tune.trials.heartbeat import NAME, NAMELESS, Alive
+from adamantine.study.tune.trials.heartbeat import NAME, NAMELESS, Heartbeat
 from adamantine.study.tune.trials.slots import Slots
 from adamantine.study.tune.trials.storage import open_storage, quietly
 
@@ -25,7 +25,7 @@ def opened(folder, count=2):
     study = optuna.create_study(storage=storage, study_name="one", load_if_exists=True)
     slots = Slots(study, count)
     slots.refill()
-    return slots, Alive(slots, storage, folder)
+    return slots, Heartbeat(slots, storage, folder)
 
 
 def locks(folder):

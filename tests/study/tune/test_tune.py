@@ -81,7 +81,7 @@ def test_an_interrupted_search_goes_on_and_is_the_same(tmp_path, after):
     with pytest.raises(KeyboardInterrupt):
         tune(cheap.workload, plan, out=tmp_path, listener=cut)
     resumed = tune(cheap.workload, plan, out=tmp_path, listener=rest)
-    assert len(rest.standings[0].done) == len(cut.standings[-1].done)
+    assert len(rest.reports[0].done) == len(cut.reports[-1].done)
     assert without_times(resumed) == without_times(whole)
     assert [trial.drawn for trial in resumed.trials] == [trial.drawn for trial in whole.trials]
 
@@ -89,8 +89,8 @@ def test_an_interrupted_search_goes_on_and_is_the_same(tmp_path, after):
 @pytest.mark.usefixtures("always_look")
 def test_a_trial_that_is_interrupted_goes_back_to_the_queue(tmp_path):
     class InTheMiddle(TuneListener):
-        def on_search(self, standing, metric):
-            if any(running.looks for running in standing.running):
+        def on_search(self, progress, metric):
+            if any(running.looks for running in progress.running):
                 raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -138,10 +138,10 @@ def test_fewer_trials_end_sooner_and_use_what_is_there(tmp_path):
     told = Stop(3)
     with pytest.raises(KeyboardInterrupt):
         tune(cheap.workload, replace(plan, trials=500), out=tmp_path, listener=told)
-    done = len(told.standings[-1].done)
+    done = len(told.reports[-1].done)
     told = Stop(math.inf)
     found = tune(cheap.workload, replace(plan, trials=done + 2), out=tmp_path, listener=told)
-    assert len(found.trials) == told.standings[-1].total == done + 2
+    assert len(found.trials) == told.reports[-1].total == done + 2
     # Of these, fewer still are no reason to forget any.
     assert len(tune(cheap.workload, replace(plan, trials=2), out=tmp_path).trials) == done + 2
 
@@ -265,8 +265,8 @@ def test_where_there_is_something_to_find_it_is_recommended(monkeypatch):
 def test_diverged_finals_are_told(monkeypatch):
     """A setting that is good on all seeds but a final one is not recommended."""
 
-    def fragile(arena, task, on_step=None, on_look=None):
-        run = pretend(lambda task: 0.9 + 0.05 * ("lr" in task.settings))(arena, task)
+    def fragile(context, task, on_step=None, on_look=None):
+        run = pretend(lambda task: 0.9 + 0.05 * ("lr" in task.settings))(context, task)
         if task.purpose == "final" and task.seed == 1001 and task.settings:
             return replace(run, diverged=Divergence(3, math.nan), test_metric=None)
         return run

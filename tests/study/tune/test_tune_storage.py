@@ -101,7 +101,7 @@ def test_a_storage_that_cannot_be_used(url, error, saying):
 
 def test_an_import_that_fails_elsewhere_is_not_taken_for_a_driver():
     class Broken(TuneListener):
-        def on_search(self, standing, metric):
+        def on_search(self, progress, metric):
             raise ImportError("no module named mine")
 
     with pytest.raises(ImportError, match="no module named mine"):

@@ -40,7 +40,7 @@ def run_trace(
         data = {
             "picture": str(picture),
             "page": str(page),
-            "surfaces": {one.surface: figures(one) for one in traces},
+            "surfaces": {one.surface: summary(one) for one in traces},
         }
         print(json.dumps(data, allow_nan=False))
         return
@@ -51,7 +51,7 @@ def run_trace(
     print(f"Picture: {picture}\nPage: {page}")
 
 
-def figures(record: TraceRecord) -> dict[str, Any]:
+def summary(record: TraceRecord) -> dict[str, Any]:
     """The record as JSON, but for what only a picture of it needs."""
     data = record.to_json()
     for name in ("landscape", "levels"):

@@ -21,7 +21,7 @@ from adamantine.study.settings.literals import typed
 from adamantine.workloads import ACCURACY, Metric
 
 if TYPE_CHECKING:
-    from adamantine.study.tune.search import Running, Standing
+    from adamantine.study.tune.search import RunningTrial, SearchProgress
 
 BARS = "▁▂▃▄▅▆▇█"
 SHOWN = 5
@@ -37,14 +37,14 @@ class TuneOutput(TuneListener):
         self.total = self.done = 0
         self._failed: set[int] = set()
 
-    def on_search(self, standing: Standing, metric: Metric) -> None:  # noqa: ARG002
+    def on_search(self, progress: SearchProgress, metric: Metric) -> None:  # noqa: ARG002
         """Count the trials; say how many were there before, and which failed."""
         begins = not self.total
-        for trial in standing.done:
+        for trial in progress.done:
             if trial.run.failed and trial.number not in self._failed:
                 self._failed.add(trial.number)
                 note(f"Left out: trial {trial.number}, {of_run(trial.run)}: {trial.run.failed}")
-        self.total, self.done = standing.total, len(standing.done)
+        self.total, self.done = progress.total, len(progress.done)
         if begins and self.done:
             note(f"{self.done} of {self.total} trials are done already and are kept")
 
@@ -71,25 +71,25 @@ class TerminalTuneOutput(TuneOutput):
     def __init__(self, out: Path) -> None:
         super().__init__(out)
         self._bar = LiveBar()
-        self._standing: Standing | None = None
+        self._progress: SearchProgress | None = None
         self._metric = ACCURACY
 
-    def on_search(self, standing: Standing, metric: Metric) -> None:
+    def on_search(self, progress: SearchProgress, metric: Metric) -> None:
         """Move the bar."""
-        super().on_search(standing, metric)
-        self._standing, self._metric = standing, metric
-        self._bar.move("Trials", standing.total, len(standing.done))
+        super().on_search(progress, metric)
+        self._progress, self._metric = progress, metric
+        self._bar.move("Trials", progress.total, len(progress.done))
 
     def on_finals(self, total: int, done: int) -> None:
         """A bar of its own for the runs after the search."""
-        self._standing = None
+        self._progress = None
         self._bar.move("Last runs", total, done)
 
     def check(self) -> None:
         """Draw, ten times a second at most."""
         super().check()
         if self._bar.is_due:
-            self._bar.draw(standing_rows(self._standing, self._metric) if self._standing else ())
+            self._bar.draw(progress_rows(self._progress, self._metric) if self._progress else ())
 
     def close(self) -> None:
         """Take it away, if it is there."""
@@ -101,20 +101,20 @@ def tune_output(out: Path) -> TuneOutput:
     return (TerminalTuneOutput if sys.stderr.isatty() else TuneOutput)(out)
 
 
-def standing_rows(standing: Standing, metric: Metric) -> list[tuple[str, str, str]]:
+def progress_rows(progress: SearchProgress, metric: Metric) -> list[tuple[str, str, str]]:
     """What stands below the bar: outcomes, the best trial, and the running ones with a curve."""
     rows = []
-    outcomes = Counter(trial.outcome for trial in standing.done)
-    if standing.done:
+    outcomes = Counter(trial.outcome for trial in progress.done)
+    if progress.done:
         said = ", ".join(f"{count} {outcome}" for outcome, count in sorted(outcomes.items()))
         rows.append(("", said, ""))
-    if best := best_of(standing.done, metric):
+    if best := best_of(progress.done, metric):
         assert best.score is not None
         score = format_metric(metric.name, best.score)
         rows.append(("best", f"{metric.name} {score}", _of_trial(best)))
     # All curves are drawn on one scale, or they could not be compared.
-    drawn = [value for each in standing.running for value in each.looks]
-    for each in standing.running:
+    drawn = [value for each in progress.running for value in each.looks]
+    for each in progress.running:
         curve = sparkline(each.looks, drawn)
         last = format_metric(metric.name, each.looks[-1]) if each.looks else ""
         rows.append((f"#{each.number}", f"{curve} {last}".strip(), _of_running(each)))
@@ -177,7 +177,7 @@ def _of_trial(trial: SearchTrial) -> str:
     return f"{trial.run.contestant} {_listed({**trial.run.settings, **trial.run.training})}"
 
 
-def _of_running(trial: Running) -> str:
+def _of_running(trial: RunningTrial) -> str:
     setting = trial.setting
     return f"{setting.contestant} {_listed({**setting.settings, **setting.training})}"
 

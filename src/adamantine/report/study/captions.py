@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from adamantine.records import Divergence, StudyRecord, Survival, TrialRun, Width
-from adamantine.report import words
+from adamantine.report import formatting
 from adamantine.report.study import data
 
 BAND = (
@@ -60,7 +60,7 @@ def times(record: StudyRecord) -> str:
 
 def target(record: StudyRecord) -> str:
     """The target and where it comes from."""
-    value = words.number(record.target, words.metric_format(record.metric))
+    value = formatting.number(record.target, formatting.metric_format(record.metric))
     worst = " (the best score of the contestant that is worst at it)"
     return value + (worst if record.target_source == "worst" else "")
 
@@ -80,8 +80,12 @@ def divergence(run: TrialRun) -> str:
 
 def width(found: Width | None) -> str:
     """``2.10 [1.80, 2.40] decades``, with what is known where it is open."""
-    said = words.NONE if found is None else words.interval(found.decades, words.two_digits)
-    if found is None or said == words.NONE:
+    said = (
+        formatting.NONE
+        if found is None
+        else formatting.interval(found.decades, formatting.two_digits)
+    )
+    if found is None or said == formatting.NONE:
         return said
     return f"{'≥ ' if found.open_below or found.open_above else ''}{said} decades"
 
@@ -89,9 +93,13 @@ def width(found: Width | None) -> str:
 def reached(found: Survival | None, unit: data.Unit) -> str:
     """``2.04 [1.80, 2.20], 5 of 5``: the restricted mean, and how many runs got there."""
     if found is None:
-        return words.NONE
+        return formatting.NONE
     count = f"{found.reached} of {found.runs}"
     if not found.reached:
         return f"never ({count})"
-    write = {"epochs": words.two_digits, "steps": words.whole, "seconds": words.two_digits}[unit]
-    return f"{words.interval(found.mean, write)} ({count})"
+    write = {
+        "epochs": formatting.two_digits,
+        "steps": formatting.whole,
+        "seconds": formatting.two_digits,
+    }[unit]
+    return f"{formatting.interval(found.mean, write)} ({count})"

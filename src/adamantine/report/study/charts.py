@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from adamantine.records import Contestant, StudyRecord
-from adamantine.report import words
+from adamantine.report import formatting
 from adamantine.report.frame import Chart, label
 from adamantine.report.layout import axis, layout, rows
 from adamantine.report.marks import Mark, mark
@@ -34,7 +34,7 @@ def study_charts(record: StudyRecord) -> list[Chart]:
 
 def final(record: StudyRecord) -> Chart:
     """Test metric: the mean with its interval, and behind it each seed."""
-    write = words.metric_format(record.metric)
+    write = formatting.metric_format(record.metric)
     traces: list[Trace] = []
     for index, contestant, its in _marked(record):
         found = data.finished_metrics(data.final_runs(record, contestant.name))
@@ -68,7 +68,8 @@ def final(record: StudyRecord) -> Chart:
                 "text": [write(contestant.metric.value)],
                 "textposition": "top center",
                 "cliponaxis": False,
-                "hovertemplate": f"{row}<br>{words.interval(contestant.metric, write)}" + NO_BOX,
+                "hovertemplate": f"{row}<br>{formatting.interval(contestant.metric, write)}"
+                + NO_BOX,
                 "meta": {"contestant": index},
             },
         ]
@@ -88,7 +89,7 @@ def final(record: StudyRecord) -> Chart:
 def curves(record: StudyRecord, field: str, name: str) -> Chart:
     """A field of the looks against time: the mean over seeds in a band from least to most."""
     is_loss = field == "train_loss"
-    write = words.metric_format("loss" if is_loss else record.metric)
+    write = formatting.metric_format("loss" if is_loss else record.metric)
     found = [
         (index, one.name, its, data.final_runs(record, one.name))
         for index, one, its in _marked(record)
@@ -120,7 +121,7 @@ def curves(record: StudyRecord, field: str, name: str) -> Chart:
 
 def rates(record: StudyRecord) -> Chart:
     """Tuning scores against learning rates; below, the rates within the tolerance of the best."""
-    write = words.metric_format(record.metric if data.judged_by_metric(record) else "")
+    write = formatting.metric_format(record.metric if data.judged_by_metric(record) else "")
     bottom = data.floor(record)
     traces: list[Trace] = []
     for index, contestant, its in _marked(record):
@@ -200,7 +201,9 @@ def times(record: StudyRecord) -> Chart:
     )
 
 
-def _curve(curve: data.Curve, index: int, its: Mark, name: str, write: words.Format) -> list[Trace]:
+def _curve(
+    curve: data.Curve, index: int, its: Mark, name: str, write: formatting.Format
+) -> list[Trace]:
     row = label(name)
     kept = [i for i, (a, b) in enumerate(zip(curve.low, curve.high, strict=True))
             if math.isfinite(a) and math.isfinite(b)]  # fmt: skip
@@ -221,7 +224,7 @@ def _curve(curve: data.Curve, index: int, its: Mark, name: str, write: words.For
             "line": {"color": its.colour, "dash": its.dash, "width": 2.5},
             "marker": {"symbol": its.symbol, "size": SIZE - 2, "maxdisplayed": 8},
             "customdata": [
-                [words.number(value, write) for value in at]
+                [formatting.number(value, write) for value in at]
                 for at in zip(curve.mean, curve.low, curve.high, strict=True)
             ],
             "hovertemplate": f"{row}<br>%{{customdata[0]}} (%{{customdata[1]}} to "
@@ -255,7 +258,7 @@ def _broken(broken: data.Broken, index: int, its: Mark, name: str) -> Trace:
 
 
 def _scores(
-    contestant: Contestant, index: int, its: Mark, write: words.Format, bottom: float
+    contestant: Contestant, index: int, its: Mark, write: formatting.Format, bottom: float
 ) -> list[Trace]:
     row, meta = label(contestant.name), {"contestant": index}
     means = data.finished_trials(contestant)
@@ -277,8 +280,8 @@ def _scores(
             "mode": "lines+markers" if data.is_line(contestant) else "markers",
             "line": {"color": its.colour, "dash": its.dash, "width": 2.5},
             "marker": {"symbol": its.symbol, "size": SIZE},
-            "customdata": [[words.number(t.score, write)] for t in means],
-            "text": [label(words.settings(trial.settings)) for trial in means],
+            "customdata": [[formatting.number(t.score, write)] for t in means],
+            "text": [label(formatting.settings(trial.settings)) for trial in means],
             "hovertemplate": f"{row}<br>%{{customdata[0]}}<br>%{{text}}" + NO_BOX,
             "meta": meta,
         },
@@ -289,7 +292,7 @@ def _scores(
             "marker": {
                 "symbol": "x-thin", "size": SIZE, "line": {"color": its.colour, "width": 2.5},
             },
-            "text": [label(words.settings(trial.settings)) for trial in failed],
+            "text": [label(formatting.settings(trial.settings)) for trial in failed],
             "hovertemplate": f"{row}<br>diverged<br>%{{text}}" + NO_BOX,
             "meta": meta,
         },
@@ -314,7 +317,7 @@ def _width(contestant: Contestant, index: int, its: Mark) -> list[Trace]:
     if width is None or not (math.isfinite(width.low) and math.isfinite(width.high)):
         return []
     row, best = label(contestant.name), data.chosen(contestant)
-    said = f"{row}<br>{words.rate(width.low)} to {words.rate(width.high)}: "
+    said = f"{row}<br>{formatting.rate(width.low)} to {formatting.rate(width.high)}: "
     ends = [
         "triangle-left" if width.open_below else "line-ns",
         "triangle-right" if width.open_above else "line-ns",

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from adamantine.records import StudyRecord
-from adamantine.report import words
+from adamantine.report import formatting
 from adamantine.report.frame import (
     Chart,
     chart_html,
@@ -98,7 +98,7 @@ def how_measured_html(record: StudyRecord) -> str:
         "Versions": _terms(record.versions),
         "Run": {
             "started": record.started,
-            "took": words.number(record.wall_seconds or None, words.duration),
+            "took": formatting.number(record.wall_seconds or None, formatting.duration),
         },
     }
     for heading, terms in named.items():
@@ -138,7 +138,9 @@ def _subtitle(record: StudyRecord) -> str:
 
 
 def _terms(values: Mapping[str, Any]) -> dict[str, str]:
-    return {_term(key): words.plain(value) for key, value in values.items() if value is not None}
+    return {
+        _term(key): formatting.plain(value) for key, value in values.items() if value is not None
+    }
 
 
 def _term(key: str) -> str:
@@ -146,4 +148,4 @@ def _term(key: str) -> str:
 
 
 def _said(value: Any) -> str:
-    return words.plain(value) if value not in (None, {}, [], "") else ""
+    return formatting.plain(value) if value not in (None, {}, [], "") else ""

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from adamantine.records import Contestant, StudyRecord
-from adamantine.report import words
+from adamantine.report import formatting
 from adamantine.report.marks import Mark, mark
 from adamantine.report.panels import (
     INK,
@@ -78,7 +78,7 @@ def _pictures(record: StudyRecord) -> dict[str, Picture]:
 
 
 def _final(axes: Axes, record: StudyRecord) -> None:
-    write = words.metric_format(record.metric)
+    write = formatting.metric_format(record.metric)
     heading(axes, f"Test {record.metric}")
     axes.grid(visible=True, axis="x")
     axes.grid(visible=False, axis="y")

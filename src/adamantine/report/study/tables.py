@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from adamantine.records import Contestant, Difference, Interval, StudyRecord
-from adamantine.report import words
+from adamantine.report import formatting
 from adamantine.report.frame import Table
 from adamantine.report.study import captions, data
 
@@ -31,16 +31,18 @@ def study_rows(record: StudyRecord) -> list[dict[str, str]]:
     time/step, state
         Seconds a step and bytes of state, measured.
     """
-    write = words.metric_format(record.metric)
+    write = formatting.metric_format(record.metric)
     return [
         {
             "contestant": one.name,
-            "settings": words.settings(one.settings) if one.settings else "all trials diverged",
-            f"test {record.metric}": _with_diverged(words.interval(one.metric, write), one),
+            "settings": formatting.settings(one.settings)
+            if one.settings
+            else "all trials diverged",
+            f"test {record.metric}": _with_diverged(formatting.interval(one.metric, write), one),
             "epochs to target": captions.reached(one.epochs_to_target, "epochs"),
             "lr width": captions.width(one.width),
-            "time/step": words.number(one.seconds_per_step, words.duration),
-            "state": words.size(one.state_bytes) if one.parameters else words.NONE,
+            "time/step": formatting.number(one.seconds_per_step, formatting.duration),
+            "state": formatting.size(one.state_bytes) if one.parameters else formatting.NONE,
         }
         for one in record.contestants
     ]
@@ -53,7 +55,7 @@ def results(record: StudyRecord) -> Table:
             one.name,
             short["settings"] + EDGES.get(one.on_edge or "", ""),
             short[f"test {record.metric}"],
-            words.interval(one.loss, lambda value: f"{value:.4g}"),
+            formatting.interval(one.loss, lambda value: f"{value:.4g}"),
             short["lr width"].removesuffix(" decades"),
         ]
         for one, short in zip(record.contestants, study_rows(record), strict=True)
@@ -73,11 +75,11 @@ def costs(record: StudyRecord) -> Table:
         [
             one.name,
             short["epochs to target"],
-            words.interval(_mean(one, "steps"), words.whole),
-            words.interval(_mean(one, "seconds"), words.two_digits),
+            formatting.interval(_mean(one, "steps"), formatting.whole),
+            formatting.interval(_mean(one, "seconds"), formatting.two_digits),
             short["time/step"],
             short["state"],
-            f"{one.state_bytes / one.parameters:.3g} B" if one.parameters else words.NONE,
+            f"{one.state_bytes / one.parameters:.3g} B" if one.parameters else formatting.NONE,
         ]
         for one, short in zip(record.contestants, study_rows(record), strict=True)
     ]
@@ -109,17 +111,19 @@ def differences(record: StudyRecord) -> dict[str, Table]:
 
 def trials(record: StudyRecord) -> Table:
     """Every setting that was tried."""
-    write = words.metric_format(record.metric if data.judged_by_metric(record) else "")
+    write = formatting.metric_format(record.metric if data.judged_by_metric(record) else "")
     rows = []
     for one in record.contestants:
         best = data.chosen(one)
         for trial in one.trials:
-            scores = ["diverged" if s is None else words.number(s, write) for s in trial.scores]
+            scores = [
+                "diverged" if s is None else formatting.number(s, write) for s in trial.scores
+            ]
             rows.append(
                 [
                     one.name,
-                    words.settings(trial.settings) + (" (chosen)" if trial is best else ""),
-                    "diverged" if trial.score is None else words.number(trial.score, write),
+                    formatting.settings(trial.settings) + (" (chosen)" if trial is best else ""),
+                    "diverged" if trial.score is None else formatting.number(trial.score, write),
                     ", ".join(scores),
                 ]
             )
@@ -133,15 +137,15 @@ def trials(record: StudyRecord) -> Table:
 
 def final_runs(record: StudyRecord) -> Table:
     """Every final run."""
-    write = words.metric_format(record.metric)
+    write = formatting.metric_format(record.metric)
     rows = [
         [
             one.name,
             str(run.seed),
-            captions.divergence(run) or words.number(run.test_metric, write),
-            words.number(run.test_loss, lambda value: f"{value:.4g}"),
-            words.whole(run.steps),
-            words.duration(run.seconds),
+            captions.divergence(run) or formatting.number(run.test_metric, write),
+            formatting.number(run.test_loss, lambda value: f"{value:.4g}"),
+            formatting.whole(run.steps),
+            formatting.duration(run.seconds),
         ]
         for one in record.contestants
         for run in data.final_runs(record, one.name)
@@ -165,20 +169,20 @@ def claims(record: StudyRecord) -> Table:
 
 def _difference(record: StudyRecord, difference: Difference) -> list[str]:
     is_share = difference.quantity == "metric" and record.metric == "accuracy"
-    write = words.points if is_share else lambda value: f"{value:.3g}"
+    write = formatting.points if is_share else lambda value: f"{value:.3g}"
     unit = " points" if is_share else ""
     pair = f"{difference.first} − {difference.second}"
     if difference.difference is None:
         reason = f"not tested: {difference.reason}" if difference.reason else "not tested"
-        return [pair, words.NONE, words.NONE, reason, words.NONE, words.NONE]
+        return [pair, formatting.NONE, formatting.NONE, reason, formatting.NONE, formatting.NONE]
     seeds = difference.seeds_needed
     return [
         pair,
-        words.interval(difference.difference, words.signed(write)) + unit,
-        words.number(difference.p_holm, words.probability),
+        formatting.interval(difference.difference, formatting.signed(write)) + unit,
+        formatting.number(difference.p_holm, formatting.probability),
         difference.better or "no difference shown",
-        words.number(difference.detectable, write) + unit,
-        words.NONE if seeds is None else words.whole(seeds),
+        formatting.number(difference.detectable, write) + unit,
+        formatting.NONE if seeds is None else formatting.whole(seeds),
     ]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from adamantine.records import SearchTrial, TuneRecord
-from adamantine.report import words
+from adamantine.report import formatting
 from adamantine.report.frame import Chart, label
 from adamantine.report.layout import axis, layout, rows
 from adamantine.report.marks import mark
@@ -176,7 +176,7 @@ def _places(trials: Sequence[SearchTrial], first: str, second: str) -> Trace:
 def _dots(
     record: TuneRecord, trials: Sequence[SearchTrial], xs: Sequence[Any], outcome: str, index: int
 ) -> Trace:
-    write, its = words.metric_format(record.metric), mark(index)
+    write, its = formatting.metric_format(record.metric), mark(index)
     ends = last(trials)
     return {
         "x": list(xs),
@@ -196,7 +196,7 @@ def _dots(
 
 def _said(trial: SearchTrial) -> str:
     run = trial.run
-    settings = words.settings({**run.settings, **run.training})
+    settings = formatting.settings({**run.settings, **run.training})
     return label(f"trial {trial.number}: {run.contestant} {settings}")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from adamantine.records import TuneRecord
-from adamantine.report import words
+from adamantine.report import formatting
 from adamantine.report.frame import (
     Chart,
     chart_html,
@@ -84,11 +84,11 @@ def _method(record: TuneRecord) -> str:
         "Plan": record.plan,
         "Machine": record.machine,
         "Versions": record.versions,
-        "Run": {"started": record.started, "took": words.duration(record.wall_seconds)},
+        "Run": {"started": record.started, "took": formatting.duration(record.wall_seconds)},
     }
     for heading, terms in named.items():
         said = {
-            key.replace("_", " "): words.plain(value)
+            key.replace("_", " "): formatting.plain(value)
             for key, value in terms.items()
             if value not in (None, "", [], {})
         }

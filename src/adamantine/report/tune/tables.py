@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from adamantine.records import Candidate, TrialRun, TuneRecord
-from adamantine.report import words
+from adamantine.report import formatting
 from adamantine.report.frame import Table
 
 
 def candidates(record: TuneRecord) -> Table:
     """The settings that were trained again, and what they came to."""
-    write = words.metric_format(record.metric)
+    write = formatting.metric_format(record.metric)
     metrics = {"found": record.tuned_metric, "defaults": record.defaults_metric}
     rows = [
         (
             f"{each.role}, in the finals" if record.is_finalist(each) else each.role,
             _settings(each),
-            words.number(each.score, write),
-            words.number(each.recheck, write),
-            words.interval(metrics[each.role] if record.is_finalist(each) else None, write),
+            formatting.number(each.score, write),
+            formatting.number(each.recheck, write),
+            formatting.interval(metrics[each.role] if record.is_finalist(each) else None, write),
         )
         for each in record.candidates
     ]
@@ -27,19 +27,21 @@ def candidates(record: TuneRecord) -> Table:
 
 
 def _settings(each: Candidate | TrialRun) -> str:
-    return f"{each.contestant} {words.settings({**each.settings, **each.training})}"
+    return f"{each.contestant} {formatting.settings({**each.settings, **each.training})}"
 
 
 def trials(record: TuneRecord) -> Table:
     """Every trial of the search."""
-    write = words.metric_format(record.metric)
+    write = formatting.metric_format(record.metric)
     rows = [
         (
             str(trial.number),
             _settings(trial.run),
             trial.outcome,
-            f"{trial.run.looks[-1].epoch:.3g}" if trial.run.looks else words.NONE,
-            words.number(trial.run.looks[-1].validation_metric if trial.run.looks else None, write),
+            f"{trial.run.looks[-1].epoch:.3g}" if trial.run.looks else formatting.NONE,
+            formatting.number(
+                trial.run.looks[-1].validation_metric if trial.run.looks else None, write
+            ),
         )
         for trial in record.trials
     ]
@@ -49,15 +51,15 @@ def trials(record: TuneRecord) -> Table:
 
 def runs(record: TuneRecord) -> Table:
     """Every run after the search."""
-    write = words.metric_format(record.metric)
+    write = formatting.metric_format(record.metric)
     rows = [
         (
             run.contestant,
-            words.settings({**run.settings, **run.training}),
+            formatting.settings({**run.settings, **run.training}),
             "final" if run.purpose == "final" else "recheck",
             str(run.seed),
-            words.number(run.looks[-1].validation_metric if run.looks else None, write),
-            words.number(run.test_metric, write),
+            formatting.number(run.looks[-1].validation_metric if run.looks else None, write),
+            formatting.number(run.test_metric, write),
         )
         for run in record.runs
     ]

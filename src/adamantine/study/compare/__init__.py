@@ -3,9 +3,9 @@
 - ``plan``: what is asked for
 - ``compare``: the command's function
 - ``progress``: which runs come next, for each contestant
-- ``walk``: which settings are tried next
+- ``search_strategy``: which settings are tried next
 - ``subject``: what is compared on, in words
-- ``figures``: everything that is computed from the runs
+- ``analysis``: everything that is computed from the runs
 - ``verdict``, ``claims``, ``cautions``: the sentences
 - ``result``: what the caller gets
 """

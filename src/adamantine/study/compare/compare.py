@@ -9,16 +9,16 @@ from pathlib import Path
 from time import perf_counter
 
 from adamantine.records import TrialRun
-from adamantine.study.compare.figures import ContestantRuns, figures
+from adamantine.study.compare.analysis import ContestantRuns, analyse
 from adamantine.study.compare.plan import Plan
 from adamantine.study.compare.progress import Progress
 from adamantine.study.compare.result import Study
 from adamantine.study.runs.conditions import (
+    build_context,
     check_place,
     check_used,
     conditions_of,
     default_jobs,
-    enter_arena,
     resolution_of,
 )
 from adamantine.study.runs.in_process import InProcess
@@ -128,20 +128,20 @@ def compare(
     check_place(workload, jobs, data_dir)
     contestants = parse_contestants(plan.contestants)
     spaces = parse_space(plan.space, contestants)
-    enter = partial(enter_arena, workload, plan, data_dir)
+    build = partial(build_context, workload, plan, data_dir)
     with ExitStack() as stack:
-        team: Workers | InProcess
+        runner: Workers | InProcess
         if isinstance(workload, str):
             size = jobs or default_jobs(plan)
-            team = stack.enter_context(closing(Workers(size, enter, skip_failed=skip_failed)))
-            team.start(len(contestants) * plan.runs_of_each)
-            arena = enter()
+            runner = stack.enter_context(closing(Workers(size, build, skip_failed=skip_failed)))
+            runner.start(len(contestants) * plan.runs_of_each)
+            context = build()
         else:
-            arena = enter()
-            team = InProcess(arena, listener.check, skip_failed=skip_failed)
-        check_used(plan, arena)
-        metric = arena.tuning.metric
-        conditions = conditions_of(workload, plan, arena)
+            context = build()
+            runner = InProcess(context, listener.check, skip_failed=skip_failed)
+        check_used(plan, context)
+        metric = context.tuning.metric
+        conditions = conditions_of(workload, plan, context)
         path = None if out is None else Path(out) / JOURNAL
         sources = sources_of(contestants)
         journal = Journal(path, conditions, sources, skip_failed=skip_failed)
@@ -150,10 +150,10 @@ def compare(
             each.name: Progress(each, spaces.get(each.name, {}), plan, journal, metric.direction)
             for each in contestants
         }
-        _run_all(entries, team, plan, journal, listener, metric)
+        _run_all(entries, runner, plan, journal, listener, metric)
         described = {**plan.to_json(), **conditions}
         runs = [entry.runs() for entry in entries.values()]
-        found = figures(
+        analysis = analyse(
             described,
             metric.name,
             metric.direction,
@@ -161,13 +161,13 @@ def compare(
                 ContestantRuns(each.name, each.spec, each.optimizer, entries[each.name].tried, own)
                 for each, own in zip(contestants, runs, strict=True)
             ],
-            resolution=resolution_of(arena, runs),
+            resolution=resolution_of(context, runs),
         )
         study = Study(
             plan=described,
             metric=metric.name,
             direction=metric.direction,
-            **vars(found),
+            **vars(analysis),
             runs=tuple(run for own in runs for run in own),
             versions=versions(),
             machine=machine(),
@@ -182,7 +182,7 @@ def compare(
 
 def _run_all(
     entries: Mapping[str, Progress],
-    team: Workers | InProcess,
+    runner: Workers | InProcess,
     plan: Plan,
     journal: Journal,
     listener: Listener,
@@ -191,16 +191,16 @@ def _run_all(
     first = [task for entry in entries.values() for task in entry.next_tasks()]
     reused = [run for entry in entries.values() for run in entry.reused]
     listener.on_plan(len(entries) * plan.runs_of_each, reused, journal.others, metric)
-    with closing(team):
+    with closing(runner):
         for task in first:
-            team.add(task)
-        while team.busy:
-            for run in team.finished(SECONDS_BETWEEN_CHECKS):
+            runner.add(task)
+        while runner.busy:
+            for run in runner.finished(SECONDS_BETWEEN_CHECKS):
                 listener.on_run(journal.add(run))
                 entry = entries[run.contestant]
                 known = len(entry.reused)
                 for task in entry.next_tasks():
-                    team.add(task)
+                    runner.add(task)
                 if again := entry.reused[known:]:
                     listener.on_reused(again)
             listener.check()

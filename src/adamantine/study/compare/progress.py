@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from adamantine.records import Trial, TrialRun
 from adamantine.study.compare.plan import Plan
-from adamantine.study.compare.walk import next_trials
+from adamantine.study.compare.search_strategy import next_trials
 from adamantine.study.runs.journal import Journal
 from adamantine.study.runs.tasks import Task
 from adamantine.study.settings.contestants import Contestant

@@ -1,4 +1,4 @@
-"""What sentences are made of: a study's figures and its final runs."""
+"""What sentences are made of: what was computed, and the final runs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

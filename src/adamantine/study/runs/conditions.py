@@ -1,4 +1,4 @@
-"""What the runs of a study have in common: the arena they are done in, and its description."""
+"""What the runs of a study have in common: the context they are done in, and its description."""
 
 import math
 import zlib
@@ -13,7 +13,7 @@ import torch
 from adamantine import workloads
 from adamantine.errors import AdamantineError, UsageError
 from adamantine.records import TrialRun
-from adamantine.study.runs.training import Arena
+from adamantine.study.runs.training import RunContext
 from adamantine.train.config import TrainConfig
 from adamantine.train.devices import moved
 from adamantine.train.diagnosis import failure
@@ -58,14 +58,16 @@ class LoopPlan(Protocol):
         """Where models train."""
 
 
-def enter_arena(workload: Workload | str, plan: LoopPlan, data_dir: str | Path | None) -> Arena:
+def build_context(
+    workload: Workload | str, plan: LoopPlan, data_dir: str | Path | None
+) -> RunContext:
     """What all runs share, loaded in the process that does them."""
     if isinstance(workload, str):
         workload = workloads.load(workload, data_dir)
     config = TrainConfig(
         epochs=plan.epochs, batch_size=plan.batch_size, schedule=plan.schedule, seed=plan.seed
     )
-    return Arena.of(workload, config, plan.looks, plan.device)
+    return RunContext.of(workload, config, plan.looks, plan.device)
 
 
 def check_place(workload: Workload | str, jobs: int | None, data_dir: str | Path | None) -> None:
@@ -90,25 +92,25 @@ def default_jobs(plan: LoopPlan) -> int:
     return (cores() or 1) if torch.device(plan.device).type == "cpu" else 1
 
 
-def conditions_of(workload: Workload | str, plan: LoopPlan, arena: Arena) -> dict[str, Any]:
+def conditions_of(workload: Workload | str, plan: LoopPlan, context: RunContext) -> dict[str, Any]:
     """All but contestant, settings and seed that decides a run's bits; kept with each run."""
     named = isinstance(workload, str)
     packages = versions()
     return {
         "workload": workload if isinstance(workload, str) else workload.name,
-        "examples": arena.examples,
+        "examples": context.examples,
         "epochs": plan.epochs,
-        "batch_size": plan.batch_size if in_memory(arena.tuning.train) else None,
+        "batch_size": plan.batch_size if in_memory(context.tuning.train) else None,
         "schedule": plan.schedule,
         "looks": plan.looks,
-        "device": arena.device.type,
+        "device": context.device.type,
         "threads": 1 if named else torch.get_num_threads(),
         "versions": {name: packages[name] for name in COMPUTING},
-        "fingerprint": fingerprint(arena),
+        "fingerprint": fingerprint(context),
     }
 
 
-def fingerprint(arena: Arena, *, exact: bool = True) -> str:
+def fingerprint(context: RunContext, *, exact: bool = True) -> str:
     """Of the model, the loss, the metric and the data in memory, so that a changed one is noticed.
 
     A sum over the data, the model as it prints itself, and loss and metric of its first weights
@@ -116,8 +118,8 @@ def fingerprint(arena: Arena, *, exact: bool = True) -> str:
     round otherwise: norms of the data, to four digits, and loss and metric to three. The global
     generators are left as they were.
     """
-    workload, before = arena.tuning, rng_state()
-    data, digits = (workload.train, workload.test, arena.test), 5 if exact else 3
+    workload, before = context.tuning, rng_state()
+    data, digits = (workload.train, workload.test, context.test), 5 if exact else 3
     if exact:
         total = data_sum(*data)
     else:
@@ -125,10 +127,10 @@ def fingerprint(arena: Arena, *, exact: bool = True) -> str:
         total = zlib.crc32("".join(sizes).encode())
     try:
         seed_everything(0)
-        model = workload.model().to(arena.device)
+        model = workload.model().to(context.device)
         stream = batches(workload.test, FEW)
         loss, metric = evaluate(
-            model, workload.loss, workload.metric, moved(islice(stream, 1), arena.device)
+            model, workload.loss, workload.metric, moved(islice(stream, 1), context.device)
         )
     except AdamantineError:
         raise
@@ -149,29 +151,29 @@ def _sizes(part: torch.Tensor) -> str:
     return f"{tuple(part.shape)} {part.dtype} {norms[0]:.4g} {norms[1]:.4g}"
 
 
-def check_used(plan: Any, arena: Arena) -> None:
+def check_used(plan: Any, context: RunContext) -> None:
     """Raise :class:`UsageError` where a setting would be ignored: the data decides it itself.
 
     What is at its default may have been left out, and is not complained about.
     """
-    train = arena.tuning.train
+    train = context.tuning.train
     default = {field.name: field.default for field in fields(plan)}
     if not in_memory(train) and plan.batch_size != default["batch_size"]:
         raise UsageError(
-            f"workload {arena.tuning.name} brings batches of its own; leave out the batch size"
+            f"workload {context.tuning.name} brings batches of its own; leave out the batch size"
         )
     if batch_count(train, plan.batch_size) is None and plan.looks != default["looks"]:
         raise UsageError(
-            f"workload {arena.tuning.name} does not say how many batches an epoch has, so that it "
-            "is looked at once an epoch; leave out looks"
+            f"workload {context.tuning.name} does not say how many batches an epoch has, so that "
+            "it is looked at once an epoch; leave out looks"
         )
 
 
-def resolution_of(arena: Arena, runs: Sequence[Sequence[TrialRun]]) -> float:
+def resolution_of(context: RunContext, runs: Sequence[Sequence[TrialRun]]) -> float:
     """The step of a metric that counts hits among the test examples; 0 for one that does not."""
-    if not in_memory(arena.test):
+    if not in_memory(context.test):
         return 0.0
-    count = len(arena.test[0])
+    count = len(context.test[0])
     hits = [run.test_metric * count for own in runs for run in own if run.test_metric is not None]
     counted = all(
         math.isfinite(number) and abs(number - round(number)) < 1e-6 * count for number in hits

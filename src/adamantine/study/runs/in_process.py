@@ -6,7 +6,7 @@ from functools import partial
 
 from adamantine.records import Look, TrialRun
 from adamantine.study.runs.tasks import Task
-from adamantine.study.runs.training import Arena, RunFailedError, train_once
+from adamantine.study.runs.training import RunContext, RunFailedError, train_once
 from adamantine.train.seeds import rng_state, set_rng_state
 
 
@@ -25,13 +25,13 @@ class InProcess:
 
     def __init__(
         self,
-        arena: Arena,
+        context: RunContext,
         on_step: Callable[[], None],
         on_look: Callable[[Task, Look], bool] | None = None,
         *,
         skip_failed: bool = False,
     ) -> None:
-        self._arena, self._on_step, self._on_look = arena, on_step, on_look
+        self._context, self._on_step, self._on_look = context, on_step, on_look
         self._skip_failed = skip_failed
         self._waiting: deque[Task] = deque()
 
@@ -51,7 +51,7 @@ class InProcess:
             on_look = partial(self._on_look, task) if self._on_look else None
             before = rng_state()  # a run seeds the global generators, which are the caller's
             try:
-                run = train_once(self._arena, task, self._on_step, on_look)
+                run = train_once(self._context, task, self._on_step, on_look)
             except RunFailedError as error:
                 if not self._skip_failed:
                     raise

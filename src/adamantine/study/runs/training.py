@@ -28,7 +28,7 @@ from adamantine.workloads.protocol import Data, Workload
 
 
 @dataclass(frozen=True, eq=False)
-class Arena:
+class RunContext:
     """What all runs of a study share.
 
     Parameters
@@ -58,7 +58,7 @@ class Arena:
     warm: set[tuple[str, ...]] = field(default_factory=set)
 
     @classmethod
-    def of(cls, workload: Workload, config: TrainConfig, looks: int, device: str) -> "Arena":
+    def of(cls, workload: Workload, config: TrainConfig, looks: int, device: str) -> "RunContext":
         """Splits validation data off, always the same ones, and moves what is in memory."""
         place = torch.device(device)
         tuning = for_tuning(workload)
@@ -85,7 +85,7 @@ OnLook = Callable[[Look], bool]
 
 
 def train_once(
-    arena: Arena,
+    context: RunContext,
     task: Task,
     on_step: Callable[[], None] | None = None,
     on_look: OnLook | None = None,
@@ -107,10 +107,10 @@ def train_once(
     AdamantineError
         The optimizer or the workload refuses to be used so.
     """
-    config, workload = replace(arena.config, **task.training), arena.tuning
-    watch = _Watch(arena, batch_count(workload.train, config.batch_size), on_step, on_look)
+    config, workload = replace(context.config, **task.training), context.tuning
+    watch = _Watch(context, batch_count(workload.train, config.batch_size), on_step, on_look)
     try:
-        return _trained(arena, task, config, watch)
+        return _trained(context, task, config, watch)
     except AdamantineError:
         raise
     except Exception as error:
@@ -119,14 +119,14 @@ def train_once(
         raise RunFailedError(error, task, watch) from error
 
 
-def _trained(arena: Arena, task: Task, config: TrainConfig, watch: "_Watch") -> TrialRun:
-    contestant, workload = arena.contestant(task.spec), arena.tuning
-    _warm_up(arena, contestant, task)
+def _trained(context: RunContext, task: Task, config: TrainConfig, watch: "_Watch") -> TrialRun:
+    contestant, workload = context.contestant(task.spec), context.tuning
+    _warm_up(context, contestant, task)
     seed_everything(task.seed)
-    for data in (workload.train, workload.test, arena.test):
+    for data in (workload.train, workload.test, context.test):
         if isinstance(own := getattr(data, "generator", None), torch.Generator):
             own.manual_seed(task.seed)
-    model = watch.model = workload.model().to(arena.device)
+    model = watch.model = workload.model().to(context.device)
     optimizer = contestant.build(model.named_parameters(), task.settings)
     schedule = build_schedule(config.schedule, optimizer, config.epochs, watch.steps_an_epoch)
     order = data_order(task.seed)
@@ -142,9 +142,9 @@ def _trained(arena: Arena, task: Task, config: TrainConfig, watch: "_Watch") -> 
                     model,
                     watch.loss,
                     optimizer,
-                    moved(batches(workload.train, config.batch_size, order), arena.device),
+                    moved(batches(workload.train, config.batch_size, order), context.device),
                     epoch=epoch,
-                    device=arena.device,
+                    device=context.device,
                     on_step=watch.on_step,
                     scheduler=schedule.scheduler if schedule and schedule.per == "batch" else None,
                 )
@@ -152,7 +152,7 @@ def _trained(arena: Arena, task: Task, config: TrainConfig, watch: "_Watch") -> 
                     schedule.scheduler.step()
                 watch.end()
         if task.purpose == "final":
-            test_loss, test_metric = watch.judge(arena.test)
+            test_loss, test_metric = watch.judge(context.test)
     except DivergedError as error:
         watch.stop()
         diverged = Divergence(watch.steps_before + error.step, error.loss)
@@ -217,17 +217,17 @@ def failed_run(task: Task, reason: str, steps: int = 0, looks: Sequence[Look] = 
     )
 
 
-def _warm_up(arena: Arena, contestant: Contestant, task: Task) -> None:
+def _warm_up(context: RunContext, contestant: Contestant, task: Task) -> None:
     """A step of a model that is thrown away, the first time: what is compiled is not timed."""
     key = (task.spec, *sorted(task.settings))
-    if key in arena.warm:
+    if key in context.warm:
         return
-    arena.warm.add(key)
-    workload = arena.tuning
+    context.warm.add(key)
+    workload = context.tuning
     seed_everything(task.seed)
-    model = workload.model().to(arena.device)
+    model = workload.model().to(context.device)
     optimizer = contestant.build(model.named_parameters(), task.settings)
-    stream = moved(batches(workload.train, arena.config.batch_size), arena.device)
+    stream = moved(batches(workload.train, context.config.batch_size), context.device)
     inputs, targets = next(iter(stream))
     try:
         workload.loss(model(inputs), targets).backward()  # type: ignore[no-untyped-call]
@@ -245,7 +245,7 @@ class _Pruned(Exception):  # noqa: N818 - no error
 class _Watch:
     """Keeps the time, and looks at the validation data so many times an epoch."""
 
-    arena: Arena
+    context: RunContext
     steps_an_epoch: int | None
     told: Callable[[], None] | None
     asked: OnLook | None
@@ -273,7 +273,7 @@ class _Watch:
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The workload's, which is remembered for the next look."""
-        loss = self.arena.tuning.loss(outputs, targets)
+        loss = self.context.tuning.loss(outputs, targets)
         self._losses.append(loss.detach())
         return loss
 
@@ -284,7 +284,7 @@ class _Watch:
             self.caller(self.told)
         if self.steps_an_epoch is None or step == self.steps_an_epoch:
             return
-        looks, total = self.arena.looks, self.steps_an_epoch
+        looks, total = self.context.looks, self.steps_an_epoch
         if step * looks // total > (step - 1) * looks // total:
             self._look(self._epoch - 1 + step / total)
             assert self.model
@@ -301,19 +301,19 @@ class _Watch:
 
     def judge(self, data: Data) -> tuple[float, float]:
         """Loss and metric over `data`."""
-        workload = self.arena.tuning
+        workload = self.context.tuning
         assert self.model
         # A loader draws from the global generator, which belongs to the training.
         apart = nullcontext() if in_memory(data) else torch.random.fork_rng(devices=[])
         with apart:
-            stream = moved(batches(data, self.arena.config.test_batch_size), self.arena.device)
+            stream = moved(batches(data, self.context.config.test_batch_size), self.context.device)
             return evaluate(self.model, workload.loss, workload.metric, stream)
 
     def _look(self, epoch: float) -> None:
         train_loss = mean(torch.stack(self._losses).tolist())
         self.stop()
         self._losses.clear()
-        loss, metric = self.judge(self.arena.tuning.test)
+        loss, metric = self.judge(self.context.tuning.test)
         self._since = perf_counter()
         if not math.isfinite(loss):
             # The step after the last batch broke it: there is no loss of training to say so.

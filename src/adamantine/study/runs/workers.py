@@ -22,14 +22,20 @@ import torch
 from adamantine.errors import AdamantineError
 from adamantine.records import Look, TrialRun
 from adamantine.study.runs.tasks import Task
-from adamantine.study.runs.training import Arena, RunFailedError, failed_run, in_words, train_once
+from adamantine.study.runs.training import (
+    RunContext,
+    RunFailedError,
+    failed_run,
+    in_words,
+    train_once,
+)
 from adamantine.train.diagnosis import failure
 
 ATTEMPTS = 2
 """How often a run is begun whose worker dies, by a signal or for lack of memory."""
 
-Enter = Callable[[], Arena]
-"""Builds the arena in the process that does the runs; has to be picklable."""
+BuildContext = Callable[[], RunContext]
+"""Builds the context in the process that does the runs; has to be picklable."""
 
 
 @dataclass(eq=False)
@@ -46,7 +52,7 @@ class Workers:
     ----------
     jobs
         How many processes, at least 1.
-    enter
+    build
         Called once in each.
     on_look
         Called here, not there: told of every look at a task's run, which waits for the answer;
@@ -59,12 +65,12 @@ class Workers:
     def __init__(
         self,
         jobs: int,
-        enter: Enter,
+        build: BuildContext,
         on_look: Callable[[Task, Look], bool] | None = None,
         *,
         skip_failed: bool = False,
     ) -> None:
-        self._enter, self._on_look, self._skip_failed = enter, on_look, skip_failed
+        self._build_context, self._on_look, self._skip_failed = build, on_look, skip_failed
         self._context = multiprocessing.get_context("spawn")
         self._jobs = jobs
         self._workers: list[_Worker] = []
@@ -140,7 +146,9 @@ class Workers:
         # the end of this process.
         watched = self._on_look is not None
         process = self._context.Process(
-            target=_work, args=(theirs, self._enter, watched, self._skip_failed), daemon=False
+            target=_work,
+            args=(theirs, self._build_context, watched, self._skip_failed),
+            daemon=False,
         )
         with _deaf_to_ctrl_c():
             process.start()
@@ -202,8 +210,8 @@ def _exit(code: int | None) -> str:
     return f"exit code {code}; it has printed why, if it could"
 
 
-def _work(pipe: Connection, enter: Enter, watched: bool, skip_failed: bool) -> None:
-    """What a worker does: build the arena, then one task after another."""
+def _work(pipe: Connection, build: BuildContext, watched: bool, skip_failed: bool) -> None:
+    """What a worker does: build the context, then one task after another."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to take
     threading.Thread(target=_die_with_parent, daemon=True).start()
     torch.set_num_threads(1)
@@ -215,14 +223,14 @@ def _work(pipe: Connection, enter: Enter, watched: bool, skip_failed: bool) -> N
 
     task = None
     try:
-        arena = enter()
+        context = build()
         while True:
             try:
                 task = pipe.recv()
             except (EOFError, OSError):  # the parent is gone
                 return
             try:
-                run = train_once(arena, task, on_look=on_look if watched else None)
+                run = train_once(context, task, on_look=on_look if watched else None)
             except RunFailedError as error:
                 if not skip_failed:
                     raise

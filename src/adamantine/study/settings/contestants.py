@@ -20,7 +20,7 @@ from adamantine.optim.by_name import OPTIMIZERS, keywords
 from adamantine.optim.usage.options import NAMES, Options
 from adamantine.optim.usage.spelling import nearest
 from adamantine.study.settings import literals
-from adamantine.workloads.importing import Own
+from adamantine.workloads.importing import Importer
 
 ALIASES: dict[str, tuple[str, dict[str, Any]]] = {
     "momentum": ("sgd", {"momentum": 0.9}),
@@ -42,7 +42,7 @@ UNSUITABLE = {
 }
 """Those of torch's that a study cannot train a whole model with, and why."""
 
-_OWN = Own("contestant", "Class", "my_module:MyOptimizer", UsageError)
+_IMPORTER = Importer("contestant", "Class", "my_module:MyOptimizer", UsageError)
 
 
 def names() -> list[str]:
@@ -266,7 +266,7 @@ def _found(spec: str) -> tuple[str, type[Optimizer], str, dict[str, Any]]:
             f"there is no optimizer {head!r}; {hint}there are {', '.join(names())}, and your own"
             " as module:Class"
         )
-    found = _torchs(attribute) if head == "torch" else _OWN.find(f"{head}:{attribute}")
+    found = _torchs(attribute) if head == "torch" else _IMPORTER.find(f"{head}:{attribute}")
     if not (inspect.isclass(found) and issubclass(found, Optimizer)):
         what = found.__name__ if inspect.isclass(found) else f"a {type(found).__name__}"
         raise UsageError(f"it is {what}, expected a subclass of torch.optim.Optimizer")

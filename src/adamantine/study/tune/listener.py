@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from adamantine.workloads.protocol import Metric
 
 if TYPE_CHECKING:
-    from adamantine.study.tune.search import Standing
+    from adamantine.study.tune.search import SearchProgress
 
 TUNE = "tune.json"
 FILES = ("runs.jsonl", TUNE, "best.json", "optuna.journal")
@@ -21,7 +21,7 @@ class TuneListener:
     those that are running go back to the queue.
     """
 
-    def on_search(self, standing: Standing, metric: Metric) -> None:
+    def on_search(self, progress: SearchProgress, metric: Metric) -> None:
         """How far the search has come: at its beginning, its end, and twice a second between."""
 
     def on_finals(self, total: int, done: int) -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Found(TuneRecord):
+class TuneResult(TuneRecord):
     """What :func:`~adamantine.study.tune.tune` returns: a record that a notebook can show."""
 
     def __str__(self) -> str:

@@ -21,7 +21,7 @@ from adamantine.study.tune.plan import TunePlan
 from adamantine.study.tune.pruning import pruner
 from adamantine.study.tune.samplers import PerSlot
 from adamantine.study.tune.suggest import Setting, Spaces
-from adamantine.study.tune.trials.heartbeat import Alive
+from adamantine.study.tune.trials.heartbeat import Heartbeat
 from adamantine.study.tune.trials.slots import SLOT, Slots
 from adamantine.study.tune.trials.storage import close_storage, open_storage, shown
 from adamantine.train.config import differences
@@ -33,7 +33,7 @@ HOPELESS = 1e100
 
 
 @dataclass(frozen=True)
-class Running:
+class RunningTrial:
     """A trial that somebody is at."""
 
     number: int
@@ -43,12 +43,12 @@ class Running:
 
 
 @dataclass(frozen=True)
-class Standing:
+class SearchProgress:
     """How far a search has come, in all processes together."""
 
     total: int
     done: tuple[SearchTrial, ...]
-    running: tuple[Running, ...]
+    running: tuple[RunningTrial, ...]
 
 
 class Search:
@@ -94,7 +94,7 @@ class Search:
         self._slots = Slots(self._study, plan.trials, spaces.starts(plan.training))
         _check_agreed(self._slots.agree(finite(agreed)), finite(agreed), name, storage)
         folder = storage.parent if isinstance(storage, Path) else None
-        self._alive = Alive(self._slots, opened, folder)
+        self._heartbeat = Heartbeat(self._slots, opened, folder)
         self._mine: dict[str, Trial] = {}
         self._drawing: Trial | None = None
         self._reported: dict[str, set[int]] = {}
@@ -112,7 +112,7 @@ class Search:
         while (trial := self._slots.claim()) is not None:
             self._drawing = trial  # goes back to the queue if drawing is interrupted
             with suppress(UpdateFinishedTrialError):  # it was taken away meanwhile
-                self._alive.sign(trial)
+                self._heartbeat.sign(trial)
                 setting = self._spaces.suggest(trial)
                 trial.set_user_attr(SETTING, to_json(setting))
                 task = Task(
@@ -164,8 +164,8 @@ class Search:
         if monotonic() < self._next_beat:
             return
         self._next_beat = monotonic() + SECONDS_BETWEEN_BEATS
-        self._alive.beat(self._mine.values())
-        self._alive.fail_the_dead(self._study)
+        self._heartbeat.beat(self._mine.values())
+        self._heartbeat.fail_the_dead(self._study)
         self._slots.refill()
 
     def close(self) -> None:
@@ -177,7 +177,7 @@ class Search:
             if unfinished:
                 self._slots.refill()
         finally:
-            self._alive.close()
+            self._heartbeat.close()
             close_storage(self._storage)
 
     def trials(self) -> tuple[SearchTrial, ...]:
@@ -196,10 +196,10 @@ class Search:
                if done.run.contestant == contestant]  # fmt: skip
         return importances(own, look, self._direction)
 
-    def standing(self) -> Standing:
+    def progress(self) -> SearchProgress:
         """How far it has come."""
         live, done = self._slots.live(), self.trials()
-        return Standing(
+        return SearchProgress(
             total=max(self._plan.trials, len(done)),
             done=done,
             running=tuple(
@@ -253,10 +253,10 @@ def _done(slot: int, trial: FrozenTrial) -> SearchTrial:
     return SearchTrial(slot, trial.params, score_of(run), run)
 
 
-def _running(slot: int, trial: FrozenTrial) -> Running:
+def _running(slot: int, trial: FrozenTrial) -> RunningTrial:
     setting = from_json(Setting, trial.user_attrs[SETTING], f"trial {slot}")
     looks = [value for _, value in sorted(trial.intermediate_values.items())]
-    return Running(slot, setting, tuple(looks))
+    return RunningTrial(slot, setting, tuple(looks))
 
 
 def ranked(trials: Sequence[SearchTrial], direction: Literal["max", "min"]) -> list[SearchTrial]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from adamantine.study.runs.conditions import check_place
 from adamantine.study.tune.listener import TuneListener
 from adamantine.study.tune.plan import TunePlan
-from adamantine.study.tune.result import Found
+from adamantine.study.tune.result import TuneResult
 from adamantine.workloads.protocol import Workload
 
 
@@ -24,7 +24,7 @@ def tune(
     skip_failed: bool = False,
     listener: TuneListener | None = None,
     command: str = "",
-) -> Found:
+) -> TuneResult:
     """Search an optimizer's settings, and say whether they are better than its defaults.
 
     Trials are chosen by Optuna, judged on validation data, and stopped early where they do
@@ -61,7 +61,7 @@ def tune(
 
     Returns
     -------
-    Found
+    TuneResult
         A :class:`~adamantine.records.TuneRecord`: trials, verdict, and what is recommended.
 
     Raises

@@ -14,10 +14,10 @@ from adamantine.errors import UsageError
 from adamantine.records import Candidate, SearchTrial, TrialRun, TuneRecord, finite
 from adamantine.records.fields import to_json
 from adamantine.study.runs.conditions import (
+    build_context,
     check_used,
     conditions_of,
     default_jobs,
-    enter_arena,
     fingerprint,
     resolution_of,
 )
@@ -30,7 +30,7 @@ from adamantine.study.tune.best import best_of
 from adamantine.study.tune.finals import Entry, candidate, entries, finalists, rechecks
 from adamantine.study.tune.listener import FILES, TUNE, TuneListener
 from adamantine.study.tune.plan import TunePlan
-from adamantine.study.tune.result import Found
+from adamantine.study.tune.result import TuneResult
 from adamantine.study.tune.search import Search
 from adamantine.study.tune.suggest import Spaces
 from adamantine.study.tune.trials.storage import quietly, shown, storage_errors
@@ -81,17 +81,17 @@ class Tuning:
         self._spaces = Spaces(parse_contestants(plan.contestants), plan.space)
         # Once, at the start: a file that is edited meanwhile is not what the workers have loaded.
         self._sources = sources_of(self._spaces.contestants.values())
-        self._enter = partial(enter_arena, workload, plan, data_dir)
+        self._build_context = partial(build_context, workload, plan, data_dir)
         self._named = isinstance(workload, str)
-        self._arena = self._enter()
-        self._metric = self._arena.tuning.metric
-        self._conditions = conditions_of(workload, plan, self._arena)
+        self._context = self._build_context()
+        self._metric = self._context.tuning.metric
+        self._conditions = conditions_of(workload, plan, self._context)
         self._where = storage if storage is not None else out and out / JOURNAL
         self._name = study_name or NAME
         _check_batches(self._spaces, self._conditions)
-        check_used(plan, self._arena)
+        check_used(plan, self._context)
 
-    def run(self, jobs: int | None, command: str) -> Found:
+    def run(self, jobs: int | None, command: str) -> TuneResult:
         """Search, judge, and write down what was found."""
         began = perf_counter()
         started = datetime.now(timezone.utc).isoformat(timespec="seconds")
@@ -101,20 +101,22 @@ class Tuning:
             search = stack.enter_context(closing(self._search()))
             view = _View(search, self._listener, self._metric)
             size = jobs or default_jobs(self._plan) if self._named else 1
-            team = stack.enter_context(
+            runner = stack.enter_context(
                 closing(
-                    Workers(size, self._enter, search.on_look, skip_failed=self._skip_failed)
+                    Workers(
+                        size, self._build_context, search.on_look, skip_failed=self._skip_failed
+                    )
                     if self._named
                     else InProcess(
-                        self._arena, view.on_step, search.on_look, skip_failed=self._skip_failed
+                        self._context, view.on_step, search.on_look, skip_failed=self._skip_failed
                     )
                 )
             )
-            _do_trials(search, team, size, view)
+            _do_trials(search, runner, size, view)
             trials = search.trials()
-            outcome = self._judge(trials, team)
+            outcome = self._judge(trials, runner)
             important = search.importances((outcome.tuned or outcome.defaults).contestant)
-        record = Found(
+        record = TuneResult(
             plan={
                 **self._conditions,
                 **self._plan.to_json(),
@@ -157,12 +159,12 @@ class Tuning:
             "space": self._spaces.to_json(),
             "direction": self._metric.direction,
             "source": self._sources,
-            "fingerprint": fingerprint(self._arena, exact=False),
+            "fingerprint": fingerprint(self._context, exact=False),
         }
         direction = self._metric.direction
         return Search(self._where, self._name, self._plan, self._spaces, agreed, direction)
 
-    def _judge(self, trials: Sequence[SearchTrial], team: Workers | InProcess) -> Outcome:
+    def _judge(self, trials: Sequence[SearchTrial], runner: Workers | InProcess) -> Outcome:
         """The best few settings and the defaults again, and the finals."""
         plan, metric = self._plan, self._metric
         contestants = self._spaces.contestants
@@ -174,16 +176,16 @@ class Tuning:
             Journal(path, self._conditions, self._sources, check, skip_failed=skip)
         ) as journal:
             again = [rechecks(entry, plan) for entry in among]
-            rechecked = _do_runs(again, team, journal, self._listener)
+            rechecked = _do_runs(again, runner, journal, self._listener)
             found, plain = finalists(among, rechecked, metric.direction)
             places = {DEFAULTS: plain} if found is None else {TUNED: found, DEFAULTS: plain}
             last = [among[i].tasks("final", plan.seeds_of_finals) for i in places.values()]
-            finals = dict(zip(places, _do_runs(last, team, journal, self._listener), strict=True))
+            finals = dict(zip(places, _do_runs(last, runner, journal, self._listener), strict=True))
             before = _judged_before(journal, last)
         candidates = tuple(map(candidate, among, rechecked))
         tuned = None if found is None else candidates[found]
         runs = [*rechecked, *finals.values()]
-        resolution = resolution_of(self._arena, list(finals.values()))
+        resolution = resolution_of(self._context, list(finals.values()))
         judgement = judge(
             tuned, candidates[plain], finals, metric.name, metric.direction, resolution, before
         )
@@ -208,7 +210,7 @@ class _View:
     def show(self) -> None:
         """Tell it now."""
         self._next = monotonic() + SECONDS_BETWEEN_VIEWS
-        self._listener.on_search(self._search.standing(), self._metric)
+        self._listener.on_search(self._search.progress(), self._metric)
 
     def check(self) -> None:
         """Tell it if it is time to, and ask whether to stop."""
@@ -222,17 +224,17 @@ class _View:
         self.check()
 
 
-def _do_trials(search: Search, team: Workers | InProcess, size: int, view: _View) -> None:
+def _do_trials(search: Search, runner: Workers | InProcess, size: int, view: _View) -> None:
     """Do trials until all have a result, here or elsewhere."""
     while True:
-        while team.busy < size and (task := search.next_task()) is not None:
-            team.add(task)
+        while runner.busy < size and (task := search.next_task()) is not None:
+            runner.add(task)
         view.check()
-        if not team.busy:
+        if not runner.busy:
             if search.finished:
                 break
             sleep(SECONDS_BETWEEN_CHECKS)  # others are at what is left
-        for run in team.finished(SECONDS_BETWEEN_CHECKS) if team.busy else ():
+        for run in runner.finished(SECONDS_BETWEEN_CHECKS) if runner.busy else ():
             search.tell(run)
         search.keep_up()
     view.show()
@@ -240,7 +242,7 @@ def _do_trials(search: Search, team: Workers | InProcess, size: int, view: _View
 
 def _do_runs(
     tasks: Sequence[Sequence[Task]],
-    team: Workers | InProcess,
+    runner: Workers | InProcess,
     journal: Journal,
     listener: TuneListener,
 ) -> list[list[TrialRun]]:
@@ -249,9 +251,9 @@ def _do_runs(
     new = {task.key: task for task in every if task.key not in journal}
     listener.on_finals(len(every), len(every) - len(new))
     for task in new.values():
-        team.add(task)
-    while team.busy:
-        for run in team.finished(SECONDS_BETWEEN_CHECKS):
+        runner.add(task)
+    while runner.busy:
+        for run in runner.finished(SECONDS_BETWEEN_CHECKS):
             journal.add(run)
             del new[key_of(run)]
             listener.on_finals(len(every), len(every) - len(new))

@@ -26,7 +26,7 @@ A lock's file that nobody holds and that is as old has been left by the dead, to
 """
 
 
-class Alive:
+class Heartbeat:
     """Signs trials as this process's, and fails those of processes that are gone.
 
     In a database a process gives a sign of life now and then for each trial it runs, which is

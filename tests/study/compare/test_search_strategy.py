@@ -1,4 +1,4 @@
-"""The walk over learning rates on curves whose best is known."""
+"""The search over learning rates, on curves whose best is known."""
 
 import itertools
 import math
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from adamantine.errors import UsageError
 from adamantine.records.study import Trial
-from adamantine.study.compare.walk import next_trials
+from adamantine.study.compare.search_strategy import next_trials
 from adamantine.study.settings.contestants import Contestant, parse_contestant, parse_contestants
 from adamantine.study.settings.space import Choice, Range, Space, parse_space
 from adamantine.study.statistics.trials import settings_key
@@ -21,7 +21,7 @@ from adamantine.study.statistics.trials import settings_key
 ADAM = parse_contestant("adam")
 
 
-def walk(
+def search(
     score: Callable[[float], float | None],
     budget: int,
     contestant: Contestant = ADAM,
@@ -58,11 +58,11 @@ def test_the_first_round_is_decades_around_the_default(budget: int, rates: list[
 
 def test_a_budget_of_one_is_what_was_typed() -> None:
     contestant = parse_contestant("adamw:lr=0.02,weight_decay=0.3")
-    assert walk(peak(1), 1, contestant)[1] == [{"lr": 0.02, "weight_decay": 0.3}]
+    assert search(peak(1), 1, contestant)[1] == [{"lr": 0.02, "weight_decay": 0.3}]
 
 
 def test_the_typed_learning_rate_is_the_centre() -> None:
-    assert walk(peak(1), 4, parse_contestant("adam:lr=0.05"))[0][:2] == [0.05, 0.5]
+    assert search(peak(1), 4, parse_contestant("adam:lr=0.05"))[0][:2] == [0.05, 0.5]
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_the_typed_learning_rate_is_the_centre() -> None:
     ],
 )
 def test_known_curves(score: Callable[[float], float | None], rates: list[float]) -> None:
-    assert walk(score, 8)[0] == pytest.approx(rates, rel=1e-5)
+    assert search(score, 8)[0] == pytest.approx(rates, rel=1e-5)
 
 
 @settings(max_examples=40)
@@ -93,7 +93,7 @@ def test_it_comes_near_the_best_with_the_budget_and_no_setting_twice(
 ) -> None:
     sign = 1 if direction == "max" else -1
     score = lambda lr: sign * peak(10**exponent)(lr)
-    rates, _ = walk(score, budget, direction=direction)
+    rates, _ = search(score, budget, direction=direction)
     assert len(rates) == len(set(rates)) == budget
     assert all(lr == float(f"{lr:.6g}") for lr in rates)
     nearest = min(abs(math.log10(lr) - exponent) for lr in rates)
@@ -106,7 +106,7 @@ def test_it_comes_near_the_best_with_the_budget_and_no_setting_twice(
 def test_a_large_budget_is_used_without_repeating(
     budget: int, score: Callable[[float], float]
 ) -> None:
-    rates, _ = walk(score, budget)
+    rates, _ = search(score, budget)
     assert len(set(rates)) == budget
 
 
@@ -118,29 +118,29 @@ def test_some_of_a_round_may_be_done() -> None:
 
 def test_a_learning_rate_space_is_one_even_grid() -> None:
     space = parse_space(["lr=1e-5:1e-1:log"], [ADAM])["adam"]
-    assert walk(peak(1), 5, space=space)[0] == [1e-5, 1e-4, 1e-3, 1e-2, 1e-1]
+    assert search(peak(1), 5, space=space)[0] == [1e-5, 1e-4, 1e-3, 1e-2, 1e-1]
     assert len(next_trials(ADAM, space, 5, [], "max", 0)) == 5
-    assert walk(peak(1), 1, space=space)[0] == [1e-3]
+    assert search(peak(1), 1, space=space)[0] == [1e-3]
     linear = parse_space(["lr=0.1:0.5"], [ADAM])["adam"]
-    assert walk(peak(1), 5, space=linear)[0] == [0.1, 0.2, 0.3, 0.4, 0.5]
+    assert search(peak(1), 5, space=linear)[0] == [0.1, 0.2, 0.3, 0.4, 0.5]
 
 
 def test_choices_alone_are_tried_in_all_combinations_and_end() -> None:
     lr = parse_space(["lr=0.1|0.5"], [ADAM])["adam"]
-    assert sorted(walk(peak(1), 5, space=lr)[0]) == [0.1, 0.5]
+    assert sorted(search(peak(1), 5, space=lr)[0]) == [0.1, 0.5]
     options = {"lr": (0.1, 0.2, 0.3), "eps": (1e-8, 1e-6), "amsgrad": (True, False)}
     space = {name: Choice(values) for name, values in options.items()}
-    _, tried = walk(peak(1), 50, space=space)
+    _, tried = search(peak(1), 50, space=space)
     expected = [
         dict(zip(options, each, strict=True)) for each in itertools.product(*options.values())
     ]
     assert sorted(map(settings_key, tried)) == sorted(map(settings_key, expected))
     # A smaller budget tries the first of them; each option about as often.
-    assert walk(peak(1), 6, space=space)[1] == tried[:6]
+    assert search(peak(1), 6, space=space)[1] == tried[:6]
     for name in options:
         counts = Counter(each[name] for each in tried[:6])
         assert set(counts.values()) == {6 // len(options[name])}
-    assert walk(peak(1), 50, space=space, seed=1)[1] != tried
+    assert search(peak(1), 50, space=space, seed=1)[1] != tried
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_combinations_are_complete_and_balanced_from_the_start(sizes: tuple[int,
     space = {
         name: Choice(tuple(range(1, size + 1))) for name, size in zip(names, sizes, strict=True)
     }
-    _, tried = walk(peak(1), 1000, space=space)
+    _, tried = search(peak(1), 1000, space=space)
     assert len(set(map(settings_key, tried))) == len(tried) == math.prod(sizes)
     for name, size in zip(names, sizes, strict=True):
         for budget in range(1, 13):
@@ -161,14 +161,14 @@ def test_combinations_are_complete_and_balanced_from_the_start(sizes: tuple[int,
 
 def test_many_choices_are_not_listed_first() -> None:
     space = {name: Choice(tuple(range(1, 1001))) for name in ("lr", "eps", "weight_decay")}
-    rates, tried = walk(peak(1), 1000, space=space)
+    rates, tried = search(peak(1), 1000, space=space)
     assert sorted(rates) == list(range(1, 1001))
     assert len({each["eps"] for each in tried}) == 1000
 
 
 def test_a_choice_of_learning_rates_is_drawn_beside_a_range() -> None:
     space = parse_space(["lr=0.1|0.5,eps=1e-9:1e-3:log"], [ADAM])["adam"]
-    rates, tried = walk(peak(1), 8, space=space)
+    rates, tried = search(peak(1), 8, space=space)
     assert Counter(rates) == {0.1: 4, 0.5: 4}
     assert len({each["eps"] for each in tried}) == 8
     # Both learning rates come with small and with large values of the other setting.
@@ -179,7 +179,7 @@ def test_a_choice_of_learning_rates_is_drawn_beside_a_range() -> None:
 
 def test_whole_numbers_that_run_out_end_the_walk() -> None:
     space = {"lr": Choice((0.1, 0.2)), "rounding_seed": Range(0, 2, integer=True)}
-    _, tried = walk(peak(1), 20, space=space)
+    _, tried = search(peak(1), 20, space=space)
     found = sorted((each["lr"], each["rounding_seed"]) for each in tried)
     assert found == [(lr, number) for lr in (0.1, 0.2) for number in (0, 1, 2)]
 
@@ -212,7 +212,7 @@ SPACES = st.fixed_dictionaries(
 def test_no_settings_are_tried_twice(
     space: Space, budget: int, seed: int, score: Callable[[float], float | None]
 ) -> None:
-    _, tried = walk(score, budget, space=space, seed=seed)
+    _, tried = search(score, budget, space=space, seed=seed)
     assert 1 <= len(tried) <= budget
     assert len(set(map(settings_key, tried))) == len(tried)
     if "lr" not in space:
@@ -226,21 +226,21 @@ def test_no_settings_are_tried_twice(
 
 def test_other_settings_are_held_first_and_drawn_then() -> None:
     space = parse_space(["weight_decay=0:1,betas.1=0.9:0.995:complement"], [ADAM])["adam"]
-    rates, tried = walk(peak(1e-3), 8, space=space)
-    assert rates == walk(peak(1e-3), 8)[0]  # the same walk
+    rates, tried = search(peak(1e-3), 8, space=space)
+    assert rates == search(peak(1e-3), 8)[0]  # the same search
     # The default of betas[1] is outside of its range: it is drawn in every trial.
     assert ["weight_decay" in s for s in tried] == [False] * 4 + [True] * 4
     assert all(0.9 <= s["betas"][1] <= 0.995 and s["betas"][0] == 0.9 for s in tried)
     assert len({s["betas"] for s in tried}) == 8
-    assert walk(peak(1e-3), 8, space=space)[1] == tried
-    assert walk(peak(1e-3), 8, space=space, seed=1)[1] != tried
+    assert search(peak(1e-3), 8, space=space)[1] == tried
+    assert search(peak(1e-3), 8, space=space, seed=1)[1] != tried
 
 
 def test_contestants_with_the_same_space_get_the_same_values() -> None:
     field = parse_contestants(["adam", "torch:Adam", "sgd"])
     spaces = parse_space(["weight_decay=0.1:1,lr=1e-3:1:log"], field)
     drawn = [
-        [s["weight_decay"] for s in walk(peak(1), 6, each, space=spaces[each.name])[1]]
+        [s["weight_decay"] for s in search(peak(1), 6, each, space=spaces[each.name])[1]]
         for each in field
     ]
     assert drawn[0] == drawn[1] == drawn[2]
@@ -273,11 +273,11 @@ def test_a_class_that_takes_no_others_is_walked_inside(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.path", [*__import__("sys").path])
     bounded, single = parse_contestants(["walk_bounded:Bounded", "walk_bounded:Single"])
-    rates, _ = walk(peak(1), 6, bounded)
+    rates, _ = search(peak(1), 6, bounded)
     assert rates[:2] == [0.1, 1.0]
     assert len(set(rates)) == 6
     assert all(0.05 <= lr <= 1 for lr in rates)
-    assert walk(lambda lr: None, 6, single)[0] == [0.1]
+    assert search(lambda lr: None, 6, single)[0] == [0.1]
 
 
 @pytest.mark.parametrize("budget", [0, -1])

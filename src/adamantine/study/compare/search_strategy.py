@@ -1,4 +1,4 @@
-"""Which settings are tried next: a walk over learning rates, and drawn values of all else."""
+"""Which settings are tried next: a line search over learning rates, and draws of all else."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def _possible(contestant: Contestant, lr: float) -> bool:
 def _next_rate(contestant: Contestant, done: Sequence[Trial], direction: str) -> float | None:
     scores = _best_by_rate(done, direction)
     rates = sorted(scores)
-    # Of equals the one nearest to the default: a plateau is no reason to walk away.
+    # Of equals the one nearest to the default: a plateau is no reason to go elsewhere.
     best = max(rates, key=lambda lr: (scores[lr], -abs(math.log10(lr / contestant.default_lr))))
     down, up = rounded(rates[0] / 10), rounded(rates[-1] * 10)
     if scores[best] == -math.inf and _possible(contestant, down):

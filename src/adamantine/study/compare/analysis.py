@@ -1,4 +1,4 @@
-"""From raw runs to all figures of a study: pure functions of records."""
+"""From raw runs to everything that a study says: pure functions of records."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -76,7 +76,7 @@ class ContestantRuns:
 
 
 @dataclass(frozen=True)
-class Figures:
+class Analysis:
     """The fields of :class:`adamantine.records.StudyRecord` that follow from runs."""
 
     target: float
@@ -97,13 +97,13 @@ class _Budget:
     seconds: float
 
 
-def figures(
+def analyse(
     plan: Mapping[str, Any],
     metric: str,
     direction: Direction,
     contestants: Sequence[ContestantRuns],
     resolution: float = 0.0,
-) -> Figures:
+) -> Analysis:
     """Everything that a study says, from its runs.
 
     Parameters
@@ -151,7 +151,7 @@ def figures(
     subject = Subject(
         metric, direction, target, budget.epochs, tolerance, found, differences, finals
     )
-    return Figures(
+    return Analysis(
         target=target,
         target_source="worst" if given is None else "given",
         contestants=tuple(found),

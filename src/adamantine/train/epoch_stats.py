@@ -11,7 +11,7 @@ from adamantine.records import MEASURED, ParameterRecord
 from adamantine.records.mean import mean
 
 
-class Measured:
+class EpochStats:
     """Gathers the ``stats()`` of an optimizer; of one that collects none, nothing.
 
     The measured steps are an epoch's first one and then every k-th, whatever came before: so a run
