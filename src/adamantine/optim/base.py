@@ -22,7 +22,7 @@ from adamantine.optim.step.gradients import fill_with_zeros, held
 from adamantine.optim.step.member import Only
 from adamantine.optim.step.outside import outside_the_graph
 from adamantine.optim.step.plan import Plan
-from adamantine.optim.step.rows import Mode, Windows
+from adamantine.optim.step.rows import MissedByParameter, Mode
 from adamantine.optim.step.stats import Meter
 from adamantine.optim.step_options import WithStepOptions
 from adamantine.optim.usage import misuse
@@ -78,7 +78,7 @@ class RuleOptimizer(WithStepOptions):
         self.backend: BackendName = backend
         self._plan: Plan | None = None
         self._warned: set[Callable[[str], None]] = set()
-        self._windows: Windows = {}
+        self._missed_steps: MissedByParameter = {}
         super().__init__(cast(Any, params), defaults)
 
     @outside_the_graph
@@ -319,7 +319,7 @@ class RuleOptimizer(WithStepOptions):
             self.backend,
             type(self).__name__,
             self._sparse_mode,
-            self._windows,
+            self._missed_steps,
             self._step_options.rounding_seed,
             only,
         )
@@ -348,7 +348,7 @@ class RuleOptimizer(WithStepOptions):
         options = self.__dict__.setdefault("_step_options", StepOptions())
         self.__dict__.setdefault("_gradient_scaling", GradientScaling(options))
         self.__dict__.setdefault("_warned", set())
-        self.__dict__.setdefault("_windows", {})
+        self.__dict__.setdefault("_missed_steps", {})
         self.__dict__.setdefault("_meter", Meter(options.collect_stats))
         self.__dict__.setdefault("_in_backward", None)
         self._plan = None  # it holds the tensors of before

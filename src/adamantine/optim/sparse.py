@@ -54,8 +54,8 @@ class SparseOptimizer(RuleOptimizer):
         itself, and so does the `state_dict` of an attached module; do it before reading a whole
         table in any other way, and before writing to one.
         """
-        for param in self._windows:
-            bring_up_to_date(self._windows, param, self.state.get(param, {}), self.backend)
+        for param in self._missed_steps:
+            bring_up_to_date(self._missed_steps, param, self.state.get(param, {}), self.backend)
 
     @outside_the_graph
     def attach(self, module: nn.Embedding | nn.EmbeddingBag) -> Attachment:
@@ -114,7 +114,7 @@ class SparseOptimizer(RuleOptimizer):
         """
         self.flush()
         super().load_state_dict(state_dict, strict=strict)
-        self._windows.clear()
+        self._missed_steps.clear()
 
     @classmethod
     def _sparse_mode(cls, _group: Group) -> Mode:
@@ -131,20 +131,20 @@ class SparseOptimizer(RuleOptimizer):
     @torch.no_grad()
     def _refresh(self, weight: Tensor, indices: Any) -> None:
         """Bring those rows of `weight` up to date."""
-        window = self._windows.get(weight)
-        if window is None or window.now == 0 or not isinstance(indices, Tensor):
+        missed = self._missed_steps.get(weight)
+        if missed is None or missed.now == 0 or not isinstance(indices, Tensor):
             return
-        if len(window.shape) != 1:
-            bring_up_to_date(self._windows, weight, self.state[weight], self.backend)
+        if len(missed.shape) != 1:
+            bring_up_to_date(self._missed_steps, weight, self.state[weight], self.backend)
             return
         numbers = indices.detach().reshape(-1).to(weight.device, torch.int64)
         if len(numbers) == 0 or int(numbers.min()) < 0 or int(numbers.max()) >= len(weight):
             return  # the module itself has the better message
-        catch_up(window, weight, self.state[weight], self.backend, numbers)
+        catch_up(missed, weight, self.state[weight], self.backend, numbers)
 
     def __getstate__(self) -> dict[str, Any]:
         # Not flushed: a copy made together with the model has the rows as they are now.
-        return {**super().__getstate__(), "_windows": self._windows}
+        return {**super().__getstate__(), "_missed_steps": self._missed_steps}
 
 
 class Attachment:

@@ -156,7 +156,7 @@ def test_a_window_that_is_full_starts_again(backend: str, monkeypatch: pytest.Mo
     monkeypatch.setattr(missed_steps, "FULL", 16)
     grads = gradients(70, dtype=torch.float64)
     feed(optimizer, ours, grads)
-    assert 0 < optimizer._windows[ours].now <= 16
+    assert 0 < optimizer._missed_steps[ours].now <= 16
     feed(oracle, dense, grads, dense=True)
     assert_like_dense(optimizer, oracle, 1e-9, 1e-6)
 
@@ -190,7 +190,7 @@ def test_lazy_and_exact_may_be_switched() -> None:
     everything = coo(torch.arange(ROWS), torch.ones(ROWS, WIDTH).double(), (ROWS, WIDTH))
     feed(optimizer, ours, [everything])
     feed(oracle, dense, [everything], dense=True)
-    assert not optimizer._windows
+    assert not optimizer._missed_steps
     assert_like_dense(optimizer, oracle, 1e-6, 1e-6)
 
 

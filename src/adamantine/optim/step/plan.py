@@ -21,7 +21,7 @@ from adamantine.optim.step.choice import select_for_kernels
 from adamantine.optim.step.gradients import Gradients
 from adamantine.optim.step.interrupts import Uninterrupted
 from adamantine.optim.step.member import Member, Only
-from adamantine.optim.step.rows import Mode, RowUpdates, Windows
+from adamantine.optim.step.rows import MissedByParameter, Mode, RowUpdates
 from adamantine.optim.step.stats import Measured, Watched
 from adamantine.optim.step.unchanged import SPARSE, Unchanged, covered
 from adamantine.optim.usage.hints import BY_AUTOGRAD, check_hints, refuse_capture
@@ -55,7 +55,7 @@ class Plan:
         backend: BackendName,
         owner: str,
         mode_of: Callable[[Group], Mode],
-        windows: Windows,
+        missed_steps: MissedByParameter,
         seed: int,
         only: Only | None = None,
     ) -> None:
@@ -66,7 +66,7 @@ class Plan:
         self._factor = 1.0
         self._created: list[Tensor] = []  # whose state was made for the coming step
         self._waiting: list[Tensor] = []
-        self._windows, self._backend = windows, backend
+        self._missed_steps, self._backend = missed_steps, backend
         self._void = True
         self._tables: list[tuple[Table, list[Tensor]]] = []
 
@@ -82,7 +82,7 @@ class Plan:
             for index, params in covered(groups, only):
                 check_hints(groups[index], params, self._family, self._owner, self._mode_of)
             members = list(self._members())
-            self._rows = self._row_updates(members, self._windows, self._backend)
+            self._rows = self._row_updates(members, self._missed_steps, self._backend)
             in_kernels = select_for_kernels(members, groups, self._backend)
             kernels = [m for m, yes in zip(members, in_kernels, strict=True) if yes]
             of_rows = set() if self._rows is None else {id(m) for m, _ in self._rows.members}
@@ -271,7 +271,7 @@ class Plan:
                 yield Member(index, treated, param, state, fresh, stream)
 
     def _row_updates(
-        self, members: list[Member], windows: Windows, backend: BackendName
+        self, members: list[Member], missed_steps: MissedByParameter, backend: BackendName
     ) -> RowUpdates | None:
         """Those members that have a sparse gradient, or may get one at any time."""
         found: list[tuple[Member, Group]] = []
@@ -280,7 +280,7 @@ class Plan:
             is_sparse = grad is not None and grad.is_sparse
             if is_sparse or group.get(SPARSE) is not None:
                 found.append((member, group))
-        return RowUpdates(found, self._mode_of, windows, backend) if found else None
+        return RowUpdates(found, self._mode_of, missed_steps, backend) if found else None
 
     def _update_rows(self, rows: RowUpdates) -> None:
         if not self._family.counters:

@@ -141,23 +141,23 @@ class RowBatch:
     def run(
         self,
         scalars_of: Callable[..., Mapping[str, Any]],
-        window_of: Callable[[Member, int, Mapping[str, Any]], Window | None] | None,
+        missed_of: Callable[[Member, int, Mapping[str, Any]], Window | None] | None,
     ) -> None:
         """Update the rows; after :meth:`look`.
 
-        `window_of` is told a member, how many dimensions number its rows, and its scalars; None
-        where there are no windows.
+        `missed_of` is told a member, how many dimensions number its rows, and its scalars; None
+        where no row has missed any.
         """
         table = self._table
         assert table is not None
         table.set_constants(scalars_of)
-        windows = {}
-        if window_of is not None:
+        missed_steps = {}
+        if missed_of is not None:
             for place, dims, scalars in table.due():
-                window = window_of(self._members[place], dims, scalars)
-                if window is not None:
-                    windows[place] = window
-        table.run(windows)
+                missed = missed_of(self._members[place], dims, scalars)
+                if missed is not None:
+                    missed_steps[place] = missed
+        table.run(missed_steps)
 
     def release(self) -> None:
         """Let go of the gradients."""

@@ -26,36 +26,36 @@ Mode = Literal["lazy", "exact", "dense"]
 """What a sparse gradient stands for. `dense`: a dense one, whose zeros were left out."""
 
 Group = dict[str, Any]
-Windows = dict[Tensor, Window]
+MissedByParameter = dict[Tensor, Window]
 
 
 def bring_up_to_date(
-    windows: Windows, param: Tensor, state: Mapping[str, Any], backend: BackendName
+    missed_steps: MissedByParameter, param: Tensor, state: Mapping[str, Any], backend: BackendName
 ) -> None:
     """Let all rows of a parameter do the steps that they missed."""
-    window = windows[param]
+    missed = missed_steps[param]
     # Who has cleared the state has taken the steps out of it, too.
-    if window.now > 0 and all(name in state for name in window.rule.states):
-        catch_up(window, param, state, backend)
-    window.restart()
+    if missed.now > 0 and all(name in state for name in missed.rule.states):
+        catch_up(missed, param, state, backend)
+    missed.restart()
 
 
 @torch.no_grad()
 def catch_up(
-    window: Window,
+    missed: Window,
     param: Tensor,
     state: Mapping[str, Any],
     backend: BackendName,
     numbers: Tensor | None = None,
 ) -> None:
     """Let rows of a parameter, all or those numbered, do the steps that they missed."""
-    states = [state[name] for name in window.rule.states]
+    states = [state[name] for name in missed.rule.states]
     if refusal_of_rows([param, *states], backend) is None:
         from adamantine.backends.cpu.rows.row_table import CompiledRows
 
-        waited = CompiledRows(window.rule, param, states).catch_up(window, numbers)
+        waited = CompiledRows(missed.rule, param, states).catch_up(missed, numbers)
     else:
-        waited = Rows(window.rule, param, states, len(window.shape)).catch_up(window, numbers)
+        waited = Rows(missed.rule, param, states, len(missed.shape)).catch_up(missed, numbers)
     if waited:
         torch.autograd.graph.increment_version([param])
 
@@ -78,7 +78,7 @@ class RowUpdates:
         Each with its parameter group.
     mode_of
         What a group makes of a sparse gradient; may refuse it.
-    windows
+    missed_steps
         What rows have missed, by parameter; outlives the plan.
     backend
         The optimizer's.
@@ -95,12 +95,12 @@ class RowUpdates:
         self,
         members: Sequence[tuple[Member, Group]],
         mode_of: Callable[[Group], Mode],
-        windows: Windows,
+        missed_steps: MissedByParameter,
         backend: BackendName,
     ) -> None:
         self.members = members
         self.begins = any(member.fresh for member, _ in members)
-        self._mode_of, self._windows, self._backend = mode_of, windows, backend
+        self._mode_of, self._missed_steps, self._backend = mode_of, missed_steps, backend
         self._batches: dict[tuple[Treatment, bool], RowBatch] = {}
         self._assignments: list[Assignment | None] = [None] * len(members)  # made when needed
         self._alone: set[int] | None = None  # see `_apart`
@@ -180,7 +180,7 @@ class RowUpdates:
     @property
     def are_one_call(self) -> bool:
         """Whether one call of compiled code is all that :meth:`run` writes."""
-        if self._by_torch or self._windows or len(self._in_step) != 1:
+        if self._by_torch or self._missed_steps or len(self._in_step) != 1:
             return False
         return all(batch.is_one_call for batch in self._in_step.values())
 
@@ -209,11 +209,11 @@ class RowUpdates:
 
     def prepare(self) -> None:
         """Bring parameters up to date that are about to get a dense update."""
-        if not self._windows:
+        if not self._missed_steps:
             return
         for member, _ in self.members:
-            if self.dense(member.param) is not None and member.param in self._windows:
-                bring_up_to_date(self._windows, member.param, member.state, self._backend)
+            if self.dense(member.param) is not None and member.param in self._missed_steps:
+                bring_up_to_date(self._missed_steps, member.param, member.state, self._backend)
 
     def run(
         self,
@@ -235,7 +235,7 @@ class RowUpdates:
                 partial(_lazily, batch.rule, scalars_of)
                 if not exact and differs(batch.rule)
                 else scalars_of,
-                partial(self._window, exact) if exact or self._windows else None,
+                partial(self._missed_of, exact) if exact or self._missed_steps else None,
             )
         for member, grad, exact in self._by_torch:
             self._update_by_torch(member, grad, exact, scalars_of_member)
@@ -253,31 +253,31 @@ class RowUpdates:
         scalars = scalars_of_member(member)
         if not exact:
             scalars = lazy_scalars(member.rule, scalars)
-        window = self._window(exact, member, dims, scalars)
+        missed = self._missed_of(exact, member, dims, scalars)
         states = [member.state[name] for name in member.rule.states]
         rows = Rows(member.rule, member.param, states, dims)
-        rows.update(grad.detach(), scalars, window)
-        if window is not None:
-            rows.record(window, scalars)
+        rows.update(grad.detach(), scalars, missed)
+        if missed is not None:
+            rows.record(missed, scalars)
         torch.autograd.graph.increment_version([member.param])
 
-    def _window(
+    def _missed_of(
         self, exact: bool, member: Member, dims: int, scalars: Mapping[str, Any]
     ) -> Window | None:
-        """The window that the coming step belongs to; none where rows do not wait."""
+        """What the coming step is added to for rows that miss it; none where they do not wait."""
         param, shape = member.param, member.param.shape[:dims]
-        window = self._windows.get(param)
-        if window is not None:
-            keeps = exact and window.shape == shape and window.rule == member.rule
-            if not (keeps and window.takes(scalars)):
-                bring_up_to_date(self._windows, param, member.state, self._backend)
+        missed = self._missed_steps.get(param)
+        if missed is not None:
+            keeps = exact and missed.shape == shape and missed.rule == member.rule
+            if not (keeps and missed.takes(scalars)):
+                bring_up_to_date(self._missed_steps, param, member.state, self._backend)
             if keeps:
-                return window
-            del self._windows[param]
+                return missed
+            del self._missed_steps[param]
         if not exact:
             return None
-        self._windows[param] = Window(member.rule, shape, param.device)
-        return self._windows[param]
+        self._missed_steps[param] = Window(member.rule, shape, param.device)
+        return self._missed_steps[param]
 
 
 def _lazily(
