@@ -2,11 +2,11 @@
 
 import pytest
 
-from adamantine.backends.cpu.probe import compiled_probe as probe
+from adamantine.backends.cpu.probe import compiled_probe
 
 
 @pytest.fixture(params=["dlpack", "python"])
 def both_probes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything here holds for the fast probe and for the one without DLPack's C functions."""
     if request.param == "python":
-        monkeypatch.setattr(probe, "exporter", lambda: 0)
+        monkeypatch.setattr(compiled_probe, "exporter", lambda: 0)

@@ -16,34 +16,34 @@ LOOKS = 200_000_000
 
 
 @cfunc(SIGNATURE)
-def count(job, piece):  # type: ignore[no-untyped-def]
-    fetch_add(job + 8 * piece, 1)
+def count(arguments, piece):  # type: ignore[no-untyped-def]
+    fetch_add(arguments + 8 * piece, 1)
 
 
 @cfunc(SIGNATURE)
-def meet(job, piece):  # type: ignore[no-untyped-def]
+def meet(arguments, piece):  # type: ignore[no-untyped-def]
     """Wait for somebody else to be in another piece, and say so."""
-    fetch_add(job, 1)
+    fetch_add(arguments, 1)
     for _ in range(LOOKS):
-        if load(job) >= 2:
-            carray(int64_pointer(job), 2)[1] = 1
+        if load(arguments) >= 2:
+            carray(int64_pointer(arguments), 2)[1] = 1
             break
 
 
 @cfunc(SIGNATURE)
-def crowd(job, piece):  # type: ignore[no-untyped-def]
+def crowd(arguments, piece):  # type: ignore[no-untyped-def]
     """Write down how many are at work at this moment."""
-    here = fetch_add(job, 1) + 1
+    here = fetch_add(arguments, 1) + 1
     for _ in range(20_000):
-        here = max(here, load(job))
-    carray(int64_pointer(job), piece + 3)[piece + 2] = here
-    fetch_add(job, -1)
+        here = max(here, load(arguments))
+    carray(int64_pointer(arguments), piece + 3)[piece + 2] = here
+    fetch_add(arguments, -1)
 
 
 @cfunc(types.void(types.int64))
-def double_the_first(job):  # type: ignore[no-untyped-def]
+def double_the_first(arguments):  # type: ignore[no-untyped-def]
     """What comes afterwards."""
-    words = carray(int64_pointer(job), 1)
+    words = carray(int64_pointer(arguments), 1)
     words[0] *= 2
 
 
@@ -53,7 +53,7 @@ def address(kernel: object) -> int:
 
 
 def done(pieces: int, of: int) -> NDArray[np.int64]:
-    """What `count` leaves of a job of that many words."""
+    """What `count` leaves of that many words."""
     return np.where(np.arange(of) < pieces, 1, 0)
 
 

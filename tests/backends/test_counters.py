@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import adamantine
-from adamantine.backends.cpu.probe import compiled_probe as probe
+from adamantine.backends.cpu.probe import compiled_probe
 from contract import Optimizer, assert_same_state, clones, parameters, train
 
 State = dict[str, Any]
@@ -19,7 +19,7 @@ State = dict[str, Any]
 @pytest.fixture(params=["dlpack", "python", "reference"])
 def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param == "python":
-        monkeypatch.setattr(probe, "exporter", lambda: 0)
+        monkeypatch.setattr(compiled_probe, "exporter", lambda: 0)
     return "reference" if request.param == "reference" else "cpu"
 
 

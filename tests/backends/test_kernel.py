@@ -21,10 +21,8 @@ from numba.core.registry import CPUDispatcher as Dispatcher
 from adamantine.backends.cpu.compiling import decorators
 from adamantine.backends.cpu.compiling.elements import ELEMENTS
 from adamantine.backends.cpu.kernel import kernel
-from adamantine.backends.cpu.probe import compiled_probe as probe
-from adamantine.backends.cpu.probe import identity
-from adamantine.backends.cpu.rows import kernels as rows
-from adamantine.backends.cpu.rows import row_probe
+from adamantine.backends.cpu.probe import compiled_probe, identity
+from adamantine.backends.cpu.rows import kernels, row_probe
 from adamantine.backends.cpu.table import norms
 from adamantine.backends.cpu.threads import pieces, pool, team
 from adamantine.backends.formats import CODES, Format
@@ -143,7 +141,8 @@ def test_summing_squares_is_vectorised_in_float64(dtype: torch.dtype) -> None:
 def test_gradients_are_cleared_a_chunk_at_a_time() -> None:
     formats = (Format(torch.float32),) * 3
     plain, clearing = (
-        compiled(kernel.updating(adam.ADAM, formats, "adam", clears))[0] for clears in (False, True)
+        compiled(kernel.updating(adam.ADAM, formats, "adam", zero_grads))[0]
+        for zero_grads in (False, True)
     )
     fill = re.compile(r"call void @llvm\.memset|store <\d+ x float> zeroinitializer")
     assert not fill.search(plain)
@@ -232,10 +231,10 @@ def test_the_names_of_what_is_kept_on_disk_say_what_it_was_made_of() -> None:
     """Its constants come from other files, whose age Numba does not look at."""
     found = {
         function.py_func.__name__
-        for module in (identity, pieces, pool, probe, row_probe, rows, team)
+        for module in (identity, compiled_probe, kernels, row_probe, pieces, pool, team)
         for function in vars(module).values()
         if isinstance(function, Dispatcher) and not isinstance(function._cache, NullCache)
     }
     assert len(found) >= 10
     assert all(name.endswith(decorators.sources()) for name in found)
-    assert probe.advance().__name__.endswith(decorators.sources())
+    assert compiled_probe.advance().__name__.endswith(decorators.sources())

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from adamantine.backends.cpu.probe import compiled_probe as probe
-from adamantine.backends.cpu.probe.tensor_probe import Sheet
+from adamantine.backends.cpu.probe import compiled_probe
+from adamantine.backends.cpu.probe.tensor_probe import TensorProbe
 from adamantine.backends.formats import Format
 from adamantine.backends.layout import check_memory, is_dense, overlapping
 from adamantine.errors import BackendError
@@ -77,21 +77,21 @@ def test_the_memory_check_agrees_with_the_last_address(tensor: Tensor) -> None:
 @settings(max_examples=60, deadline=None)
 @given(views(), views(), st.booleans())
 def test_both_probes_see_the_same(param: Tensor, grad: Tensor, missing: bool) -> None:
-    if probe.exporter() == 0:
+    if compiled_probe.exporter() == 0:
         pytest.skip("this torch has no DLPack exchange API")
-    sheets = []
-    for export in (probe.exporter(), 0):
+    seen = []
+    for export in (compiled_probe.exporter(), 0):
         state = {"step": torch.tensor(4.0), "exp_avg": torch.empty_like(param)}
         groups = torch.tensor([3]).numpy()
         formats = [Format(param.dtype)]
-        sheet = Sheet([nn.Parameter(param)], [state], ["exp_avg"], formats, ["step"], groups)
-        original, probe.exporter = probe.exporter, lambda export=export: export
+        probe = TensorProbe([nn.Parameter(param)], [state], ["exp_avg"], formats, ["step"], groups)
+        original, compiled_probe.exporter = compiled_probe.exporter, lambda export=export: export
         try:
-            worst = sheet.probe([None if missing else grad])
+            worst = probe.read([None if missing else grad])
         finally:
-            probe.exporter = original
-        state_fits = sheet.addresses[0, 2] in (0, state["exp_avg"].data_ptr())
-        sheets.append(
-            (worst, sheet.complete, sheet.common, sheet.rows[0], sheet.status[0], state_fits)
+            compiled_probe.exporter = original
+        state_fits = probe.addresses[0, 2] in (0, state["exp_avg"].data_ptr())
+        seen.append(
+            (worst, probe.complete, probe.common, probe.rows[0], probe.status[0], state_fits)
         )
-    assert sheets[0] == sheets[1]
+    assert seen[0] == seen[1]

@@ -22,25 +22,25 @@ from adamantine.backends.cpu.threads import pool, team
 from backends.piecework import address, count, crowd, meet, trained
 
 
-def run(kernel: object, job: NDArray[np.int64], pieces: int, threads: int) -> None:
+def run(kernel: object, arguments: NDArray[np.int64], pieces: int, threads: int) -> None:
     pool.wake(threads)
-    pool.run(address(kernel), job.ctypes.data, pieces, threads)
+    pool.run(address(kernel), arguments.ctypes.data, pieces, threads)
 
 
 @settings(deadline=None)
 @given(pieces=st.integers(0, 40), threads=st.integers(1, 5))
 def test_every_piece_is_done_once(pieces: int, threads: int) -> None:
-    job = np.zeros(41, np.int64)
-    run(count, job, pieces, threads)
-    assert job.tolist() == [1] * pieces + [0] * (41 - pieces)
+    arguments = np.zeros(41, np.int64)
+    run(count, arguments, pieces, threads)
+    assert arguments.tolist() == [1] * pieces + [0] * (41 - pieces)
 
 
 def test_the_caller_works_and_a_helper_too() -> None:
-    job = np.zeros(2, np.int64)
+    arguments = np.zeros(2, np.int64)
     for _ in range(10):  # a helper that has no core may come too late for two pieces
-        job[:] = 0
-        run(meet, job, 2, 2)
-        if job[1]:
+        arguments[:] = 0
+        run(meet, arguments, 2, 2)
+        if arguments[1]:
             return
     pytest.fail("two pieces were never done at the same time")
 
@@ -53,10 +53,10 @@ def test_helpers_that_sleep_are_woken() -> None:
 
 def test_several_threads_may_use_it_at_once() -> None:
     def use(_: int) -> list[int]:
-        job = np.zeros(50, np.int64)
+        arguments = np.zeros(50, np.int64)
         for _ in range(20):
-            run(count, job, 50, 3)
-        return job.tolist()
+            run(count, arguments, 50, 3)
+        return arguments.tolist()
 
     with ThreadPoolExecutor(6) as executor:
         assert list(executor.map(use, range(40))) == [[20] * 50] * 40
@@ -69,9 +69,9 @@ def helpers() -> int:
 def test_fewer_threads_than_before_leave_helpers_out() -> None:
     run(count, np.zeros(8, np.int64), 8, 5)
     assert helpers() >= 4
-    job = np.zeros(2 + 200, np.int64)
-    run(crowd, job, 200, 2)
-    assert job[2:].max() <= 2
+    arguments = np.zeros(2 + 200, np.int64)
+    run(crowd, arguments, 200, 2)
+    assert arguments[2:].max() <= 2
 
 
 def in_a_child(work: Callable[[], bool]) -> int:
@@ -94,9 +94,9 @@ def test_a_forked_child_has_a_pool_of_its_own() -> None:
     run(count, np.zeros(8, np.int64), 8, 3)
 
     def work() -> bool:
-        job = np.zeros(30, np.int64)
-        run(count, job, 30, 3)
-        return job.tolist() == [1] * 30 and helpers() == 2
+        arguments = np.zeros(30, np.int64)
+        run(count, arguments, 30, 3)
+        return arguments.tolist() == [1] * 30 and helpers() == 2
 
     assert in_a_child(work) == 0
 

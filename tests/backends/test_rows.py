@@ -15,8 +15,8 @@ from torch import Tensor
 from adamantine.backends.cpu.compiling.elements import dlpack_of
 from adamantine.backends.cpu.kernel import kernel
 from adamantine.backends.cpu.rows import kernels as rows
-from adamantine.backends.cpu.rows import row_arguments as row_job
-from adamantine.backends.cpu.rows.row_arguments import RowJob
+from adamantine.backends.cpu.rows import row_arguments
+from adamantine.backends.cpu.rows.row_arguments import RowArguments
 from adamantine.rules import Rule, adagrad, adam, sgd
 
 RULES = [
@@ -41,10 +41,10 @@ def test_every_operation_on_elements_is_vectorised_float32(rule: Rule) -> None:
     assert not re.search(r"\b(fast|nnan|ninf|arcp|reassoc|afn)\b", llvm.split("!llvm")[0])
 
 
-def gathered(job: RowJob, table: int) -> tuple[list[int], list[list[int]]]:
+def gathered(arguments: RowArguments, table: int) -> tuple[list[int], list[list[int]]]:
     """The rows that were found, and the places of each one's gradients."""
-    words = job.blocks[table]
-    scratch = job._arrays[rows.SCRATCH]
+    words = arguments.blocks[table]
+    scratch = arguments._arrays[rows.SCRATCH]
 
     def read(word: int, kind: str, count: int) -> list[int]:
         begin = words[word] - scratch.ctypes.data
@@ -74,15 +74,15 @@ def test_sorting_is_stable_and_finds_each_row_once(
     drawn: list[tuple[int, list[int], bool]],
 ) -> None:
     """Of several tables at once, some of them given many indices, which are sorted otherwise."""
-    job = RowJob([(size, 1) for size, *_ in drawn], 0)
+    arguments = RowArguments([(size, 1) for size, *_ in drawn], 0)
     given_ = [numbers * 40 if many else numbers for _, numbers, many in drawn]
     indices = [torch.tensor([numbers], dtype=torch.int64) for numbers in given_]
     values = [torch.zeros(len(numbers), 1) for numbers in given_]
-    assert job.look(indices, values, FLOAT)
-    assert job.gather(4) == -1
-    assert job.weight == sum(len(set(numbers)) for numbers in given_)
+    assert arguments.look(indices, values, FLOAT)
+    assert arguments.gather(4) == -1
+    assert arguments.weight == sum(len(set(numbers)) for numbers in given_)
     for table, numbers in enumerate(given_):
-        found, places = gathered(job, table)
+        found, places = gathered(arguments, table)
         assert found == sorted(set(numbers))
         assert places == [[j for j, n in enumerate(numbers) if n == row] for row in found]
 
@@ -98,15 +98,15 @@ def test_the_table_with_a_bad_index_is_named(
     """Whatever its strides are; a table that sits the step out is none."""
     indices = torch.zeros(5, dims, dtype=torch.int64).t()
     values = torch.zeros(5, *shape[dims:])
-    job = RowJob([shape] * 3, 0)
+    arguments = RowArguments([shape] * 3, 0)
 
     def look() -> int:
         if in_python:
             for table, (index, value) in enumerate(zip(tables, given_, strict=True)):
-                job.give(table, index, value, 0 if value is None else value.numel())
+                arguments.give(table, index, value, 0 if value is None else value.numel())
         else:
-            assert job.look(tables, given_, FLOAT)
-        return job.gather(4)
+            assert arguments.look(tables, given_, FLOAT)
+        return arguments.gather(4)
 
     tables: list[Tensor | None] = [indices, None, indices.clone()]
     given_: list[Tensor | None] = [values, None, values]
@@ -126,26 +126,26 @@ def test_the_table_with_a_bad_index_is_named(
     ],
 )
 def test_what_compiled_code_does_not_read_is_left_to_python(values: Tensor) -> None:
-    job = RowJob([(9, 4)], 0)
+    arguments = RowArguments([(9, 4)], 0)
     indices = torch.tensor([[3, 1, 3]])
-    assert job.look([indices], [torch.zeros(3, 4)], FLOAT)
-    assert not job.look([indices], [values], FLOAT)
-    assert not job.look([indices.int()], [torch.zeros(3, 4)], FLOAT)
+    assert arguments.look([indices], [torch.zeros(3, 4)], FLOAT)
+    assert not arguments.look([indices], [values], FLOAT)
+    assert not arguments.look([indices.int()], [torch.zeros(3, 4)], FLOAT)
 
 
 def test_memory_of_a_large_step_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(row_job, "KEPT", rows.scratch_words(1, 100))
-    job = RowJob([(1_000, 1)], 0)
+    monkeypatch.setattr(row_arguments, "KEPT", rows.scratch_words(1, 100))
+    arguments = RowArguments([(1_000, 1)], 0)
     for count, kept in ((100, True), (101, False), (50, True)):
         indices, values = torch.arange(count)[None], torch.zeros(count, 1)
-        job.give(0, indices, values, count)
-        assert job.gather(4) == -1
-        job.release()
-        assert (rows.SCRATCH in job._arrays) == kept
+        arguments.give(0, indices, values, count)
+        assert arguments.gather(4) == -1
+        arguments.release()
+        assert (rows.SCRATCH in arguments._arrays) == kept
 
 
 def test_values_that_are_not_a_row_for_each_index_are_refused() -> None:
-    job = RowJob([(9, 4)], 0)
+    arguments = RowArguments([(9, 4)], 0)
     indices, values = torch.tensor([[3, 1, 3]]), torch.zeros(2, 4)
-    assert job.look([indices], [values], FLOAT)
-    assert job.gather(4) == 0
+    assert arguments.look([indices], [values], FLOAT)
+    assert arguments.gather(4) == 0

@@ -37,37 +37,39 @@ def rested(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def run(kernel: object, job: np.ndarray, pieces: int, threads: int, afterwards: int = 0) -> None:
+def run(
+    kernel: object, arguments: np.ndarray, pieces: int, threads: int, afterwards: int = 0
+) -> None:
     """On torch's threads and nobody else's."""
     torch.set_num_threads(threads)
-    assert team.run(address(kernel), job.ctypes.data, pieces, threads, afterwards)
+    assert team.run(address(kernel), arguments.ctypes.data, pieces, threads, afterwards)
 
 
 @settings(deadline=None)
 @given(pieces=st.integers(0, 40), threads=st.integers(1, 5))
 def test_every_piece_is_done_once(pieces: int, threads: int) -> None:
-    job = np.zeros(41, np.int64)
-    run(count, job, pieces, threads)
-    assert job.tolist() == done(pieces, 41).tolist()
+    arguments = np.zeros(41, np.int64)
+    run(count, arguments, pieces, threads)
+    assert arguments.tolist() == done(pieces, 41).tolist()
 
 
 def test_what_comes_afterwards_comes_once() -> None:
-    job = np.zeros(9, np.int64)
-    run(count, job, 9, 2, address(double_the_first))
-    assert job.tolist() == [2, *[1] * 8]
+    arguments = np.zeros(9, np.int64)
+    run(count, arguments, 9, 2, address(double_the_first))
+    assert arguments.tolist() == [2, *[1] * 8]
 
 
 def test_the_caller_works_and_another_thread_too() -> None:
-    job = np.zeros(2, np.int64)
-    run(meet, job, 2, 2)
-    assert job[1]
+    arguments = np.zeros(2, np.int64)
+    run(meet, arguments, 2, 2)
+    assert arguments[1]
 
 
 def test_no_more_are_at_work_than_torch_would_have() -> None:
     for threads in (4, 2):
-        job = np.zeros(2 + 200, np.int64)
-        run(crowd, job, 200, threads)
-        assert job[2:].max() <= threads
+        arguments = np.zeros(2 + 200, np.int64)
+        run(crowd, arguments, 200, threads)
+        assert arguments[2:].max() <= threads
 
 
 def test_one_run_at_a_time_and_the_others_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,30 +84,30 @@ def test_one_run_at_a_time_and_the_others_elsewhere(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(pool, "run", noted)
     assert team._team is not None
     with team._team._busy:
-        job = np.zeros(9, np.int64)
-        assert not team.run(address(count), job.ctypes.data, 9, 2)
-        assert not job.any()
-        parallel.run(address(count), job.ctypes.data, 9, 2)
-    assert job.tolist() == [1] * 9
+        arguments = np.zeros(9, np.int64)
+        assert not team.run(address(count), arguments.ctypes.data, 9, 2)
+        assert not arguments.any()
+        parallel.run(address(count), arguments.ctypes.data, 9, 2)
+    assert arguments.tolist() == [1] * 9
     assert len(elsewhere) == 1
 
 
 def test_several_threads_may_use_it_at_once() -> None:
     def use(_: int) -> list[int]:
         torch.set_num_threads(2)  # it is each thread's own
-        job = np.zeros(50, np.int64)
+        arguments = np.zeros(50, np.int64)
         for _ in range(20):
-            parallel.run(address(count), job.ctypes.data, 50, 2)
-        return job.tolist()
+            parallel.run(address(count), arguments.ctypes.data, 50, 2)
+        return arguments.tolist()
 
     with ThreadPoolExecutor(6) as executor:
         assert list(executor.map(use, range(40))) == [[20] * 50] * 40
 
 
 @cfunc(types.void(types.int64, types.int64, types.int64, types.int64))
-def nobody_comes(take_part, desk, threads, flags):  # type: ignore[no-untyped-def]
+def nobody_comes(take_part, queue, threads, flags):  # type: ignore[no-untyped-def]
     """``GOMP_parallel`` with threads that are too late: the caller has done all."""
-    call1(take_part, desk)
+    call1(take_part, queue)
 
 
 def test_threads_that_come_too_late_are_left_alone_for_a_while() -> None:
@@ -115,13 +117,13 @@ def test_threads_that_come_too_late_are_left_alone_for_a_while() -> None:
     few = np.zeros(2, np.int64)
     parallel.run(address(count), few.ctypes.data, 2, 2)
     assert team.ready()  # of two pieces, the caller may have been quick to do both
-    job = np.zeros(9, np.int64)
-    parallel.run(address(count), job.ctypes.data, 9, 2)
+    arguments = np.zeros(9, np.int64)
+    parallel.run(address(count), arguments.ctypes.data, 9, 2)
     for _ in range(team.REST):
         assert not team.ready()
-        parallel.run(address(count), job.ctypes.data, 9, 2)
+        parallel.run(address(count), arguments.ctypes.data, 9, 2)
     assert team.ready()
-    assert job.tolist() == [1 + team.REST] * 9
+    assert arguments.tolist() == [1 + team.REST] * 9
 
 
 def test_work_is_given_to_all_of_torchs_threads_or_to_none(
@@ -132,9 +134,9 @@ def test_work_is_given_to_all_of_torchs_threads_or_to_none(
     monkeypatch.setattr(team, "run", lambda *arguments: bool(teams.append(arguments)))
     torch.set_num_threads(4)
     for threads in (1, 2, 4):
-        job = np.zeros(20, np.int64)
-        parallel.run(address(count), job.ctypes.data, 20, threads)
-        assert job.tolist() == [1] * 20
+        arguments = np.zeros(20, np.int64)
+        parallel.run(address(count), arguments.ctypes.data, 20, threads)
+        assert arguments.tolist() == [1] * 20
     assert [arguments[3] for arguments in teams] == [4]
 
 
@@ -158,9 +160,9 @@ def test_a_forked_child_leaves_it_alone() -> None:
     run(count, np.zeros(8, np.int64), 8, 2)
     child = os.fork()
     if child == 0:
-        job = np.zeros(30, np.int64)
-        parallel.run(address(count), job.ctypes.data, 30, 2)
-        os._exit(0 if job.tolist() == [1] * 30 and not team.ready() else 1)
+        arguments = np.zeros(30, np.int64)
+        parallel.run(address(count), arguments.ctypes.data, 30, 2)
+        os._exit(0 if arguments.tolist() == [1] * 30 and not team.ready() else 1)
     for _ in range(200):
         ended, status = os.waitpid(child, os.WNOHANG)
         if ended:

@@ -12,10 +12,10 @@ from adamantine.rules import Rule
 from adamantine.rules.catch_up.by_rule import catch_up_of
 
 LENGTH = FULL = 4_096
-"""Steps a window: then all rows catch up and it starts again, so that its memory stays small."""
+"""So many at most: then all rows catch up and it starts again, so that its memory stays small."""
 
 
-class Window:
+class MissedSteps:
     """A clock, the step at which each row was last up to date, and sums for each such step.
 
     Parameters
@@ -30,7 +30,7 @@ class Window:
 
     def __init__(self, rule: Rule, shape: torch.Size, device: torch.device) -> None:
         self.rule, self.catch_up, self.shape = rule, catch_up_of(rule), shape
-        self.now = 0  # steps since the window began
+        self.now = 0  # steps since all rows were up to date
         self.last = torch.zeros(shape.numel(), dtype=torch.int16, device=device)
         self.history = np.zeros((LENGTH, len(rule.scalars)))
         self.sums = np.empty((len(self.catch_up.start), LENGTH))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from adamantine.backends import reference
-from adamantine.backends.missed_steps import Window
+from adamantine.backends.missed_steps import MissedSteps
 from adamantine.rules import Rule
 
 
@@ -36,54 +36,54 @@ class Rows:
         self._rule, self._shape = rule, param.shape[:dims]
         self._tensors = [param.detach(), *states]
 
-    def update(self, grad: Tensor, scalars: Mapping[str, Any], window: Window | None) -> None:
-        """Let the rule update the rows of `grad`, after catching them up if there is a `window`."""
+    def update(self, grad: Tensor, scalars: Mapping[str, Any], missed: MissedSteps | None) -> None:
+        """Let the rule update the rows of `grad`, once they have caught up on `missed`."""
         grad = grad.coalesce()
         rows = tuple(grad.indices())
-        if window is not None:
+        if missed is not None:
             numbers = self._numbers(rows)
-            self.catch_up(window, numbers)
-            window.last[numbers] = window.now + 1
+            self.catch_up(missed, numbers)
+            missed.last[numbers] = missed.now + 1
         self._run(rows, grad.values(), scalars)
 
-    def catch_up(self, window: Window, numbers: Tensor | None = None) -> bool:
+    def catch_up(self, missed: MissedSteps, numbers: Tensor | None = None) -> bool:
         """Let rows (all, or those numbered, twice or not) do the steps that they missed.
 
         Returns whether there were any.
         """
         if numbers is None:
-            numbers = (window.last < window.now).nonzero()[:, 0]
+            numbers = (missed.last < missed.now).nonzero()[:, 0]
         else:
-            numbers = torch.unique(numbers[window.last[numbers] < window.now])
+            numbers = torch.unique(numbers[missed.last[numbers] < missed.now])
         waited = len(numbers) > 0
         while len(numbers) > 0:
-            fine = self._leap(window, numbers)
-            window.last[numbers[fine]] = window.now
+            fine = self._leap(missed, numbers)
+            missed.last[numbers[fine]] = missed.now
             # What has no closed form from where it stands does one step, and is looked at again.
             numbers = numbers[~fine]
-            self._step(window, numbers)
-            window.last[numbers] += 1
-            numbers = numbers[window.last[numbers] < window.now]
+            self._step(missed, numbers)
+            missed.last[numbers] += 1
+            numbers = numbers[missed.last[numbers] < missed.now]
         return waited
 
-    def record(self, window: Window, scalars: Mapping[str, Any]) -> None:
+    def record(self, missed: MissedSteps, scalars: Mapping[str, Any]) -> None:
         """Add the step that was just done to what waiting rows have missed."""
-        advance = reference.bound(window.catch_up.advance)
-        coefficients = reference.bound(window.catch_up.coefficients)
-        step, constant = window.record(scalars)
-        sums = torch.from_numpy(window.sums[:, : window.now])
+        advance = reference.bound(missed.catch_up.advance)
+        coefficients = reference.bound(missed.catch_up.coefficients)
+        step, constant = missed.record(scalars)
+        sums = torch.from_numpy(missed.sums[:, : missed.now])
         for row, value in zip(sums, advance(*sums.clone(), *step), strict=True):
             row.copy_(value)
-        out = torch.from_numpy(window.coefficients[:, : window.now])
+        out = torch.from_numpy(missed.coefficients[:, : missed.now])
         for row, value in zip(out, coefficients(*sums, *constant), strict=True):
             row.copy_(torch.as_tensor(value))
 
-    def _leap(self, window: Window, numbers: Tensor) -> Tensor:
+    def _leap(self, missed: MissedSteps, numbers: Tensor) -> Tensor:
         """Catch up those of the rows that have a closed form; returns which they are."""
-        form, rows = window.catch_up, self._indices(numbers)
+        form, rows = missed.catch_up, self._indices(numbers)
         apply, covers = reference.bound(form.apply), reference.bound(form.covers)
         columns = [_computable(t[rows]) for t in self._tensors]
-        sure, *values = self._of_rows(window.coefficients, window.last[numbers])
+        sure, *values = self._of_rows(missed.coefficients, missed.last[numbers])
         fine: Tensor = sure != 0
         fine = fine | torch.as_tensor(covers(*columns, *values), device=numbers.device)
         fine = fine.expand_as(columns[0]).reshape(len(numbers), -1).all(1)
@@ -92,9 +92,9 @@ class Rows:
             _real(tensor)[chosen] = value[fine].to(_real(tensor).dtype)
         return fine
 
-    def _step(self, window: Window, numbers: Tensor) -> None:
+    def _step(self, missed: MissedSteps, numbers: Tensor) -> None:
         """Let rows do the one step that comes after the last that each of them has done."""
-        values = self._of_rows(window.history.T, window.last[numbers])
+        values = self._of_rows(missed.history.T, missed.last[numbers])
         scalars = dict(zip(self._rule.scalars, values, strict=True))
         self._run(self._indices(numbers), None, scalars)
 

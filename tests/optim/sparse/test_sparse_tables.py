@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 import adamantine
-from adamantine.backends.cpu.probe import tensor_probe as sheet
+from adamantine.backends.cpu.probe import tensor_probe
 from adamantine.backends.cpu.rows import kernels as rows
-from adamantine.backends.cpu.rows import row_arguments as row_job
+from adamantine.backends.cpu.rows import row_arguments
 from adamantine.backends.cpu.table import table
 from contract import clones, parameters
 from sparse_cases import coo, torch_may_warn
@@ -48,8 +48,8 @@ def give(params: list[nn.Parameter], grads: list[Tensor | None]) -> None:
 def probe(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both ways to read addresses: as this torch does, and as older ones do."""
     if request.param == "in Python":
-        monkeypatch.setattr(row_job, "exporter", lambda: 0)
-        monkeypatch.setattr(sheet.compiled, "exporter", lambda: 0)
+        monkeypatch.setattr(row_arguments, "exporter", lambda: 0)
+        monkeypatch.setattr(tensor_probe.compiled, "exporter", lambda: 0)
 
 
 @pytest.mark.parametrize("name", LIKE_TORCH)

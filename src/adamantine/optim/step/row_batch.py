@@ -9,7 +9,7 @@ from torch import Tensor
 
 from adamantine.backends import BackendName
 from adamantine.backends.layout import check_rows, check_sparse, overlapping
-from adamantine.backends.missed_steps import Window
+from adamantine.backends.missed_steps import MissedSteps
 from adamantine.backends.modes import observer
 from adamantine.errors import BackendError
 from adamantine.optim.step.member import Member
@@ -141,7 +141,7 @@ class RowBatch:
     def run(
         self,
         scalars_of: Callable[..., Mapping[str, Any]],
-        missed_of: Callable[[Member, int, Mapping[str, Any]], Window | None] | None,
+        missed_of: Callable[[Member, int, Mapping[str, Any]], MissedSteps | None] | None,
     ) -> None:
         """Update the rows; after :meth:`look`.
 

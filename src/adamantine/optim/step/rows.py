@@ -11,7 +11,7 @@ from torch import Tensor
 
 from adamantine.backends import BackendName
 from adamantine.backends.layout import check_rows, check_sparse, overlapping
-from adamantine.backends.missed_steps import Window
+from adamantine.backends.missed_steps import MissedSteps
 from adamantine.backends.rows import Rows
 from adamantine.errors import BackendError
 from adamantine.optim.state.precision import Treatment
@@ -26,7 +26,7 @@ Mode = Literal["lazy", "exact", "dense"]
 """What a sparse gradient stands for. `dense`: a dense one, whose zeros were left out."""
 
 Group = dict[str, Any]
-MissedByParameter = dict[Tensor, Window]
+MissedByParameter = dict[Tensor, MissedSteps]
 
 
 def bring_up_to_date(
@@ -42,7 +42,7 @@ def bring_up_to_date(
 
 @torch.no_grad()
 def catch_up(
-    missed: Window,
+    missed: MissedSteps,
     param: Tensor,
     state: Mapping[str, Any],
     backend: BackendName,
@@ -263,7 +263,7 @@ class RowUpdates:
 
     def _missed_of(
         self, exact: bool, member: Member, dims: int, scalars: Mapping[str, Any]
-    ) -> Window | None:
+    ) -> MissedSteps | None:
         """What the coming step is added to for rows that miss it; none where they do not wait."""
         param, shape = member.param, member.param.shape[:dims]
         missed = self._missed_steps.get(param)
@@ -276,7 +276,7 @@ class RowUpdates:
             del self._missed_steps[param]
         if not exact:
             return None
-        self._missed_steps[param] = Window(member.rule, shape, param.device)
+        self._missed_steps[param] = MissedSteps(member.rule, shape, param.device)
         return self._missed_steps[param]
 
 

@@ -20,7 +20,7 @@ if sys.platform != "win32":  # where each compiles for itself
 
 
 @contextmanager
-def alone(name: str) -> Iterator[None]:
+def compile_lock(name: str) -> Iterator[None]:
     """Hold this user's lock called `name` on this machine, if locks can be had.
 
     The system takes it from a process that dies. One file has all of them, a byte each.

@@ -15,7 +15,7 @@ import torch
 from numba import carray, cfunc, njit, types
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
-from adamantine.backends.cpu.compiling.compile_lock import alone
+from adamantine.backends.cpu.compiling.compile_lock import compile_lock
 from adamantine.backends.cpu.compiling.decorators import OPTIONS, called, sources
 from adamantine.backends.cpu.compiling.elements import (
     ELEMENTS,
@@ -78,7 +78,7 @@ class Kernel(Protocol):
 
 
 SIGNATURE = types.void(types.int64, types.int64)
-"""Address of a :mod:`job <.job>`, number of the piece."""
+"""Address of the :mod:`arguments <.arguments>`, number of the piece."""
 
 # Replaced by `specialised` for each kernel; here so that the loops below read as what they are.
 FORMULA: Any = None
@@ -93,15 +93,15 @@ CONSUMERS: Any = None
 SCRATCH: int = 0
 OPEN: int = 0
 COMPUTE: Any = None
-CLEARS: bool = False
-COLLECTS: bool = False
+ZERO_GRADS: bool = False
+COLLECT_STATS: bool = False
 
 ZERO, ONE = np.float32(0), np.float32(1)
 BYTE = np.uint8(0)
 
 
-def _run_piece(job, piece):
-    words = carray(int64_pointer(job), WORDS)
+def _run_piece(arguments, piece):
+    words = carray(int64_pointer(arguments), WORDS)
     bounds = carray(int64_pointer(words[BOUNDS]), piece + 2)
     chunks = carray(int64_pointer(words[CHUNKS]), (bounds[piece + 1], 3))
     for chunk in range(bounds[piece], bounds[piece + 1]):
@@ -113,14 +113,14 @@ def _run_piece(job, piece):
         columns = carray(int64_pointer(words[ADDRESSES] + 8 * words[COLUMNS] * tensor), READ)
         pointers = to_fixed_tuple(columns, READ)
         own = to_fixed_tuple(constants.astype(COMPUTE), SCALARS)
-        if COLLECTS:
+        if COLLECT_STATS:
             (param,) = arrays_at(pointers[:1], GRADIENT, offset, length)
             look_before(words, chunk, param)
         EACH_CHUNK(words, tensor, chunk, offset, length, pointers, own)
-        if COLLECTS:
+        if COLLECT_STATS:
             param, grad = arrays_at(pointers[:2], GRADIENT, offset, length)
             look_after(words, chunk, param, grad)
-        if CLEARS:
+        if ZERO_GRADS:
             (grad,) = arrays_at(pointers[1:2], GRADIENT, offset, length)  # still in the cache
             for i in range(length):
                 grad[i] = 0
@@ -134,9 +134,9 @@ def _update(words, tensor, chunk, offset, length, pointers, own):
         given = load(arrays, i)
         results = FORMULA(*(given + own))
         store(written, i, results)
-        if COLLECTS:
+        if COLLECT_STATS:
             sums = added(sums, given, after(arrays[0], i, results[0]))
-    if COLLECTS:
+    if COLLECT_STATS:
         leave(words, chunk, sums)
 
 
@@ -159,11 +159,11 @@ def _update_coded(words, tensor, chunk, offset, length, pointers, own):
             results = FORMULA(*(given + own))
             store_rounded(written, i, results, WORKING, CONSUMERS, streams)
             streams = streams_after(streams)
-            if COLLECTS:
+            if COLLECT_STATS:
                 sums = added(sums, given, after(arrays[0], i, results[0]))
         kept, samples = (addresses[0],) + addresses[2:], (SAMPLES[0],) + SAMPLES[2:]
         close(kept, samples, exponents, scratch, stretch, key, start, CONSUMERS)
-    if COLLECTS:
+    if COLLECT_STATS:
         leave(words, chunk, sums)
 
 
@@ -223,12 +223,12 @@ def operations() -> dict[str, Any]:
 
 @cache
 def compiled(
-    rule: Rule, formats: tuple[Format, ...], clears: bool = False, collects: bool = False
+    rule: Rule, formats: tuple[Format, ...], zero_grads: bool = False, collect_stats: bool = False
 ) -> Kernel:
     """The kernel of `rule` for a parameter and states in these formats.
 
-    With `clears` it leaves zeros as gradients; with `collects` it fills the job's ``SUMS`` and
-    ``SAMPLED`` (:mod:`.measures`).
+    With `zero_grads` it leaves zeros as gradients; with `collect_stats` it fills ``SUMS`` and
+    ``SAMPLED`` (:mod:`.step_statistics`).
 
     From the disk cache, or compiled (about a second) and cached there.
 
@@ -237,16 +237,16 @@ def compiled(
     Numba files a cached function under its name and checks the age of its source file only. The
     digest in the name covers the rest: the rule, all it calls, and the other files of this folder.
     """
-    what = (rule.states, formats, clears, collects)
+    what = (rule.states, formats, zero_grads, collect_stats)
     name = name_of(rule.name, formats, digest(what, rule.update))
-    return compile_kernel(updating(rule, formats, name, clears, collects))
+    return compile_kernel(updating(rule, formats, name, zero_grads, collect_stats))
 
 
 @cache
 def compiled_count(share: Share, formats: tuple[Format, ...]) -> Kernel:
     """The kernel that counts for `share`, whose first arguments are tensors in these formats.
 
-    It leaves the count of every chunk in the job's ``FOUND``.
+    It leaves the count of every chunk in ``FOUND``.
     """
     name = name_of(share.holds.__name__, formats, digest(formats, share.holds))
     return compile_kernel(counting(share, formats, name))
@@ -256,14 +256,14 @@ def updating(
     rule: Rule,
     formats: tuple[Format, ...],
     name: str,
-    clears: bool = False,
-    collects: bool = False,
+    zero_grads: bool = False,
+    collect_stats: bool = False,
 ) -> FunctionType:
     """The loop with `rule` in its middle, under a name of its own; not compiled yet."""
     each_chunk = _update if all(f.plain for f in formats) else _update_coded
     param, *states = formats
     tensors = (param, Format(param.dtype), *states)  # a gradient is as its parameter
-    switches = {"CLEARS": clears, "COLLECTS": collects}
+    switches = {"ZERO_GRADS": zero_grads, "COLLECT_STATS": collect_stats}
     return specialised(each_chunk, rule.update, tensors, len(rule.scalars), name, switches)
 
 
@@ -317,7 +317,7 @@ def specialised(
 
 def compile_kernel(function: FunctionType, options: Mapping[str, Any] = OPTIONS) -> Kernel:
     """The kernel of a function that :func:`specialised` has made; cached under its name."""
-    with alone(function.__name__):
+    with compile_lock(function.__name__):
         return cast(Kernel, cfunc(SIGNATURE, cache=True, **options)(function))
 
 

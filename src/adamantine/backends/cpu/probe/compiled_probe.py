@@ -4,7 +4,7 @@ A kernel trusts an address with its life, so no address outlives a step: every s
 them from the live tensors and compares dtype, device, shape and strides on the way. Asking torch
 for these one by one from Python costs about 0.4 µs a tensor. torch offers the same through the
 DLPack C exchange API (``Tensor.__dlpack_c_exchange_api__``, DLPack 1.2), a table of C functions
-made for this use, at 0.05 µs. Where it is missing (older torch), :mod:`.sheet` does the same work
+made for this use, at 0.05 µs. Where it is missing (older torch), :mod:`.probe` does the same work
 in Python.
 """
 
@@ -159,15 +159,15 @@ def _has_blocks(exported, layouts, start, ndim):
 
 
 @kept()
-def probe(job, grads):
-    """Look at every tensor of a job, `grads` being a list; the caller holds the GIL.
+def probe(arguments, grads):
+    """Look at every tensor of a table, `grads` being a list; the caller holds the GIL.
 
     Returns the worst status. Fills ``STATUS``, ``ROWS`` (the group, or -1 for who sits out), the
     gradients' ``ADDRESSES``, ``VALUES`` and ``COMMON``. The other columns' addresses are compared;
     ``MOVES`` of them differ, and go to ``MOVED``. What the dictionaries hold has to be the tensors
     of ``IDS``.
     """
-    words = carray(int64_pointer(job), WORDS)
+    words = carray(int64_pointer(arguments), WORDS)
     tensors, columns, counters = words[TENSORS], words[COLUMNS], words[COUNTERS]
     elements = carray(int64_pointer(words[ELEMENTS]), columns)
     ids = carray(int64_pointer(words[IDS]), (tensors, columns))
@@ -241,13 +241,13 @@ def probe(job, grads):
 
 
 @kept()
-def follow_moved(job, looks):
+def follow_moved(arguments, looks):
     """Take the addresses in ``MOVED`` for those that tensors have.
 
     With `looks`, unless one has a byte in common with another that is written; then it returns
     False. It compares each with all, so that is for few.
     """
-    words = carray(int64_pointer(job), WORDS)
+    words = carray(int64_pointer(arguments), WORDS)
     tensors, columns = words[TENSORS], words[COLUMNS]
     addresses = carray(int64_pointer(words[ADDRESSES]), (tensors, columns))
     moved = carray(int64_pointer(words[MOVED]), (tensors, columns))
@@ -272,9 +272,9 @@ def follow_moved(job, looks):
 
 
 @kept()
-def advance_counters(job):
+def advance_counters(arguments):
     """Count the step for every tensor that takes part: ``NEXT`` says what counters become."""
-    words = carray(int64_pointer(job), WORDS)
+    words = carray(int64_pointer(arguments), WORDS)
     tensors, columns, counters = words[TENSORS], words[COLUMNS], words[COUNTERS]
     rows = carray(int64_pointer(words[ROWS]), tensors)
     addresses = carray(int64_pointer(words[ADDRESSES]), (tensors, columns))
@@ -289,8 +289,8 @@ def advance_counters(job):
                 carray(float32_pointer(address), 1)[0] = following[counter]
 
 
-def _advance(job):
-    advance_counters(job)
+def _advance(arguments):
+    advance_counters(arguments)
 
 
 @cache

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from adamantine.backends.codes import block_count
 from adamantine.backends.cpu.compiling.elements import dlpack_of
-from adamantine.backends.cpu.kernel import arguments as job
-from adamantine.backends.cpu.kernel.arguments import Job
+from adamantine.backends.cpu.kernel import arguments as arguments
+from adamantine.backends.cpu.kernel.arguments import KernelArguments
 from adamantine.backends.cpu.probe import compiled_probe as compiled
 from adamantine.backends.cpu.probe.compiled_probe import (
     ABSENT,
@@ -33,7 +33,7 @@ _FEW_PAIRS = 1 << 15
 """Of spans of memory: comparing each two is quicker than sorting them."""
 
 
-class Sheet:
+class TensorProbe:
     """T tensors: what is expected of them, and what each probe finds.
 
     Parameters
@@ -95,37 +95,38 @@ class Sheet:
         # A lazy conjugation shows in no address, and no more does the lazy minus sign of a real
         # view of one. That view's stride is 2, so only a single element can pass for contiguous.
         self._lazy = [t for t, p in enumerate(params) if p.is_complex() or p.numel() == 1]
-        self.job = Job()
-        self.job[job.TENSORS], self.job[job.COLUMNS] = self.addresses.shape
-        self.job[job.NONE] = id(None)
-        self.job[job.COUNTERS], self.job[job.EXPONENTS] = self._counters, self._exponents
+        self.arguments = KernelArguments()
+        self.arguments[arguments.TENSORS], self.arguments[arguments.COLUMNS] = self.addresses.shape
+        self.arguments[arguments.NONE] = id(None)
+        self.arguments[arguments.COUNTERS] = self._counters
+        self.arguments[arguments.EXPONENTS] = self._exponents
         for word, array in (
-            (job.IDS, ids),
-            (job.DICTS, np.array(list(map(id, states)), np.int64)),
-            (job.NAMES, np.array([0, 0, *map(id, self._names)], np.int64)),
-            (job.ELEMENTS, np.array(list(map(dlpack_of, self._dtypes)), np.int64)),
-            (job.LAYOUTS, self._layouts),
-            (job.STARTS, self._starts),
-            (job.GROUPS, self._groups),
-            (job.HINTS, np.zeros_like(ids)),
-            (job.ADDRESSES, self.addresses),
-            (job.MOVED, self.moved),
-            (job.BYTES, self._bytes),
-            (job.VALUES, self.values),
-            (job.STATUS, self.status),
-            (job.ROWS, self.rows),
-            (job.FUNCTIONS, compiled.functions()),
-            (job.EXPORTED, np.zeros(DL_WORDS, np.int64)),
+            (arguments.IDS, ids),
+            (arguments.DICTS, np.array(list(map(id, states)), np.int64)),
+            (arguments.NAMES, np.array([0, 0, *map(id, self._names)], np.int64)),
+            (arguments.ELEMENTS, np.array(list(map(dlpack_of, self._dtypes)), np.int64)),
+            (arguments.LAYOUTS, self._layouts),
+            (arguments.STARTS, self._starts),
+            (arguments.GROUPS, self._groups),
+            (arguments.HINTS, np.zeros_like(ids)),
+            (arguments.ADDRESSES, self.addresses),
+            (arguments.MOVED, self.moved),
+            (arguments.BYTES, self._bytes),
+            (arguments.VALUES, self.values),
+            (arguments.STATUS, self.status),
+            (arguments.ROWS, self.rows),
+            (arguments.FUNCTIONS, compiled.functions()),
+            (arguments.EXPORTED, np.zeros(DL_WORDS, np.int64)),
         ):
-            self.job.point(word, array)
+            self.arguments.point(word, array)
 
-    def probe(self, grads: list[Any]) -> int:
+    def read(self, grads: list[Any]) -> int:
         """Look at every tensor, with this step's gradients; return the worst status found."""
         if self._exports:
-            worst = compiled.probe(self.job.address, id(grads))
+            worst = compiled.probe(self.arguments.address, id(grads))
         else:
             worst = self._probe_in_python(grads)
-        if self.job[job.MOVES] and worst != CHANGED:
+        if self.arguments[arguments.MOVES] and worst != CHANGED:
             followed = self._follow() or (self._look_at_absent() and self._follow())
             worst = worst if followed else CHANGED
         for t in self._lazy:
@@ -135,7 +136,7 @@ class Sheet:
                     self.status[t] = worst = max(found, worst)
                     self.rows[t] = -1
         self.complete = worst == READY
-        self.common = self.complete and self.job[job.COMMON] != 0
+        self.common = self.complete and self.arguments[arguments.COMMON] != 0
         return int(worst)
 
     def _follow(self) -> bool:
@@ -164,11 +165,11 @@ class Sheet:
             if whole < self._bytes.item(t, column):
                 check_memory("a parameter or its state", tensor)
         if len(places) * self.addresses.size <= _FEW_PAIRS:
-            return bool(compiled.follow_moved(self.job.address, True))
+            return bool(compiled.follow_moved(self.arguments.address, True))
         begins = np.where(self.moved, self.moved, self.addresses)
         begins[:, GRAD] = 0  # gradients are only read
         apart = are_apart(begins.ravel(), (begins + self._bytes).ravel())
-        return apart and bool(compiled.follow_moved(self.job.address, False))
+        return apart and bool(compiled.follow_moved(self.arguments.address, False))
 
     def _look_at_absent(self) -> bool:
         """Find those without a gradient, too: who has moved may lie where they have lain.
@@ -189,8 +190,8 @@ class Sheet:
             self.status[t] = self._status(t, tensors)
             self.rows[t] = self._groups[t] if self.status[t] == READY else -1
         found = np.unique(self.values[self.rows >= 0], axis=0)
-        self.job[job.COMMON] = len(found) <= 1
-        self.job[job.MOVES] = int(np.count_nonzero(self.moved))
+        self.arguments[arguments.COMMON] = len(found) <= 1
+        self.arguments[arguments.MOVES] = int(np.count_nonzero(self.moved))
         return int(self.status.max(initial=READY))
 
     def _status(self, t: int, tensors: Sequence[Any]) -> int:

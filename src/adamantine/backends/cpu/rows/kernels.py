@@ -1,6 +1,6 @@
 """Rows of tables in main memory: the compiled loops that update those that gradients touch.
 
-All that an optimizer updates by one rule is one job: a head of words, and a block of words for each
+What an optimizer updates by one rule is told by a head of words, and a block of words for each
 table. :mod:`.row_table` fills them in. Three compiled functions read them:
 
 - `gather` reads the indices of all gradients, before anything is written. It refuses what is no row
@@ -11,7 +11,7 @@ table. :mod:`.row_table` fills them in. Three compiled functions read them:
   rows of a table of 256 MB, out of cold caches).
 - `_run_piece` catches rows up and lets the rule update them, one row after the other. A row is some
   hundred bytes at a random place, so they are asked for ahead of time, many at once.
-- `_record` adds a step to the sums of a window, for every start.
+- `_record` adds a step to the sums of missed steps, for every start.
 
 Rows that never wait have a `_run_piece` without the closed form, and no `_record`. What compiles is
 most of a first step, so the loops do without NumPy's functions where plain ones do as well: sorting
@@ -62,7 +62,7 @@ FEW, SHORT_DIGIT = 512, 8
 COUNTS = (1 << DIGIT) // 2 + 1
 """Words of the counts of a digit's values, which are half a word each."""
 
-# The head of a job.
+# The head of the arguments.
 (
     TABLES,
     BLOCKS,  # address of the tables' blocks
@@ -72,7 +72,7 @@ COUNTS = (1 << DIGIT) // 2 + 1
     TOTALS,  # room for one row a piece, of 8 bytes an element
     WEIGHT,  # elements of all rows to go through
     WIDEST,  # elements of the longest row
-    ADDRESSES,  # (TABLES, COLUMNS) int64, as in :mod:`.job`; 0: they are in the blocks already
+    ADDRESSES,  # (TABLES, COLUMNS) int64, as :mod:`.kernel.arguments`; 0: they are in the blocks
     COLUMNS,
     ROWS,  # (TABLES,) int64: which row of constants each takes; below 0, it sits this step out
     CONSTANTS,  # (rows, scalars) float64: the rule's scalars
@@ -99,7 +99,7 @@ COUNTS = (1 << DIGIT) // 2 + 1
     BEGINS,  # (COUNT + 1,) int32: where in there each row's begin
     SIZES,  # int64: the shape of the table
     NDIM,
-    # Where rows may wait, their window:
+    # Where rows may wait, the steps they missed:
     LAST,  # int16: the clock at which each row was up to date
     NOW,  # the clock
     HISTORY,  # (LENGTH, scalars) float64
@@ -133,13 +133,13 @@ def scratch_words(tables: int, indices: int) -> int:
 
 
 @kept()
-def gather(job, size, states):
+def gather(arguments, size, states):
     """Read and sort the indices of all tables; returns the first that has one out of bounds, or -1.
 
     The gradients of row ``NUMBERS[k]`` stand at ``ORDER[BEGINS[k] : BEGINS[k + 1]]``. `size` is the
     bytes of an element, and `states` their number.
     """
-    head = carray(int64_pointer(job), HEAD)
+    head = carray(int64_pointer(arguments), HEAD)
     counts = carray(int32_pointer(head[SCRATCH]), 2 * COUNTS)
     free = head[SCRATCH] + 8 * COUNTS
     head[WEIGHT], head[WIDEST] = 0, 1
@@ -224,8 +224,8 @@ def gather(job, size, states):
     return -1
 
 
-def _run_piece(job, piece):
-    head = carray(int64_pointer(job), HEAD)
+def _run_piece(arguments, piece):
+    head = carray(int64_pointer(arguments), HEAD)
     low = head[WEIGHT] * piece // head[PIECES]
     high = head[WEIGHT] * (piece + 1) // head[PIECES]
     where = pointer_like(head[TOTALS] + 8 * head[WIDEST] * piece, COMPUTE(0))
@@ -306,8 +306,8 @@ def _catch_row_up(words, arrays, total, start, now, width):
         start += 1
 
 
-def _record(job, table):
-    head = carray(int64_pointer(job), HEAD)
+def _record(arguments, table):
+    head = carray(int64_pointer(arguments), HEAD)
     words = carray(int64_pointer(head[BLOCKS] + head[STEP_OF_BLOCKS] * table), TENSORS)
     row = carray(int64_pointer(head[ROWS]), head[TABLES])[table]
     if row < 0:

@@ -14,7 +14,7 @@ from adamantine.backends.cpu.probe.compiled_probe import exporter, functions
 from adamantine.backends.cpu.rows import kernels as rows
 from adamantine.backends.cpu.rows import row_probe
 from adamantine.backends.cpu.threads import parallel
-from adamantine.backends.missed_steps import Window
+from adamantine.backends.missed_steps import MissedSteps
 
 SHARE = 65_536
 """Elements for each thread of our own; less than in a table, as rows come from all over memory."""
@@ -29,7 +29,7 @@ _GIVEN = struct.Struct("7q")  # a block's words up to `VALUES`
 _NOTHING = (0, 0, 0, 0, 0, 0, 0)
 
 
-class RowJob:
+class RowArguments:
     """A head, and a block for each table.
 
     Parameters
@@ -62,7 +62,7 @@ class RowJob:
         self.blocks[:, rows.SIZES] = self._sizes.ctypes.data + 8 * begins
         self._given = 0  # indices, of all tables
         self._room = 0  # words of the largest array that only a step needs
-        self._windows: list[tuple[Window, tuple[int, ...]] | None] = [None] * len(shapes)
+        self._missed_steps: list[tuple[MissedSteps, tuple[int, ...]] | None] = [None] * len(shapes)
 
     def point(self, word: int, array: NDArray[Any]) -> None:
         """Let a word of the head hold the address of `array`, and keep that alive."""
@@ -127,15 +127,15 @@ class RowJob:
         """How many elements :meth:`run` goes through."""
         return self._head.item(rows.WEIGHT)
 
-    def wait(self, table: int, window: Window) -> None:
-        """Let rows of a table catch up in a window, or its sums get one step more."""
-        known = self._windows[table]
-        if known is None or known[0] is not window:
-            # A window's arrays live as long as it does.
-            arrays = (window.history, window.sums, window.coefficients)
-            known = self._windows[table] = (window, tuple(a.ctypes.data for a in arrays))
+    def wait(self, table: int, missed: MissedSteps) -> None:
+        """Let rows of a table catch up, or the sums of its missed steps get one more."""
+        known = self._missed_steps[table]
+        if known is None or known[0] is not missed:
+            # Its arrays live as long as it does.
+            arrays = (missed.history, missed.sums, missed.coefficients)
+            known = self._missed_steps[table] = (missed, tuple(a.ctypes.data for a in arrays))
         self.blocks[table, rows.LAST : rows.COEFFICIENTS + 1] = (
-            window.last.data_ptr(), window.now, *known[1],
+            missed.last.data_ptr(), missed.now, *known[1],
         )  # fmt: skip
 
     def run(self, kernel: int, threads: int) -> None:
@@ -146,7 +146,7 @@ class RowJob:
         parallel.run(kernel, self._address, pieces, threads)
 
     def record(self, kernel: int, threads: int) -> None:
-        """Add a step to the sums of all windows."""
+        """Add a step to the sums of all tables' missed steps."""
         parallel.run(kernel, self._address, len(self.blocks), threads)
 
     def release(self) -> None:

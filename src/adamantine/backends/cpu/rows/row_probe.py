@@ -45,14 +45,14 @@ INT64 = 0 | 64 << 8 | 1 << 16
 
 
 @kept()
-def look(job, calls, indices, values, none, element):
+def look(arguments, calls, indices, values, none, element):
     """Fill in what was given to each table; the caller holds the GIL.
 
     `indices` and `values` are lists of tensors, or `none` for a table that sits the step out, and
     `element` is DLPack's code of the values' type. Returns how many indices there are; or, below 0,
     where not all is as it has to be: contiguous, in main memory and of that type.
     """
-    head = carray(int64_pointer(job), HEAD)
+    head = carray(int64_pointer(arguments), HEAD)
     exported = np.zeros(DL_WORDS, np.int64)
     out = exported.ctypes.data
     total = 0

@@ -12,15 +12,15 @@ import torch
 from torch import Tensor
 
 from adamantine.backends.cpu.compiling.elements import dlpack_of
-from adamantine.backends.cpu.kernel import arguments as job
+from adamantine.backends.cpu.kernel import arguments as arguments
 from adamantine.backends.cpu.probe.compiled_probe import STAGE, advance_counters
-from adamantine.backends.cpu.probe.tensor_probe import Sheet
+from adamantine.backends.cpu.probe.tensor_probe import TensorProbe
 from adamantine.backends.cpu.rows import kernels as rows
-from adamantine.backends.cpu.rows.row_arguments import SHARE, RowJob
+from adamantine.backends.cpu.rows.row_arguments import SHARE, RowArguments
 from adamantine.backends.cpu.threads import parallel
 from adamantine.backends.formats import Format
 from adamantine.backends.layout import check_memory
-from adamantine.backends.missed_steps import Window
+from adamantine.backends.missed_steps import MissedSteps
 from adamantine.rules import Rule
 
 ScalarsOf = Callable[..., Mapping[str, Any]]
@@ -70,13 +70,13 @@ class RowTable:
         self._rule, self._params, self._counters, self._waits = rule, params, counters, waits
         self._groups = sorted(set(groups))
         indices = np.searchsorted(self._groups, groups)
-        self._sheet = Sheet(params, states, rule.states, formats, counters, indices)
+        self._probe = TensorProbe(params, states, rule.states, formats, counters, indices)
         if not counters:
-            self._sheet.values[:, 0] = np.where(fresh, 0.0, 1.0)
+            self._probe.values[:, 0] = np.where(fresh, 0.0, 1.0)
         self._first = any(fresh)  # whether some have it ahead, where nothing counts
-        self._job = RowJob([p.shape for p in params], len(rule.states))
-        self._job.place_addresses(self._sheet.addresses)
-        self._job.point(rows.ROWS, self._sheet.rows)
+        self._arguments = RowArguments([p.shape for p in params], len(rule.states))
+        self._arguments.place_addresses(self._probe.addresses)
+        self._arguments.point(rows.ROWS, self._probe.rows)
         self._kernel = rows.compiled(rule, params[0].dtype, waits)
         packing = struct.Struct(f"{len(rule.scalars)}d")
         self._pack, self._row_bytes = packing.pack_into, packing.size
@@ -85,8 +85,8 @@ class RowTable:
         self._constants = np.empty((len(params), len(rule.scalars)))
         self._buffer = self._constants.data.cast("B")
         self._next = np.empty((len(params), len(counters)))
-        self._job.point(rows.CONSTANTS, self._constants)
-        self._sheet.job.point(job.NEXT, self._next)
+        self._arguments.point(rows.CONSTANTS, self._constants)
+        self._probe.arguments.point(arguments.NEXT, self._next)
         self._dtype, self._element = params[0].dtype, params[0].element_size()
         self._dlpack = dlpack_of(self._dtype)
         self._scalars: list[Mapping[str, Any]] = []  # by row of constants
@@ -100,14 +100,14 @@ class RowTable:
         parameters' dtype, in main memory, or names rows that are not there; -1 where all are. None
         when a tensor is no longer what this was built for. Nothing has been written then.
         """
-        given = self._job
+        given = self._arguments
         # So far, as many threads as in the last step: they come up while addresses are read.
         parallel.wake(self._threads)
         # A sparse gradient has no layout to compare: its parameter stands in its place.
         params = [None if g is None else p for g, p in zip(grads, self._params, strict=True)]
         indices = [None if grad is None else grad._indices() for grad in grads]
         values = [None if grad is None else grad._values() for grad in grads]
-        if self._sheet.probe(params) >= STAGE:
+        if self._probe.read(params) >= STAGE:
             return None
         bad = self._look(indices, values)
         # Their addresses are in use until the kernel returns.
@@ -122,14 +122,14 @@ class RowTable:
         """Give the job what gradients consist of; copies those values that lie apart."""
         # A lazy minus sign shows in no address.
         lazily_negative = any(value is not None and value.is_neg() for value in values)
-        if not lazily_negative and self._job.look(indices, values, self._dlpack):
+        if not lazily_negative and self._arguments.look(indices, values, self._dlpack):
             return -1
         for place, (index, value) in enumerate(zip(indices, values, strict=True)):
             if index is not None:
                 if value.dtype is not self._dtype or not value.is_cpu:
                     return place
                 values[place] = value.resolve_neg().contiguous()
-            self._job.give(place, index, values[place], 0 if index is None else value.numel())
+            self._arguments.give(place, index, values[place], 0 if index is None else value.numel())
         return -1
 
     @property
@@ -139,16 +139,16 @@ class RowTable:
 
     def set_constants(self, scalars_of: ScalarsOf) -> None:
         """Compute this step's scalars; after :meth:`refresh`, and before :meth:`run`."""
-        sheet = self._sheet
+        probe = self._probe
         self._scalars = []
-        if sheet.common:
-            counters = sheet.values[0].tolist()
+        if probe.common:
+            counters = probe.values[0].tolist()
             for group in self._groups:
                 self._set_row(scalars_of, group, counters)
             return
         known: dict[tuple[float, ...], int] = {}
         for place, (index, counters) in enumerate(
-            zip(sheet.rows.tolist(), sheet.values.tolist(), strict=True)
+            zip(probe.rows.tolist(), probe.values.tolist(), strict=True)
         ):
             if index < 0:
                 continue
@@ -156,50 +156,50 @@ class RowTable:
             if key not in known:
                 known[key] = len(known)
                 self._set_row(scalars_of, self._groups[index], counters)
-            sheet.rows[place] = known[key]
+            probe.rows[place] = known[key]
 
     def due(self) -> list[Due]:
         """The parameters that take part, after :meth:`set_constants`."""
-        dims = self._job.blocks[:, rows.DIMS].tolist()
+        dims = self._arguments.blocks[:, rows.DIMS].tolist()
         return [
             Due(place, dims[place], self._scalars[row])
-            for place, row in enumerate(self._sheet.rows.tolist())
+            for place, row in enumerate(self._probe.rows.tolist())
             if row >= 0
         ]
 
-    def run(self, windows: Mapping[int, Window]) -> None:
-        """Update the rows; where they wait, after they have caught up in these windows, by place.
+    def run(self, missed_steps: Mapping[int, MissedSteps]) -> None:
+        """Update the rows, where they wait, after they have caught up on these steps, by place.
 
-        The windows have noted the step then, too.
+        This step is among them then, too.
         """
         if self._waits:
-            for place, window in windows.items():
-                self._job.wait(place, window)
-        sheet = self._sheet
+            for place, missed in missed_steps.items():
+                self._arguments.wait(place, missed)
+        probe = self._probe
         # Compiled code writes behind autograd's back; before it does, as in a table of whole
         # tensors: where this is one call, a signal's handler may come right after it.
         torch.autograd.graph.increment_version(
             self._params
-            if sheet.complete
-            else [p for p, row in zip(self._params, sheet.rows, strict=True) if row >= 0]
+            if probe.complete
+            else [p for p, row in zip(self._params, probe.rows, strict=True) if row >= 0]
         )
-        self._job.run(self._kernel.address, self._threads)
+        self._arguments.run(self._kernel.address, self._threads)
         if self._waits:
-            self._record(windows)
+            self._record(missed_steps)
         if self._counters or self._first:
-            advance_counters(sheet.job.address)
+            advance_counters(probe.arguments.address)
         self.release()
 
-    def _record(self, windows: Mapping[int, Window]) -> None:
-        chosen = self._sheet.rows
+    def _record(self, missed_steps: Mapping[int, MissedSteps]) -> None:
+        chosen = self._probe.rows
         names: tuple[str, ...] = ()
-        for place, window in windows.items():
-            window.record(self._scalars[chosen[place]])
-            self._job.wait(place, window)
-            names = (*window.catch_up.scalars, *window.catch_up.constant)
+        for place, missed in missed_steps.items():
+            missed.record(self._scalars[chosen[place]])
+            self._arguments.wait(place, missed)
+            names = (*missed.catch_up.scalars, *missed.catch_up.constant)
         given = np.array([[s[name] for name in names] for s in self._scalars], np.float64)
-        self._job.point(rows.SUM_SCALARS, given)
-        self._job.record(rows.compiled_record(self._rule).address, self._threads)
+        self._arguments.point(rows.SUM_SCALARS, given)
+        self._arguments.record(rows.compiled_record(self._rule).address, self._threads)
 
     def _set_row(self, scalars_of: ScalarsOf, group: int, counters: Sequence[float]) -> None:
         step, row = counters[0] + 1, len(self._scalars)
@@ -212,7 +212,7 @@ class RowTable:
     def release(self) -> None:
         """Let go of the gradients, where no :meth:`run` follows."""
         self._held = []
-        self._job.release()
+        self._arguments.release()
 
 
 class CompiledRows:
@@ -228,32 +228,32 @@ class CompiledRows:
 
     def __init__(self, rule: Rule, param: Tensor, states: Sequence[Tensor]) -> None:
         self._rule, self._tensors = rule, [param, *states]
-        self._job = RowJob([param.shape], len(states))
-        self._job.point(rows.ROWS, np.zeros(1, np.int64))
+        self._arguments = RowArguments([param.shape], len(states))
+        self._arguments.point(rows.ROWS, np.zeros(1, np.int64))
         # Nothing is updated, but the kernel reads them.
-        self._job.point(rows.CONSTANTS, np.zeros(len(rule.scalars)))
+        self._arguments.point(rows.CONSTANTS, np.zeros(len(rule.scalars)))
 
-    def catch_up(self, window: Window, numbers: Tensor | None = None) -> bool:
+    def catch_up(self, missed: MissedSteps, numbers: Tensor | None = None) -> bool:
         """Let rows (all, or those numbered, twice or not) do the steps that they missed.
 
         Numbers are for one dimension of rows. Returns whether there were any.
         """
-        waiting = window.last if numbers is None else window.last[numbers]
-        if not bool((waiting < window.now).any()):
+        waiting = missed.last if numbers is None else missed.last[numbers]
+        if not bool((waiting < missed.now).any()):
             return False
-        given, param = self._job, self._tensors[0]
+        given, param = self._arguments, self._tensors[0]
         for index, tensor in enumerate(self._tensors):
             check_memory("a parameter or its state", tensor)
             given.blocks[0, rows.TENSORS + index] = tensor.data_ptr()
-        width = param.shape[len(window.shape) :].numel()
+        width = param.shape[len(missed.shape) :].numel()
         threads = parallel.threads_for(len(waiting) * width, SHARE)
         parallel.wake(threads)
         if numbers is None:
-            given.give_all(len(window.shape), param.element_size())
+            given.give_all(len(missed.shape), param.element_size())
         else:
             # Each row once, for two threads must not meet in it.
             given.give(0, numbers[None], None, len(numbers) * width)
             given.gather(param.element_size())
-        given.wait(0, window)
+        given.wait(0, missed)
         given.run(rows.compiled(self._rule, param.dtype, True).address, threads)
         return True

@@ -30,8 +30,8 @@ from adamantine.backends.cpu.kernel.kernel import (
     specialised,
 )
 from adamantine.backends.cpu.probe.compiled_probe import GRAD
-from adamantine.backends.cpu.probe.tensor_probe import Sheet
-from adamantine.backends.cpu.table.reduction import Survey
+from adamantine.backends.cpu.probe.tensor_probe import TensorProbe
+from adamantine.backends.cpu.table.reduction import Reduction
 from adamantine.backends.formats import Format
 
 REASSOCIATING: dict[str, Any] = {**OPTIONS, "fastmath": {"contract", "reassoc"}}
@@ -72,18 +72,18 @@ class Squares:
     ----------
     dtype
         The gradients'.
-    sheet
+    probe
         The table's; after each probe, with the addresses and rows of that step.
     chunks
         ``(chunks, 3)``: tensor, offset, length.
     """
 
-    def __init__(self, dtype: torch.dtype, sheet: Sheet, chunks: NDArray[np.int64]) -> None:
-        self._survey = Survey(compiled_squares(dtype), [GRAD], sheet, chunks, np.float64)
+    def __init__(self, dtype: torch.dtype, probe: TensorProbe, chunks: NDArray[np.int64]) -> None:
+        self._reduction = Reduction(compiled_squares(dtype), [GRAD], probe, chunks, np.float64)
 
     def total(self, bounds: NDArray[np.int64], threads: int) -> float:
         """Of all gradients that take part; infinite or NaN where an element is."""
-        self._survey.run(bounds, threads)
+        self._reduction.run(bounds, threads)
         # By Python, which is quicker for a few chunks, and does not warn of what may overflow.
-        total: float = sum(self._survey.found.tolist())
+        total: float = sum(self._reduction.found.tolist())
         return total

@@ -16,14 +16,14 @@ from adamantine.backends.cpu.kernel.arguments import (
     CONSTANTS,
     FOUND,
     ROWS,
-    Job,
+    KernelArguments,
 )
 from adamantine.backends.cpu.kernel.kernel import Kernel
-from adamantine.backends.cpu.probe.tensor_probe import Sheet
+from adamantine.backends.cpu.probe.tensor_probe import TensorProbe
 from adamantine.backends.cpu.threads import parallel
 
 
-class Survey:
+class Reduction:
     """A kernel that looks at some of the tensors of a table.
 
     Each chunk's number is a word of its own, so what :attr:`found` holds is the same for any number
@@ -34,8 +34,8 @@ class Survey:
     kernel
         Leaves one number a chunk in the job's ``FOUND``.
     columns
-        Which tensors it takes, by their columns in the sheet.
-    sheet
+        Which tensors it takes, by their columns in the probe's addresses.
+    probe
         The table's; after each probe, with the addresses and rows of that step.
     chunks
         ``(chunks, 3)``: tensor, offset, length.
@@ -52,17 +52,17 @@ class Survey:
         self,
         kernel: Kernel,
         columns: Sequence[int],
-        sheet: Sheet,
+        probe: TensorProbe,
         chunks: NDArray[np.int64],
         kind: type[np.int64] | type[np.float64],
     ) -> None:
-        self._kernel, self._columns, self._sheet = kernel, list(columns), sheet
+        self._kernel, self._columns, self._probe = kernel, list(columns), probe
         self.found: NDArray[Any] = np.zeros(len(chunks), kind)
-        self._job = Job()
-        self._job[COLUMNS] = len(self._columns)
-        self._job.point(CHUNKS, chunks)
-        self._job.point(ROWS, sheet.rows)
-        self._job.point(FOUND, self.found)
+        self._arguments = KernelArguments()
+        self._arguments[COLUMNS] = len(self._columns)
+        self._arguments.point(CHUNKS, chunks)
+        self._arguments.point(ROWS, probe.rows)
+        self._arguments.point(FOUND, self.found)
 
     def run(
         self,
@@ -70,11 +70,11 @@ class Survey:
         threads: int,
         constants: NDArray[np.float64] | None = None,
     ) -> None:
-        """Look, with a row of `constants` for each of the sheet's rows if the kernel takes any."""
-        addresses = np.ascontiguousarray(self._sheet.addresses[:, self._columns])
-        self._job.point(ADDRESSES, addresses)
+        """Look, with a row of `constants` for each of the probe's rows if the kernel takes any."""
+        addresses = np.ascontiguousarray(self._probe.addresses[:, self._columns])
+        self._arguments.point(ADDRESSES, addresses)
         if constants is not None:
-            self._job.point(CONSTANTS, np.ascontiguousarray(constants))
-        self._job.point(BOUNDS, bounds)
+            self._arguments.point(CONSTANTS, np.ascontiguousarray(constants))
+        self._arguments.point(BOUNDS, bounds)
         self.found.fill(0)
-        parallel.run(self._kernel.address, self._job.address, len(bounds) - 1, threads)
+        parallel.run(self._kernel.address, self._arguments.address, len(bounds) - 1, threads)

@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adamantine.backends.cpu.kernel.kernel import compiled_count
-from adamantine.backends.cpu.probe.tensor_probe import Sheet
-from adamantine.backends.cpu.table.reduction import Survey
+from adamantine.backends.cpu.probe.tensor_probe import TensorProbe
+from adamantine.backends.cpu.table.reduction import Reduction
 from adamantine.backends.formats import Format
 from adamantine.rules import Rule, Share
 
 
-class Census:
+class ShareCount:
     """Counts for a rule's :class:`~adamantine.rules.Share`.
 
     Counts are integers: their sums, and so the bits of a step, are the same for any number of
@@ -26,7 +26,7 @@ class Census:
         The rule, and its share.
     formats
         The parameter's and the states'.
-    sheet
+    probe
         The table's; after each probe, with the addresses and rows of that step.
     chunks
         ``(chunks, 3)``: tensor, offset, length.
@@ -37,12 +37,12 @@ class Census:
         rule: Rule,
         share: Share,
         formats: Sequence[Format],
-        sheet: Sheet,
+        probe: TensorProbe,
         chunks: NDArray[np.int64],
     ) -> None:
         tensors = [name for name in share.arguments if name in rule.tensors]
         scalars = share.arguments[len(tensors) :]
-        self._share, self._sheet = share, sheet
+        self._share, self._probe = share, probe
         param, *states = formats
         by_name = dict(zip(rule.tensors, (param, Format(param.dtype), *states), strict=True))
         kept = tuple(by_name[name] for name in tensors)
@@ -55,20 +55,20 @@ class Census:
         self._decided = rule.scalars.index(share.scalar)
         self._owners = chunks[:, 0]
         self._elements = self._by_tensor(chunks[:, 2])
-        self._survey = Survey(compiled_count(share, kept), columns, sheet, chunks, np.int64)
+        self._reduction = Reduction(compiled_count(share, kept), columns, probe, chunks, np.int64)
 
     def decide(
         self, constants: NDArray[np.float64], bounds: NDArray[np.int64], threads: int
     ) -> NDArray[np.float64]:
         """Constants by tensor instead of by row, with the scalar that the counts decide."""
-        self._survey.run(bounds, threads, constants[:, self._scalars])
-        own = constants[self._sheet.rows]
-        counts = self._by_tensor(self._survey.found)
+        self._reduction.run(bounds, threads, constants[:, self._scalars])
+        own = constants[self._probe.rows]
+        counts = self._by_tensor(self._reduction.found)
         pairs = zip(counts.tolist(), self._elements.tolist(), strict=True)
         own[:, self._decided] = [self._share.decide(*pair) for pair in pairs]
         return own
 
     def _by_tensor(self, chunks: NDArray[np.int64]) -> NDArray[np.int64]:
-        sums = np.zeros(len(self._sheet.rows), np.int64)
+        sums = np.zeros(len(self._probe.rows), np.int64)
         np.add.at(sums, self._owners, chunks)
         return sums

@@ -26,9 +26,9 @@ from adamantine.backends.cpu.kernel.arguments import (
 from adamantine.backends.cpu.kernel.kernel import compiled
 from adamantine.backends.cpu.kernel.step_statistics import SAMPLES
 from adamantine.backends.cpu.probe.compiled_probe import GRAD, STAGE, advance
-from adamantine.backends.cpu.probe.tensor_probe import Sheet
+from adamantine.backends.cpu.probe.tensor_probe import TensorProbe
 from adamantine.backends.cpu.table.norms import Squares
-from adamantine.backends.cpu.table.share_count import Census
+from adamantine.backends.cpu.table.share_count import ShareCount
 from adamantine.backends.cpu.threads import parallel
 from adamantine.backends.formats import Format
 from adamantine.backends.layout import check_gradient, has_own_dispatch, is_dense
@@ -103,23 +103,23 @@ class Table:
         self._rule, self._params, self._counters, self._owner = rule, params, counters, owner
         self._groups = sorted(set(groups))
         indices = np.searchsorted(self._groups, groups)
-        self._sheet = Sheet(params, states, rule.states, formats[1:], counters, indices)
+        self._probe = TensorProbe(params, states, rule.states, formats[1:], counters, indices)
         if not counters:
-            self._sheet.values[:, 0] = np.where(fresh, 0.0, 1.0)
-        self._job = self._sheet.job
-        self._job.point(STREAMS, np.array(streams, np.int64))
+            self._probe.values[:, 0] = np.where(fresh, 0.0, 1.0)
+        self._arguments = self._probe.arguments
+        self._arguments.point(STREAMS, np.array(streams, np.int64))
         # Complex tensors are memory full of real numbers, two for each of their elements.
         parts = 2 if params[0].is_complex() else 1
         formats = tuple(replace(f, dtype=PAIRS.get(f.dtype, f.dtype)) for f in formats)
         self._formats, self._kernel = formats, compiled(rule, formats)
         chunks = _cut([parts * p.numel() for p in params])
         self._elements = np.cumsum(np.append(0, chunks[:, 2]))
-        self._job.point(CHUNKS, chunks)
+        self._arguments.point(CHUNKS, chunks)
         self._chunks = chunks
         self._squares: Squares | None = None  # made when first asked for
         self._sums: Any = None
-        self._census = (
-            Census(rule, rule.share, formats, self._sheet, chunks) if rule.share else None
+        self._share_count = (
+            ShareCount(rule, rule.share, formats, self._probe, chunks) if rule.share else None
         )
         self._bytes = np.array([p.nbytes for p in params], np.int64)
         self._bounds: dict[int, NDArray[np.int64]] = {}  # by number of threads
@@ -139,13 +139,13 @@ class Table:
         """
         self._threads = parallel.threads_for(int(self._elements[-1]), SHARE)
         parallel.wake(self._threads)
-        worst = self._sheet.probe(grads)
+        worst = self._probe.read(grads)
         if worst == STAGE:
             staged = self._staged(grads)
             if staged is None:
                 return False
             grads = staged
-            worst = self._sheet.probe(grads)
+            worst = self._probe.read(grads)
         # Their addresses are in use until the kernel returns; after that we must not hold them, or
         # zero_grad() would free no memory.
         self._grads = grads
@@ -160,7 +160,7 @@ class Table:
         of a channels-last weight is often contiguous.
         """
         staged = list(grads)
-        for t in np.flatnonzero(self._sheet.status == STAGE):
+        for t in np.flatnonzero(self._probe.status == STAGE):
             param, grad = self._params[t], grads[t]
             if grad.is_sparse:
                 return None
@@ -174,72 +174,74 @@ class Table:
 
     def gradient_spans(self) -> NDArray[np.int64]:
         """Where in memory each of them begins and ends."""
-        taking_part = self._sheet.rows >= 0
-        begin = self._sheet.addresses[taking_part, GRAD]
+        taking_part = self._probe.rows >= 0
+        begin = self._probe.addresses[taking_part, GRAD]
         return np.column_stack([begin, begin + self._bytes[taking_part]])
 
     def sum_of_squares(self) -> float:
         """Of all their elements, in float64; infinite or NaN where an element is."""
         if self._squares is None:
-            self._squares = Squares(self._formats[0].dtype, self._sheet, self._chunks)
+            self._squares = Squares(self._formats[0].dtype, self._probe, self._chunks)
         return self._squares.total(self._split(self._threads), self._threads)
 
     def release(self) -> None:
         """Let go of the gradients, where no :meth:`run` follows."""
         self._grads = []
 
-    def run(self, scalars_of: ScalarsOf, clears: bool = False, collects: bool = False) -> None:
+    def run(
+        self, scalars_of: ScalarsOf, zero_grads: bool = False, collect_stats: bool = False
+    ) -> None:
         """Update every tensor that has a gradient; :meth:`refresh` comes before, each time.
 
-        With `clears`, fill the gradients with zeros on the way. No two may share memory then. With
-        `collects`, :meth:`measured` has something to say afterwards.
+        With `zero_grads`, fill the gradients with zeros on the way; no two may share memory then.
+        With `collect_stats`, :meth:`measured` has something to say afterwards.
         """
-        sheet = self._sheet
+        probe = self._probe
         self._set_constants(scalars_of)
         bounds = self._split(self._threads)
-        self._job.point(BOUNDS, bounds)
-        if self._census:
-            decided = self._census.decide(self._constants, bounds, self._threads)
+        self._arguments.point(BOUNDS, bounds)
+        if self._share_count:
+            decided = self._share_count.decide(self._constants, bounds, self._threads)
             self._set_constants_by_tensor(decided)
         kernel = self._kernel
-        if clears or collects:
-            kernel = compiled(self._rule, self._formats, clears, collects)
-        if collects:
+        if zero_grads or collect_stats:
+            kernel = compiled(self._rule, self._formats, zero_grads, collect_stats)
+        if collect_stats:
             self._make_room()
         # Compiled code writes behind autograd's back: tell it, or a second backward through the
         # old values would pass unnoticed.
         torch.autograd.graph.increment_version(
             self._params
-            if sheet.complete
-            else [p for p, row in zip(self._params, sheet.rows, strict=True) if row >= 0]
+            if probe.complete
+            else [p for p, row in zip(self._params, probe.rows, strict=True) if row >= 0]
         )
         # Parameters and step counts in one call: Ctrl-C comes before both or after both.
         parallel.run(
             kernel.address,
-            self._job.address,
+            self._arguments.address,
             len(bounds) - 1,
             self._threads,
             advance().address,
         )
-        if clears:
+        if zero_grads:
             torch.autograd.graph.increment_version(self.gradients())
         self.release()
 
     def begun(self, params: Sequence[Tensor]) -> list[Tensor]:
         """Those of the table's parameters whose first step is done; for rules without counters."""
-        return [p for p, value in zip(params, self._sheet.values[:, 0], strict=True) if value]
+        return [p for p, value in zip(params, self._probe.values[:, 0], strict=True) if value]
 
     def _make_room(self) -> None:
         """For what a kernel collects."""
         if self._sums is None:
             self._sums = np.zeros((len(self._chunks), 3))
             self._samples = np.zeros((len(self._chunks), SAMPLES))
-            self._job.point(SUMS, self._sums)
-            self._job.point(SAMPLED, self._samples)
+            self._arguments.point(SUMS, self._sums)
+            self._arguments.point(SAMPLED, self._samples)
 
     def measured(self) -> list[tuple[Tensor, NDArray[np.float64], NDArray[np.float64]]]:
         """Of every tensor that took part in the last run: it, its sums and its samples."""
-        rows = self._sheet.rows
+        rows = self._probe.rows
         sums = np.zeros((len(rows), 3))
         np.add.at(sums, self._chunks[:, 0], self._sums)
         edges = np.searchsorted(self._chunks[:, 0], np.arange(len(rows) + 1))
@@ -251,15 +253,15 @@ class Table:
 
     def _set_constants(self, scalars_of: ScalarsOf) -> None:
         """A row of constants for each group and set of counters; points the tensors to theirs."""
-        sheet = self._sheet
-        if sheet.common:
-            counters = sheet.values[0].tolist()
+        probe = self._probe
+        if probe.common:
+            counters = probe.values[0].tolist()
             for row, group in enumerate(self._groups):
                 self._set_row(row, scalars_of, group, counters)
             return
-        active = np.flatnonzero(sheet.rows >= 0)
-        found = np.column_stack([sheet.rows[active], sheet.values[active]])
-        unique, sheet.rows[active] = np.unique(found, axis=0, return_inverse=True)
+        active = np.flatnonzero(probe.rows >= 0)
+        found = np.column_stack([probe.rows[active], probe.values[active]])
+        unique, probe.rows[active] = np.unique(found, axis=0, return_inverse=True)
         if len(self._next) < len(unique):
             self._make_rows(len(unique))
         for row, (index, *counters) in enumerate(unique.tolist()):
@@ -276,17 +278,17 @@ class Table:
 
     def _set_constants_by_tensor(self, constants: NDArray[np.float64]) -> None:
         """Give every tensor a row of its own."""
-        rows = self._sheet.rows
-        self._job.point(CONSTANTS, constants)
-        self._job.point(NEXT, self._next[rows])
+        rows = self._probe.rows
+        self._arguments.point(CONSTANTS, constants)
+        self._arguments.point(NEXT, self._next[rows])
         rows[rows >= 0] = np.flatnonzero(rows >= 0)
 
     def _make_rows(self, count: int) -> None:
         self._constants = np.empty((count, len(self._rule.scalars)))
         self._buffer = self._constants.data.cast("B")
         self._next = np.empty((count, len(self._counters)))
-        self._job.point(CONSTANTS, self._constants)
-        self._job.point(NEXT, self._next)
+        self._arguments.point(CONSTANTS, self._constants)
+        self._arguments.point(NEXT, self._next)
 
     def _split(self, threads: int) -> NDArray[np.int64]:
         """Bounds of pieces of about equal numbers of elements."""

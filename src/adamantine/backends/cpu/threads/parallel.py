@@ -43,10 +43,10 @@ def wake(threads: int) -> None:
         pool.wake(threads)
 
 
-def run(kernel: int, job: int, pieces: int, threads: int, afterwards: int = 0) -> None:
-    """Call ``void kernel(job, piece)``, at that address, for every piece.
+def run(kernel: int, arguments: int, pieces: int, threads: int, afterwards: int = 0) -> None:
+    """Call ``void kernel(arguments, piece)``, at that address, for every piece.
 
-    Then, where there is one, ``void afterwards(job)``, in the same call of compiled code: no
+    Then, where there is one, ``void afterwards(arguments)``, in the same call of compiled code: no
     handler of a signal (Ctrl-C) runs before it.
 
     Returns when all pieces are done, on at most `threads` threads.
@@ -56,8 +56,8 @@ def run(kernel: int, job: int, pieces: int, threads: int, afterwards: int = 0) -
         min(threads, pieces) > 1
         and threads == torch.get_num_threads()
         and team.ready()
-        and team.run(kernel, job, pieces, threads, afterwards)
+        and team.run(kernel, arguments, pieces, threads, afterwards)
     ):
         return
     team.rest()
-    pool.run(kernel, job, pieces, threads, afterwards)
+    pool.run(kernel, arguments, pieces, threads, afterwards)

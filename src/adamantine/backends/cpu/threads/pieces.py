@@ -1,6 +1,6 @@
-"""Pieces of work that several threads take from one desk, until none is left.
+"""Pieces of work that several threads take from one queue, until none is left.
 
-A desk is memory that all of them share. What a kernel, its arguments and the number of pieces are
+A queue is memory that all of them share. What a kernel, its arguments and the number of pieces are
 is written there before they begin; after that it counts who has taken what. All accesses are
 sequentially consistent.
 """
@@ -21,47 +21,47 @@ LINE = 64
 
 WORK, CLAIMED, BACK, FREE = 0, LINE, 2 * LINE, 3 * LINE
 """What is to be done, how many pieces were asked for, how many of them by helpers; from `FREE` on
-a desk is its owner's."""
+a queue is its owner's."""
 
 _KERNEL, _JOB, _PIECES = WORK, WORK + 8, WORK + 16
 
 
-def new_desk(size: int = FREE) -> tuple[NDArray[np.int64], int]:
-    """Zeros, and the address in them where a desk of `size` bytes begins."""
+def new_queue(size: int = FREE) -> tuple[NDArray[np.int64], int]:
+    """Zeros, and the address in them where a queue of `size` bytes begins."""
     memory = np.zeros((size + LINE) // 8, np.int64)
     return memory, -(-memory.ctypes.data // LINE) * LINE
 
 
 @njit(**LINKED)
-def lay_out(desk: Any, kernel: Any, job: Any, pieces: Any) -> None:
-    """Have ``kernel(job, piece)`` done for every piece."""
-    store(desk + _KERNEL, kernel)
-    store(desk + _JOB, job)
-    store(desk + _PIECES, pieces)
-    store(desk + CLAIMED, 0)
-    store(desk + BACK, 0)
+def fill(queue: Any, kernel: Any, arguments: Any, pieces: Any) -> None:
+    """Have ``kernel(arguments, piece)`` done for every piece."""
+    store(queue + _KERNEL, kernel)
+    store(queue + _JOB, arguments)
+    store(queue + _PIECES, pieces)
+    store(queue + CLAIMED, 0)
+    store(queue + BACK, 0)
 
 
 @njit(**LINKED)
-def take_pieces(desk: Any, helping: Any) -> None:
+def take_pieces(queue: Any, helping: Any) -> None:
     """Do pieces until none is left: the caller from the front, helpers from the back.
 
     So each comes upon about the same pieces in every step, and finds them in its core's cache.
     """
-    kernel, job, pieces = load(desk + _KERNEL), load(desk + _JOB), load(desk + _PIECES)
+    kernel, arguments, pieces = load(queue + _KERNEL), load(queue + _JOB), load(queue + _PIECES)
     front = 0
-    while fetch_add(desk + CLAIMED, 1) < pieces:
+    while fetch_add(queue + CLAIMED, 1) < pieces:
         if helping:
-            call2(kernel, job, pieces - 1 - fetch_add(desk + BACK, 1))
+            call2(kernel, arguments, pieces - 1 - fetch_add(queue + BACK, 1))
         else:
-            call2(kernel, job, front)
+            call2(kernel, arguments, front)
             front += 1
 
 
 @kept(nogil=True)
-def run_alone(kernel, job, pieces, afterwards):
+def run_alone(kernel, arguments, pieces, afterwards):
     """Do all of them on the calling thread."""
     for piece in range(pieces):
-        call2(kernel, job, piece)
+        call2(kernel, arguments, piece)
     if afterwards != 0:
-        call1(afterwards, job)
+        call1(afterwards, arguments)

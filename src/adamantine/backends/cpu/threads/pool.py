@@ -40,17 +40,17 @@ from adamantine.backends.cpu.compiling.native import (
 from adamantine.backends.cpu.threads.pieces import (
     FREE,
     LINE,
-    lay_out,
-    new_desk,
+    fill,
+    new_queue,
     run_alone,
     take_pieces,
 )
 
-# Words of the desk, each with a cache line of its own.
+# Words of the queue, each with a cache line of its own.
 GATE, SEATS, INSIDE, REQUESTS, ASLEEP, CLOSING, MUTEX, CONDITION = (
     FREE + LINE * line for line in (*range(6), 8, 16)
 )
-_DESK_BYTES = FREE + LINE * 28  # glibc's mutex takes 40 bytes, its condition 48; macOS's some more
+_QUEUE_BYTES = FREE + LINE * 28  # glibc's mutex takes 40 bytes, its condition 48; macOS's some more
 
 LOCK, UNLOCK, WAIT, SIGNAL, YIELD = range(5)
 _FUNCTIONS = (
@@ -63,83 +63,83 @@ PATIENCE = 2_000
 
 
 @kept(nogil=True)
-def _serve(desk, calls):
+def _serve(queue, calls):
     """A helper's life: sleep until a step begins, watch for its work, do it."""
     done, answered = 0, 0
-    while load(desk + CLOSING) == 0:
-        call1(calls[LOCK], desk + MUTEX)
-        fetch_add(desk + ASLEEP, 1)
-        while load(desk + REQUESTS) == answered and load(desk + CLOSING) == 0:
-            call2(calls[WAIT], desk + CONDITION, desk + MUTEX)
-        fetch_add(desk + ASLEEP, -1)
-        answered = load(desk + REQUESTS)
-        call1(calls[UNLOCK], desk + MUTEX)
+    while load(queue + CLOSING) == 0:
+        call1(calls[LOCK], queue + MUTEX)
+        fetch_add(queue + ASLEEP, 1)
+        while load(queue + REQUESTS) == answered and load(queue + CLOSING) == 0:
+            call2(calls[WAIT], queue + CONDITION, queue + MUTEX)
+        fetch_add(queue + ASLEEP, -1)
+        answered = load(queue + REQUESTS)
+        call1(calls[UNLOCK], queue + MUTEX)
         looks = 0
-        while looks < PATIENCE and load(desk + CLOSING) == 0:
-            gate = load(desk + GATE)
+        while looks < PATIENCE and load(queue + CLOSING) == 0:
+            gate = load(queue + GATE)
             if gate % 2 == 0 or gate == done:
                 looks += 1
                 call1(calls[YIELD], 0)
                 continue
             done, looks = gate, 0
-            fetch_add(desk + INSIDE, 1)
-            if load(desk + GATE) == gate and fetch_add(desk + SEATS, -1) > 0:
-                take_pieces(desk, True)
-            fetch_add(desk + INSIDE, -1)
+            fetch_add(queue + INSIDE, 1)
+            if load(queue + GATE) == gate and fetch_add(queue + SEATS, -1) > 0:
+                take_pieces(queue, True)
+            fetch_add(queue + INSIDE, -1)
 
 
 @kept()
-def _wake(desk, calls, count):
-    call1(calls[LOCK], desk + MUTEX)
-    fetch_add(desk + REQUESTS, 1)
-    asleep = load(desk + ASLEEP)
-    call1(calls[UNLOCK], desk + MUTEX)
+def _wake(queue, calls, count):
+    call1(calls[LOCK], queue + MUTEX)
+    fetch_add(queue + REQUESTS, 1)
+    asleep = load(queue + ASLEEP)
+    call1(calls[UNLOCK], queue + MUTEX)
     for _ in range(min(count, asleep)):
-        call1(calls[SIGNAL], desk + CONDITION)
+        call1(calls[SIGNAL], queue + CONDITION)
 
 
 @kept(nogil=True)
-def _run(desk, calls, kernel, job, pieces, helpers, afterwards):
-    if load(desk + ASLEEP) > 0:
+def _run(queue, calls, kernel, arguments, pieces, helpers, afterwards):
+    if load(queue + ASLEEP) > 0:
         # Awake too early, or called away: large work is worth another call.
-        _wake(desk, calls, helpers)
-    lay_out(desk, kernel, job, pieces)
-    store(desk + SEATS, helpers)
-    fetch_add(desk + GATE, 1)
-    take_pieces(desk, False)
-    fetch_add(desk + GATE, 1)
-    while load(desk + INSIDE) != 0:
+        _wake(queue, calls, helpers)
+    fill(queue, kernel, arguments, pieces)
+    store(queue + SEATS, helpers)
+    fetch_add(queue + GATE, 1)
+    take_pieces(queue, False)
+    fetch_add(queue + GATE, 1)
+    while load(queue + INSIDE) != 0:
         call1(calls[YIELD], 0)
     if afterwards != 0:
-        call1(afterwards, job)
+        call1(afterwards, arguments)
 
 
 class _Pool:
-    """The helpers of this process and the desk that they share with whoever has work."""
+    """The helpers of this process and the queue that they share with whoever has work."""
 
     def __init__(self, calls: NDArray[np.int64]) -> None:
-        self._memory, self.desk = new_desk(_DESK_BYTES)
+        self._memory, self.queue = new_queue(_QUEUE_BYTES)
         self.calls = calls
         self.busy = Lock()
         self._helpers: list[Thread] = []
         for name, offset in (("pthread_mutex_init", MUTEX), ("pthread_cond_init", CONDITION)):
-            getattr(ctypes.CDLL(None), name)(ctypes.c_void_p(self.desk + offset), None)
+            getattr(ctypes.CDLL(None), name)(ctypes.c_void_p(self.queue + offset), None)
 
-    def hire(self, count: int) -> None:
+    def start_helpers(self, count: int) -> None:
         """See to it that there are at least `count` helpers."""
         while len(self._helpers) < count:
             helper = Thread(
-                target=_serve, args=(self.desk, self.calls), name="adamantine", daemon=True
+                target=_serve, args=(self.queue, self.calls), name="adamantine", daemon=True
             )
             helper.start()
             self._helpers.append(helper)
 
     def close(self) -> None:
-        """Send all helpers home, so that nobody reads the desk after it is gone."""
+        """Send all helpers home, so that nobody reads the queue after it is gone."""
         # Ctrl-C at an unlucky moment may have left it locked; the process must end all the same.
         if self.busy.acquire(timeout=5):
-            self._memory[(self.desk - self._memory.ctypes.data + CLOSING) // 8] = 1
-            _wake(self.desk, self.calls, len(self._helpers))
+            self._memory[(self.queue - self._memory.ctypes.data + CLOSING) // 8] = 1
+            _wake(self.queue, self.calls, len(self._helpers))
             for helper in self._helpers:
                 helper.join()
 
@@ -165,14 +165,14 @@ def wake(threads: int) -> None:
         return
     with _founding:
         _pool = _pool or _Pool(calls)
-        _pool.hire(threads - 1)
-    _wake(_pool.desk, calls, threads - 1)
+        _pool.start_helpers(threads - 1)
+    _wake(_pool.queue, calls, threads - 1)
 
 
-def run(kernel: int, job: int, pieces: int, threads: int, afterwards: int = 0) -> None:
-    """Call ``void kernel(job, piece)``, at that address, for every piece.
+def run(kernel: int, arguments: int, pieces: int, threads: int, afterwards: int = 0) -> None:
+    """Call ``void kernel(arguments, piece)``, at that address, for every piece.
 
-    Then, where there is one, ``void afterwards(job)``, in the same call of compiled code: no
+    Then, where there is one, ``void afterwards(arguments)``, in the same call of compiled code: no
     handler of a signal (Ctrl-C) runs before it.
 
     Runs on the caller and on up to `threads` - 1 helpers, if :func:`wake` was called before and
@@ -180,10 +180,10 @@ def run(kernel: int, job: int, pieces: int, threads: int, afterwards: int = 0) -
     """
     pool = _pool
     if threads == 1 or pool is None or not pool.busy.acquire(blocking=False):
-        run_alone(kernel, job, pieces, afterwards)
+        run_alone(kernel, arguments, pieces, afterwards)
         return
     try:
-        _run(pool.desk, pool.calls, kernel, job, pieces, threads - 1, afterwards)
+        _run(pool.queue, pool.calls, kernel, arguments, pieces, threads - 1, afterwards)
     finally:
         pool.busy.release()
 

@@ -30,7 +30,7 @@ from numba import cfunc, types
 
 from adamantine.backends.cpu.compiling.decorators import kept, sources
 from adamantine.backends.cpu.compiling.native import address_of, call1, call4, load, number_from
-from adamantine.backends.cpu.threads.pieces import BACK, FREE, LINE, lay_out, new_desk, take_pieces
+from adamantine.backends.cpu.threads.pieces import BACK, FREE, LINE, fill, new_queue, take_pieces
 
 _THREAD_NUMBER = FREE
 
@@ -38,18 +38,18 @@ REST = 32
 """So many runs are left to others after one to which nobody came in time."""
 
 
-def _take_part(desk):
-    take_pieces(desk, number_from(load(desk + _THREAD_NUMBER)) != 0)
+def _take_part(queue):
+    take_pieces(queue, number_from(load(queue + _THREAD_NUMBER)) != 0)
 
 
 @kept(nogil=True)
-def _run(desk, parallel, take_part, kernel, job, pieces, threads, afterwards):
+def _run(queue, parallel, take_part, kernel, arguments, pieces, threads, afterwards):
     """Whether anybody but the caller has done a piece."""
-    lay_out(desk, kernel, job, pieces)
-    call4(parallel, take_part, desk, threads, 0)
-    others = load(desk + BACK)
+    fill(queue, kernel, arguments, pieces)
+    call4(parallel, take_part, queue, threads, 0)
+    others = load(queue + BACK)
     if afterwards != 0:
-        call1(afterwards, job)
+        call1(afterwards, arguments)
     return others > 0
 
 
@@ -87,25 +87,25 @@ def _openmp() -> _OpenMP | None:
 
 
 class _Team:
-    """The desk at which torch's threads take pieces, for one run at a time."""
+    """The queue at which torch's threads take pieces, for one run at a time."""
 
     def __init__(self, openmp: _OpenMP) -> None:
         self._parallel = openmp.parallel
-        self._memory, self._desk = new_desk(FREE + LINE)
+        self._memory, self._desk = new_queue(FREE + LINE)
         self._memory[(self._desk - self._memory.ctypes.data + _THREAD_NUMBER) // 8] = (
             openmp.thread_number
         )
         self._busy = Lock()
         self.rest = 0
 
-    def run(self, kernel: int, job: int, pieces: int, threads: int, afterwards: int) -> bool:
+    def run(self, kernel: int, arguments: int, pieces: int, threads: int, afterwards: int) -> bool:
         """As :func:`run`."""
         if not self._busy.acquire(blocking=False):
             return False
         try:
             come = _run(
                 self._desk, self._parallel, _take_part_address(),
-                kernel, job, pieces, threads, afterwards,
+                kernel, arguments, pieces, threads, afterwards,
             )  # fmt: skip
             if not come and pieces > threads:
                 self.rest = REST
@@ -137,13 +137,13 @@ def rest() -> None:
         _team.rest -= 1
 
 
-def run(kernel: int, job: int, pieces: int, threads: int, afterwards: int = 0) -> bool:
-    """Call ``void kernel(job, piece)`` for every piece, then ``void afterwards(job)`` if any.
+def run(kernel: int, arguments: int, pieces: int, threads: int, afterwards: int = 0) -> bool:
+    """Call ``kernel(arguments, piece)`` for every piece, then ``afterwards(arguments)``, if any.
 
     `threads` is torch's number of threads. False, and nothing done, where somebody else is running
     something; only after :func:`ready`.
     """
-    return _team is not None and _team.run(kernel, job, pieces, threads, afterwards)
+    return _team is not None and _team.run(kernel, arguments, pieces, threads, afterwards)
 
 
 def _forget() -> None:
