@@ -53,6 +53,45 @@ def test_links_lead_somewhere(path: Path) -> None:
             assert anchor in anchors(there), target
 
 
+FILES = {
+    f"/{name_of(path)}"
+    for folder in ("src", "tests", "benchmarks", "docs", "examples")
+    for path in (ROOT / folder).rglob("*.py")
+}
+
+
+@pytest.mark.parametrize("path", PAGES, ids=name_of)
+def test_files_that_are_named_are_there(path: Path) -> None:
+    """By the end of their paths, as they stand in text; those of examples may be the reader's."""
+    text = FENCED.sub("", path.read_text(encoding="utf-8"))
+    for name in re.findall(r"`((?:\w+/)+\w+\.py)`", text):
+        assert any(file.endswith(f"/{name}") for file in FILES), name
+
+
+REFERENCE = re.compile(r":(mod|class|func|data):`(?:[^`<]*<)?~?([\w.]+)>?`")
+
+
+def is_there(kind: str, name: str) -> bool:
+    """Whether a module ends so; of what is in one, whether a module of that name has it."""
+    module, _, own = (name, "", "") if kind == "mod" else name.rpartition(".")
+    ends = (f"/{module.strip('.').replace('.', '/')}{end}" for end in (".py", "/__init__.py"))
+    found = [file for end in ends for file in FILES if file.endswith(end)]
+    return any(re.search(rf"\b{own}\b", Path(f"{ROOT}{file}").read_text("utf-8")) for file in found)
+
+
+def test_what_docstrings_refer_to_is_there() -> None:
+    """Of references that name a module of ours; Sphinx looks at those of the API pages alone."""
+    missing = [
+        (name_of(path), name)
+        for path in (ROOT / "src").rglob("*.py")
+        for kind, name in REFERENCE.findall(path.read_text("utf-8"))
+        if name.startswith((".", "adamantine."))
+        if kind == "mod" or "." in name.strip(".")
+        if not is_there(kind, name)
+    ]
+    assert not missing
+
+
 def test_every_page_is_in_the_navigation_once() -> None:
     trees = TOCTREE.findall((DOCS / "index.md").read_text(encoding="utf-8"))
     entries = "".join(tree.partition("\n\n")[2] for tree in trees).split("\n")

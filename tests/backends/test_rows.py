@@ -31,7 +31,7 @@ FLOAT = dlpack_of(torch.float32)
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
 def test_every_operation_on_elements_is_vectorised_float32(rule: Rule) -> None:
-    loop = rows.specialised(rows._run_piece, rule, torch.float32, waits=True)
+    loop = rows.specialised(rows._run_piece, rule, torch.float32, exact=True)
     llvm = cfunc(kernel.SIGNATURE, **kernel.OPTIONS)(loop).inspect_llvm()
     assert re.search(r"load <\d+ x float>", llvm)
     assert re.search(r"store <\d+ x float>", llvm)

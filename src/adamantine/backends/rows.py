@@ -1,7 +1,7 @@
 """Rows of a table, by torch: gathered, updated by the rule, and put back.
 
 Any device and dtype, any strides. The compiled counterpart for contiguous tables in main memory,
-many at once, is :mod:`.cpu.row_table`.
+many at once, is :mod:`.cpu.rows.row_table`.
 """
 
 from __future__ import annotations

@@ -115,7 +115,7 @@ DERIVE: Any = None
 CATCH_UP: Any = None
 COVERS: Any = None
 CATCH_ROW_UP: Any = None
-WAITS: bool = False
+EXACT: bool = False
 ARRAYS: int = 0
 SCALARS: int = 0
 SUMMED: int = 0
@@ -266,7 +266,7 @@ def _run_piece(arguments, piece):
                                 there = np.int64(order[begins[near]])
                                 prefetch_into_l2(words[GRADS] + words[BYTES] * there + line)
             arrays = arrays_at(pointers, SAMPLE, row * width, width)
-            if WAITS:
+            if EXACT:
                 last = carray(int16_pointer(words[LAST]), row + 1)
                 CATCH_ROW_UP(words, arrays, total, np.int64(last[row]), now, width)
                 last[row] = now + updating
@@ -324,9 +324,9 @@ def _record(arguments, table):
 
 
 @cache
-def compiled(rule: Rule, dtype: torch.dtype, waits: bool) -> Kernel:
+def compiled(rule: Rule, dtype: torch.dtype, exact: bool) -> Kernel:
     """The loop that updates rows; where they may wait, catches them up before."""
-    return compile_kernel(specialised(_run_piece, rule, dtype, waits))
+    return compile_kernel(specialised(_run_piece, rule, dtype, exact))
 
 
 @cache
@@ -336,12 +336,12 @@ def compiled_record(rule: Rule) -> Kernel:
 
 
 def specialised(
-    loop: Callable[..., None], rule: Rule, dtype: torch.dtype, waits: bool
+    loop: Callable[..., None], rule: Rule, dtype: torch.dtype, exact: bool
 ) -> FunctionType:
     """One of the two loops with `rule` and its catch-up in the middle; not compiled yet."""
     catch_up = catch_up_of(rule)
     functions = {"UPDATE": rule.update}
-    if waits:
+    if exact:
         functions |= {
             "ADVANCE": catch_up.advance,
             "DERIVE": catch_up.coefficients,
@@ -349,7 +349,7 @@ def specialised(
             "COVERS": catch_up.covers,
         }
     described = {
-        "WAITS": waits,
+        "EXACT": exact,
         "ARRAYS": 1 + len(rule.states),
         "SCALARS": len(rule.scalars),
         "SUMMED": len(catch_up.start),
@@ -362,7 +362,7 @@ def specialised(
     scope = {**globals(), **described}
     scope |= {name: bind(f, operations(), called) for name, f in functions.items()}
     end = digest((described, dtype, LENGTH), *functions.values())
-    if waits:
+    if exact:
         row = FunctionType(_catch_row_up.__code__, scope, f"{rule.name}_catch_row_up_{end}")
         row.__qualname__ = row.__name__
         scope["CATCH_ROW_UP"] = njit(inline="always", **OPTIONS)(row)

@@ -49,7 +49,7 @@ class RowTable:
         that holds each one's states, of the same shape and dtype. No two share memory.
     counters, fresh, groups
         As for a :class:`.table.Table`.
-    waits
+    exact
         Whether rows catch up on the steps that they have missed.
     """
 
@@ -62,12 +62,12 @@ class RowTable:
         counters: Sequence[str],
         fresh: Sequence[bool],
         groups: Sequence[int],
-        waits: bool,
+        exact: bool,
     ) -> None:
         for param, state in zip(params, states, strict=True):
             for tensor in (param, *(state[name] for name in rule.states)):
                 check_memory("a parameter or its state", tensor)
-        self._rule, self._params, self._counters, self._waits = rule, params, counters, waits
+        self._rule, self._params, self._counters, self._exact = rule, params, counters, exact
         self._groups = sorted(set(groups))
         indices = np.searchsorted(self._groups, groups)
         self._probe = TensorProbe(params, states, rule.states, formats, counters, indices)
@@ -77,7 +77,7 @@ class RowTable:
         self._arguments = RowArguments([p.shape for p in params], len(rule.states))
         self._arguments.place_addresses(self._probe.addresses)
         self._arguments.point(rows.ROWS, self._probe.rows)
-        self._kernel = rows.compiled(rule, params[0].dtype, waits)
+        self._kernel = rows.compiled(rule, params[0].dtype, exact)
         packing = struct.Struct(f"{len(rule.scalars)}d")
         self._pack, self._row_bytes = packing.pack_into, packing.size
         self._in_order = itemgetter(*rule.scalars)
@@ -135,7 +135,7 @@ class RowTable:
     @property
     def is_one_call(self) -> bool:
         """Whether one call of compiled code is all that :meth:`run` writes."""
-        return not (self._waits or self._counters or self._first)
+        return not (self._exact or self._counters or self._first)
 
     def set_constants(self, scalars_of: ScalarsOf) -> None:
         """Compute this step's scalars; after :meth:`refresh`, and before :meth:`run`."""
@@ -172,7 +172,7 @@ class RowTable:
 
         This step is among them then, too.
         """
-        if self._waits:
+        if self._exact:
             for place, missed in missed_steps.items():
                 self._arguments.wait(place, missed)
         probe = self._probe
@@ -184,7 +184,7 @@ class RowTable:
             else [p for p, row in zip(self._params, probe.rows, strict=True) if row >= 0]
         )
         self._arguments.run(self._kernel.address, self._threads)
-        if self._waits:
+        if self._exact:
             self._record(missed_steps)
         if self._counters or self._first:
             advance_counters(probe.arguments.address)

@@ -57,7 +57,7 @@ class ShareCount:
         self._elements = self._by_tensor(chunks[:, 2])
         self._reduction = Reduction(compiled_count(share, kept), columns, probe, chunks, np.int64)
 
-    def decide(
+    def constants_by_tensor(
         self, constants: NDArray[np.float64], bounds: NDArray[np.int64], threads: int
     ) -> NDArray[np.float64]:
         """Constants by tensor instead of by row, with the scalar that the counts decide."""
