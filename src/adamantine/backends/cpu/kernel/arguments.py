@@ -1,9 +1,9 @@
 """What compiled code is told: one block of words, most of them the addresses of arrays.
 
 Handing Numba an array costs 0.2 µs, a step of a small network some 40; so the probe, the kernel and
-what follows it get the address of this block alone. The arrays' owner (:class:`.tensor_probe.TensorProbe`)
-keeps them alive. T tensors have C columns: param, gradient, states, the exponents of those states
-that are codes, and the counters last.
+what follows it get the address of this block alone. Whoever owns the arrays
+(:class:`.tensor_probe.TensorProbe`) keeps them alive. T tensors have C columns: param, gradient,
+states, the exponents of those states that are codes, and the counters last.
 """
 
 from __future__ import annotations

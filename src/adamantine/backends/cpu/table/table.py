@@ -201,8 +201,9 @@ class Table:
         bounds = self._split(self._threads)
         self._arguments.point(BOUNDS, bounds)
         if self._share_count:
-            by_tensor = self._share_count.constants_by_tensor(self._constants, bounds, self._threads)
-            self._set_constants_by_tensor(by_tensor)
+            self._set_constants_by_tensor(
+                self._share_count.constants_by_tensor(self._constants, bounds, self._threads)
+            )
         kernel = self._kernel
         if zero_grads or collect_stats:
             kernel = compiled(self._rule, self._formats, zero_grads, collect_stats)
