@@ -1,4 +1,10 @@
-"""The maths, one file an algorithm; imports nothing but the floor below, not even torch."""
+"""The maths, one file an algorithm; imports nothing but the floor below, not even torch.
+
+- ``rule``, ``hyperparameters``, ``ops``: what a rule is, its settings, and the functions it may use
+- ``sgd``, ``adam`` and all others: the algorithms
+- ``cautious``, ``compensated``: what goes around an update
+- ``lazy``, ``catch_up``: steps of some rows, and those that rows have missed
+"""
 
 from adamantine.rules.rule import Family, Rule, Settings, Share, bind
 
