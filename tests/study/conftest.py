@@ -8,4 +8,4 @@ from adamantine.study.tune import tuning
 @pytest.fixture
 def always_look(monkeypatch):
     """A search is looked at after every step, not twice a second."""
-    monkeypatch.setattr(tuning, "SECONDS_BETWEEN_VIEWS", 0.0)
+    monkeypatch.setattr(tuning, "SECONDS_BETWEEN_REPORTS", 0.0)

@@ -28,7 +28,7 @@ from adamantine.study.statistics.wording import (
 
 
 @dataclass(frozen=True)
-class _Words:
+class _Wording:
     """How the comparison of one quantity is put into words."""
 
     about: Literal["speed", "final", "robustness"]
@@ -63,8 +63,8 @@ def _speed(study: Subject) -> Iterator[Finding]:
         reaches = f"reaches {goal} " if index == 0 else ""
         parts.append(f"{name} {reaches}{_arrival(times, limit, first=index == 0)}")
     yield Finding("speed", sentence(", ".join(parts)))
-    words = _Words("speed", EPOCHS, "faster", f"epochs to {goal}")
-    yield from _compared(study, "epochs_to_target", words)
+    wording = _Wording("speed", EPOCHS, "faster", f"epochs to {goal}")
+    yield from _compared(study, "epochs_to_target", wording)
 
 
 def _arrival(times: Survival, limit: str, first: bool) -> str:
@@ -84,8 +84,8 @@ def _final(study: Subject) -> Iterator[Finding]:
         return
     values = [f"{name} {scale.value(metric)}" for *_, name, metric in sorted(ended, key=_first_two)]
     yield Finding("final", f"Final {study.metric} on the test set: {', '.join(values)}.")
-    words = _Words("final", scale, "better", f"final {study.metric}")
-    yield from _compared(study, "metric", words)
+    wording = _Wording("final", scale, "better", f"final {study.metric}")
+    yield from _compared(study, "metric", wording)
 
 
 def _robustness(study: Subject) -> Iterator[Finding]:
@@ -101,14 +101,14 @@ def _robustness(study: Subject) -> Iterator[Finding]:
         stays = f"stays within {study.tolerance * 100:g}% of its best " if index == 0 else ""
         parts.append(f"{name} {stays}over {_decades(width, first=index == 0)}")
     yield Finding("robustness", sentence(", ".join(parts)))
-    words = _Words(
+    wording = _Wording(
         "robustness",
         DECADES,
         "less sensitive to the learning rate",
         "sensitivity to the learning rate",
         "tuning seed",
     )
-    yield from _compared(study, "lr_width", words)
+    yield from _compared(study, "lr_width", wording)
 
 
 def _decades(width: Width, first: bool) -> str:
@@ -118,20 +118,20 @@ def _decades(width: Width, first: bool) -> str:
     return f"{least}{DECADES.value(width.decades, unit)} ({range_})"
 
 
-def _compared(study: Subject, quantity: Quantity, words: _Words) -> Iterator[Finding]:
+def _compared(study: Subject, quantity: Quantity, wording: _Wording) -> Iterator[Finding]:
     """Who is better, then who cannot be told apart, and what it would take."""
     pairs = [d for d in study.differences if d.quantity == quantity and d.difference is not None]
     shown = [pair for pair in pairs if pair.better is not None]
     for winners, losers in better_than(shown):
         are = "is" if len(winners) == 1 else "are"
-        text = f"{listed(winners)} {are} {words.better} than {listed(losers)}"
+        text = f"{listed(winners)} {are} {wording.better} than {listed(losers)}"
         if len(winners) == len(losers) == 1:
-            text += f" by {words.scale.difference(_lead(shown, winners[0], losers[0]))}"
-        yield Finding(words.about, sentence(text))
+            text += f" by {wording.scale.difference(_lead(shown, winners[0], losers[0]))}"
+        yield Finding(wording.about, sentence(text))
     rest = [pair for pair in pairs if pair.better is None]
     for group in indistinct(rest):
         inside = [pair for pair in rest if {pair.first, pair.second} <= set(group)]
-        yield Finding(words.about, _not_shown(study, group, inside, words))
+        yield Finding(wording.about, _not_shown(study, group, inside, wording))
 
 
 def _lead(shown: Sequence[Difference], winner: str, loser: str) -> Interval:
@@ -142,38 +142,38 @@ def _lead(shown: Sequence[Difference], winner: str, loser: str) -> Interval:
 
 
 def _not_shown(
-    study: Subject, group: Sequence[str], pairs: Sequence[Difference], words: _Words
+    study: Subject, group: Sequence[str], pairs: Sequence[Difference], wording: _Wording
 ) -> str:
     all_ = {contestant.name for contestant in study.contestants}
     among = "" if set(group) == all_ else f" between {listed(group)}"
-    text = f"No difference in {words.what}{among} could be shown"
-    return f"{text} {_with(study, words)}{_outlook(pairs, words)}."
+    text = f"No difference in {wording.what}{among} could be shown"
+    return f"{text} {_with(study, wording)}{_outlook(pairs, wording)}."
 
 
-def _with(study: Subject, words: _Words) -> str:
-    if words.about == "robustness":
+def _with(study: Subject, wording: _Wording) -> str:
+    if wording.about == "robustness":
         count = max(len(trial.scores) for c in study.contestants for trial in c.trials)
     else:
         count = max(len(runs) for runs in study.finals.values())
-    return f"with {counted(count, words.seeds)}"
+    return f"with {counted(count, wording.seeds)}"
 
 
-def _outlook(pairs: Sequence[Difference], words: _Words) -> str:
+def _outlook(pairs: Sequence[Difference], wording: _Wording) -> str:
     """What would have been seen, and how many seeds would show what was seen."""
     parts = []
     unseen = [pair.detectable for pair in pairs if pair.detectable]
     if unseen:
         parts.append(
-            f"a difference under {words.scale.amount(max(unseen))} would often not be seen"
+            f"a difference under {wording.scale.amount(max(unseen))} would often not be seen"
         )
     needed = [(p.seeds_needed, p.first, p.second, p) for p in pairs if p.seeds_needed is not None]
     if needed:
         count, _, _, pair = min(needed, key=lambda entry: (entry[0], sorted(entry[1:3])))
         assert pair.difference is not None
-        size = words.scale.amount(abs(pair.difference.value))
+        size = wording.scale.amount(abs(pair.difference.value))
         names = f" between {listed(sorted((pair.first, pair.second)))}" if len(pairs) > 1 else ""
-        parts.append(f"{_about(count)} {words.seeds}s would show the {size} seen{names}")
-    elif words.about == "robustness" and any(p.difference and p.difference.value for p in pairs):
+        parts.append(f"{_about(count)} {wording.seeds}s would show the {size} seen{names}")
+    elif wording.about == "robustness" and any(p.difference and p.difference.value for p in pairs):
         parts.append("more seeds would not help, learning rates closer to each other would")
     return f" ({'; '.join(parts)})" if parts else ""
 

@@ -108,27 +108,29 @@ def train_once(
         The optimizer or the workload refuses to be used so.
     """
     config, workload = replace(context.config, **task.training), context.tuning
-    watch = _Watch(context, batch_count(workload.train, config.batch_size), on_step, on_look)
+    monitor = _RunMonitor(context, batch_count(workload.train, config.batch_size), on_step, on_look)
     try:
-        return _trained(context, task, config, watch)
+        return _train(context, task, config, monitor)
     except AdamantineError:
         raise
     except Exception as error:
-        if error is watch.caller.error:
+        if error is monitor.caller.error:
             raise
-        raise RunFailedError(error, task, watch) from error
+        raise RunFailedError(error, task, monitor) from error
 
 
-def _trained(context: RunContext, task: Task, config: TrainConfig, watch: "_Watch") -> TrialRun:
+def _train(
+    context: RunContext, task: Task, config: TrainConfig, monitor: "_RunMonitor"
+) -> TrialRun:
     contestant, workload = context.contestant(task.spec), context.tuning
     _warm_up(context, contestant, task)
     seed_everything(task.seed)
     for data in (workload.train, workload.test, context.test):
         if isinstance(own := getattr(data, "generator", None), torch.Generator):
             own.manual_seed(task.seed)
-    model = watch.model = workload.model().to(context.device)
+    model = monitor.model = workload.model().to(context.device)
     optimizer = contestant.build(model.named_parameters(), task.settings)
-    schedule = build_schedule(config.schedule, optimizer, config.epochs, watch.steps_an_epoch)
+    schedule = build_schedule(config.schedule, optimizer, config.epochs, monitor.steps_an_epoch)
     order = data_order(task.seed)
     seed_everything(task.seed)
     diverged = None
@@ -137,25 +139,25 @@ def _trained(context: RunContext, task: Task, config: TrainConfig, watch: "_Watc
     try:
         with up_to_date(model, optimizer):
             for epoch in range(1, config.epochs + 1):
-                watch.begin(epoch)
+                monitor.begin(epoch)
                 train_epoch(
                     model,
-                    watch.loss,
+                    monitor.loss,
                     optimizer,
                     moved(batches(workload.train, config.batch_size, order), context.device),
                     epoch=epoch,
                     device=context.device,
-                    on_step=watch.on_step,
+                    on_step=monitor.on_step,
                     scheduler=schedule.scheduler if schedule and schedule.per == "batch" else None,
                 )
                 if schedule and schedule.per == "epoch":
                     schedule.scheduler.step()
-                watch.end()
+                monitor.end()
         if task.purpose == "final":
-            test_loss, test_metric = watch.judge(context.test)
+            test_loss, test_metric = monitor.judge(context.test)
     except DivergedError as error:
-        watch.stop()
-        diverged = Divergence(watch.steps_before + error.step, error.loss)
+        monitor.stop()
+        diverged = Divergence(monitor.steps_before + error.step, error.loss)
     except _Pruned:
         pruned = True
     return TrialRun(
@@ -163,9 +165,9 @@ def _trained(context: RunContext, task: Task, config: TrainConfig, watch: "_Watc
         purpose=task.purpose,
         settings=task.settings,
         seed=task.seed,
-        looks=tuple(watch.looks),
-        steps=watch.steps,
-        seconds=watch.seconds,
+        looks=tuple(monitor.looks),
+        steps=monitor.steps,
+        seconds=monitor.seconds,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         state_bytes=bytes_of_state(optimizer),
         test_loss=test_loss,
@@ -185,11 +187,13 @@ class RunFailedError(AdamantineError):
         It as a result, for who goes on without it: it counts as one that diverged.
     """
 
-    def __init__(self, error: Exception, task: Task, watch: "_Watch") -> None:
-        where = "before its first step" if watch.model is None else watch.place
+    def __init__(self, error: Exception, task: Task, monitor: "_RunMonitor") -> None:
+        where = "before its first step" if monitor.model is None else monitor.place
         said = failure(error, f"the run of {in_words(task)} ({where})")
         super().__init__(f"{said}. To go on without it: --skip-failed (skip_failed=True)")
-        self.run = failed_run(task, f"{type(error).__name__}: {error}", watch.steps, watch.looks)
+        self.run = failed_run(
+            task, f"{type(error).__name__}: {error}", monitor.steps, monitor.looks
+        )
 
 
 def in_words(task: Task) -> str:
@@ -242,13 +246,13 @@ class _Pruned(Exception):  # noqa: N818 - no error
 
 
 @dataclass
-class _Watch:
+class _RunMonitor:
     """Keeps the time, and looks at the validation data so many times an epoch."""
 
     context: RunContext
     steps_an_epoch: int | None
-    told: Callable[[], None] | None
-    asked: OnLook | None
+    step_callback: Callable[[], None] | None
+    look_callback: OnLook | None
     model: nn.Module | None = None
     """Set when the run begins."""
     caller: Caller = field(default_factory=Caller)
@@ -280,8 +284,8 @@ class _Watch:
     def on_step(self, step: int) -> None:
         """Look, if it is time to; the epoch's last look is :meth:`end`'s."""
         self.steps = self.steps_before + step
-        if self.told:
-            self.caller(self.told)
+        if self.step_callback:
+            self.caller(self.step_callback)
         if self.steps_an_epoch is None or step == self.steps_an_epoch:
             return
         looks, total = self.context.looks, self.steps_an_epoch
@@ -325,7 +329,7 @@ class _Watch:
             )
         look = Look(self.steps, epoch, self.seconds, train_loss, loss, metric)
         self.looks.append(look)
-        if self.asked and self.caller(self.asked, look):
+        if self.look_callback and self.caller(self.look_callback, look):
             raise _Pruned
         self._since = perf_counter()  # the answer may have taken a while
 

@@ -43,7 +43,7 @@ RUNS, _, BEST, JOURNAL = FILES
 NAME = "tune"
 """Of the study in Optuna's storage, where none is given."""
 SECONDS_BETWEEN_CHECKS = 0.1
-SECONDS_BETWEEN_VIEWS = 0.5
+SECONDS_BETWEEN_REPORTS = 0.5
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class Tuning:
             stack.enter_context(quietly())
             stack.enter_context(storage_errors(self._where))
             search = stack.enter_context(closing(self._search()))
-            view = _View(search, self._listener, self._metric)
+            reporter = _Reporter(search, self._listener, self._metric)
             size = jobs or default_jobs(self._plan) if self._named else 1
             runner = stack.enter_context(
                 closing(
@@ -108,11 +108,14 @@ class Tuning:
                     )
                     if self._named
                     else InProcess(
-                        self._context, view.on_step, search.on_look, skip_failed=self._skip_failed
+                        self._context,
+                        reporter.on_step,
+                        search.on_look,
+                        skip_failed=self._skip_failed,
                     )
                 )
             )
-            _do_trials(search, runner, size, view)
+            _do_trials(search, runner, size, reporter)
             trials = search.trials()
             outcome = self._judge(trials, runner)
             important = search.importances((outcome.tuned or outcome.defaults).contestant)
@@ -200,22 +203,22 @@ class Tuning:
         )
 
 
-class _View:
+class _Reporter:
     """Tells the listener how far the search has come, now and then."""
 
     def __init__(self, search: Search, listener: TuneListener, metric: Metric) -> None:
         self._search, self._listener, self._metric = search, listener, metric
         self._next = 0.0
 
-    def show(self) -> None:
+    def report(self) -> None:
         """Tell it now."""
-        self._next = monotonic() + SECONDS_BETWEEN_VIEWS
+        self._next = monotonic() + SECONDS_BETWEEN_REPORTS
         self._listener.on_search(self._search.progress(), self._metric)
 
     def check(self) -> None:
         """Tell it if it is time to, and ask whether to stop."""
         if monotonic() >= self._next:
-            self.show()
+            self.report()
         self._listener.check()
 
     def on_step(self) -> None:
@@ -224,12 +227,12 @@ class _View:
         self.check()
 
 
-def _do_trials(search: Search, runner: Workers | InProcess, size: int, view: _View) -> None:
+def _do_trials(search: Search, runner: Workers | InProcess, size: int, reporter: _Reporter) -> None:
     """Do trials until all have a result, here or elsewhere."""
     while True:
         while runner.busy < size and (task := search.next_task()) is not None:
             runner.add(task)
-        view.check()
+        reporter.check()
         if not runner.busy:
             if search.finished:
                 break
@@ -237,7 +240,7 @@ def _do_trials(search: Search, runner: Workers | InProcess, size: int, view: _Vi
         for run in runner.finished(SECONDS_BETWEEN_CHECKS) if runner.busy else ():
             search.tell(run)
         search.keep_up()
-    view.show()
+    reporter.report()
 
 
 def _do_runs(
