@@ -12,7 +12,7 @@ def report(
     folder: Annotated[Path, typer.Argument(help="Folder of a finished comparison or search.")],
     as_json: AsJson = False,
 ) -> None:
-    """Write the report of a finished study again; runs nothing."""
+    """Rewrite the report of a finished study; runs nothing."""
     from adamantine.cli.compare.report import STUDY, run_report
     from adamantine.cli.tune.report import run_tune_report
     from adamantine.study.tune.listener import TUNE

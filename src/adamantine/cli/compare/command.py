@@ -35,8 +35,8 @@ def compare(
     ] = None,
     workload: WorkloadName = "digits",
     seeds: Annotated[int, Option(help="Final runs of each contestant, on fresh seeds.")] = 10,
-    budget: Annotated[int, Option(help="Settings tried for each contestant.")] = 8,
-    tuning_seeds: Annotated[int, Option(help="Runs of each setting that is tried.")] = 3,
+    budget: Annotated[int, Option(help="Settings to try for each contestant.")] = 8,
+    tuning_seeds: Annotated[int, Option(help="Runs of each of these settings.")] = 3,
     epochs: Annotated[
         int | None,
         Option(help="Passes over the training data.", show_default="5; 40 for digits"),
@@ -46,19 +46,19 @@ def compare(
     space: Annotated[
         list[str] | None,
         Option(
-            help="What else is tuned, such as lr=1e-4:1:log,betas.0=0.8:0.99 or "
+            help="What else to tune, such as lr=1e-4:1:log,betas.0=0.8:0.99 or "
             "adamw:weight_decay=0:0.3; may be repeated.",
             show_default="learning rates around the optimizer's default",
         ),
     ] = None,
     tune_for: Annotated[
         str,
-        Option(help="What settings are chosen by: metric, loss (validation) or train-loss."),
+        Option(help="What to choose settings by: metric, loss (validation) or train-loss."),
     ] = "metric",
     target: Annotated[
         float | None,
         Option(
-            help="Validation metric that times are measured to.",
+            help="Validation metric to measure times to.",
             show_default="the worst contestant's best",
         ),
     ] = None,
@@ -78,7 +78,7 @@ def compare(
 ) -> None:
     """Compare optimizers: tuned on equal budgets, several seeds, with intervals and a verdict.
 
-    The same command again goes on where it was stopped.
+    Repeat the command to resume a comparison that was stopped.
     """
     from adamantine.cli.compare.run import DEFAULT_CONTESTANTS, default_epochs, run_compare
     from adamantine.cli.options.machine import find_device

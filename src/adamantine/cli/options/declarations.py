@@ -69,7 +69,9 @@ Jobs = Annotated[
 ]
 SkipFailed = Annotated[
     bool,
-    Option("--skip-failed", help="Go on without runs that raise an exception; they count as lost."),
+    Option(
+        "--skip-failed", help="Continue without runs that raise an exception; they count as lost."
+    ),
 ]
 WorkloadName = Annotated[
     str,
@@ -82,11 +84,11 @@ OptimizerName = Annotated[
     str, Option(help="Name; see: adamantine list.", autocompletion=complete_optimizers)
 ]
 Epochs = Annotated[int, Option(help="Passes over the training data.")]
-BatchSize = Annotated[int, Option(help="Examples a step.")]
+BatchSize = Annotated[int, Option(help="Examples per step.")]
 StudySchedule = Annotated[
     str, Option(help="Learning rate schedule, as for train.", autocompletion=complete_schedules)
 ]
-Looks = Annotated[int, Option(help="Looks at the validation data in an epoch.")]
+Looks = Annotated[int, Option(help="Validations per epoch.")]
 Seed = Annotated[int, Option(help="Where all random numbers come from.")]
 Threads = Annotated[
     int | None,

@@ -13,8 +13,7 @@ def trace(
     contestants: Annotated[
         list[str] | None,
         typer.Argument(
-            help="As for compare; with a learning rate where it is not to be searched for: "
-            "adam:lr=0.1.",
+            help="As for compare; give a learning rate to skip the search for one: adam:lr=0.1.",
             show_default="adam sgd momentum rmsprop",
             autocompletion=complete_contestants,
         ),

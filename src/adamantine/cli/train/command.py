@@ -74,11 +74,11 @@ def train(
         Option(help="Folder for run.json, metrics.jsonl, checkpoint.pt and the pictures."),
     ] = None,
     resume: Annotated[
-        bool, Option("--resume", help="Go on with the run in --out, with its options.")
+        bool, Option("--resume", help="Resume the run in --out, with its options.")
     ] = False,
     allow_changed_data: Annotated[
         bool,
-        Option("--allow-changed-data", help="Resume although the data are not the same any more."),
+        Option("--allow-changed-data", help="Resume even though the data have changed."),
     ] = False,
     overwrite: Annotated[bool, Option("--overwrite", help="Replace the run in --out.")] = False,
     as_json: AsJson = False,

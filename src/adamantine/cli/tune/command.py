@@ -28,34 +28,32 @@ def tune(
     contestants: Annotated[
         list[str] | None,
         typer.Argument(
-            help="What to tune: adam, adamw:state_dtype=int8, torch:Adam, module:Class …; of "
-            "several, the search also finds which one.",
+            help="What to tune: adam, adamw:state_dtype=int8, torch:Adam, module:Class …; given "
+            "several, the search also finds which one to use.",
             show_default="adam",
             autocompletion=complete_contestants,
         ),
     ] = None,
     workload: WorkloadName = "digits",
-    trials: Annotated[int, Option(help="Settings tried, by all who take part together.")] = 50,
+    trials: Annotated[int, Option(help="Settings to try, in all processes together.")] = 50,
     epochs: Epochs = 5,
     batch_size: BatchSize = 64,
     schedule: StudySchedule = "none",
     space: Annotated[
         list[str] | None,
         Option(
-            help="What is searched instead or besides, such as lr=1e-5:1e-1:log,betas.0=0.8:0.99, "
+            help="What to search instead or as well, such as lr=1e-5:1e-1:log,betas.0=0.8:0.99, "
             "schedule=none|cosine or batch_size=32|64; may be repeated.",
             show_default="each optimizer's own",
         ),
     ] = None,
-    seeds: Annotated[int, Option(help="Final runs of the found setting and the defaults.")] = 5,
+    seeds: Annotated[int, Option(help="Final runs of the settings found and of the defaults.")] = 5,
     looks: Looks = 4,
     no_pruning: Annotated[
         bool, Option("--no-pruning", help="Stop no trial early, however badly it does.")
     ] = False,
     floor: Annotated[int, Option(help="Epochs that every trial gets.")] = 1,
-    sampler: Annotated[
-        str, Option(help="How settings are drawn: tpe, gp, cmaes or random.")
-    ] = "tpe",
+    sampler: Annotated[str, Option(help="How to draw settings: tpe, gp, cmaes or random.")] = "tpe",
     seed: Seed = 0,
     storage: Annotated[
         str | None,
@@ -65,7 +63,7 @@ def tune(
         ),
     ] = None,
     study: Annotated[
-        str | None, Option(help="Name of the search in it.", show_default="tune")
+        str | None, Option(help="Name of the search in the storage.", show_default="tune")
     ] = None,
     jobs: Jobs = None,
     skip_failed: SkipFailed = False,
@@ -78,8 +76,8 @@ def tune(
 ) -> None:
     """Search for settings better than the defaults, and say whether they are.
 
-    The same command again goes on where it was stopped; given elsewhere with the same --storage
-    and --study, it helps.
+    Repeat the command to resume a search that was stopped; give it elsewhere with the same
+    --storage and --study to share the work.
     """
     from adamantine.cli.options.machine import find_device
     from adamantine.cli.tune.run import run_tune

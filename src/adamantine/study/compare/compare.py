@@ -71,36 +71,36 @@ def compare(
 ) -> Study:
     """Compare optimizers on a workload: which one, with which settings, and how sure is that?
 
-    Every contestant is tuned with the same number of trials on validation data; its best
-    settings are run again on fresh seeds, and only these runs see the test set, once. See
+    Every contestant is tuned with the same number of trials on validation data. Its best
+    settings are run again on fresh seeds; only these runs see the test set, once each. See
     ``docs/compare.md`` and ``docs/statistics.md``.
 
     Parameters
     ----------
     workload
-        A name (see :func:`adamantine.workloads.names`) or ``module:attribute``, whose runs are
-        done in processes of their own; or a workload object, whose runs are done in this one.
+        A name (see :func:`adamantine.workloads.names`) or ``module:attribute``, with runs in
+        separate processes; or a workload object, with runs in this process.
     plan
-        Contestants, seeds and budgets; a list of contestants leaves the rest at its defaults.
+        Contestants, seeds and budgets, or just a list of contestants.
     out
-        Folder for the runs that are done (``runs.jsonl``) and the result (``study.json``). The
-        same call again goes on where it was stopped. None keeps nothing.
+        Folder for the finished runs (``runs.jsonl``) and the result (``study.json``). Repeat the
+        call to resume a comparison that was stopped. If None, nothing is kept.
     jobs
         Processes, one thread each; if None, as many as there are cores, or one for a GPU.
     data_dir
         As for :func:`adamantine.workloads.load`.
     skip_failed
-        Go on without a run that raises an exception, and judge it as one that diverged. Without
-        it the comparison stops there, and the next call does that run again.
+        Continue without a run that raises an exception, and judge it as one that diverged.
+        Otherwise the comparison stops there, and the next call repeats that run.
     listener
-        Told what is going on.
+        Told of the progress.
     command
-        What repeats the comparison, for the record.
+        The command line that repeats the comparison, for the record.
 
     Returns
     -------
     Study
-        Equal, but for times, however often it was interrupted.
+        The same except for times, however often it was interrupted.
 
     Raises
     ------
@@ -109,7 +109,7 @@ def compare(
     CheckpointError
         `out` cannot be written, holds something else, or is another process's.
     AdamantineError
-        A run failed otherwise than by diverging, and `skip_failed` is false.
+        A run failed without diverging, and `skip_failed` is false.
 
     Examples
     --------

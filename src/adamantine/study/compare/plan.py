@@ -33,13 +33,13 @@ class Plan:
         What ``--space`` said; see :mod:`adamantine.study.settings.space`.
     tune_for
         What settings are chosen by, at a run's end: ``"metric"`` or ``"loss"`` of the validation
-        data, or ``"train-loss"``, the mean since the look before.
+        data, or ``"train-loss"``, the mean since the validation before.
     target
         The validation metric that times are measured to; None for the worst contestant's best.
     tolerance
         Learning rates count as good within this share of the best score; in (0, 1).
     looks
-        Looks at the validation data in an epoch, at least 1.
+        Validations per epoch, at least 1.
     seed
         Where the seeds of all runs come from.
     device

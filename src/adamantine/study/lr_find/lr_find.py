@@ -4,7 +4,7 @@ The classical range test raises the learning rate during one short run and reads
 curve of losses (Smith 2015, arXiv:1506.01186, section 3.3). Its curve lags: the loss at a rate is
 mostly the work of the rates before it, so that "the steepest point" moves down with every step
 that the sweep gets. Here the sweep only says where to look. There, short trainings hold one rate
-each, from the same first weights and over the same batches for every rate, and the suggestion is
+each, from the same initial weights and over the same batches for every rate, and the suggestion is
 read off their progress. ``docs/lr_find.md`` has the measurements.
 """
 
@@ -75,8 +75,8 @@ def find_learning_rate(
        by the same factor every step. The lowest point of the median curve says where to begin.
     2. *Hold*: for each seed a training of `steps` steps at that rate, then at its neighbours on a
        grid of half decades: upwards until one makes no more than half of the best progress,
-       downwards until one makes less than 90 % of it. A seed has the same first weights and
-       batches at every rate.
+       downwards until one makes less than 90 % of it. A seed has the same initial weights
+       and batches at every rate.
     3. *Read*: progress is how far the mean loss of the last quarter lies below the first loss. The
        range is where it is at least 90 % of the best, the suggestion is the smallest rate with
        95 % of it: what wins a short training by little is too large for a long one (Wu et al.
@@ -96,16 +96,16 @@ def find_learning_rate(
         Of a named optimizer, apart from ``lr``.
     model
         Where to start from. It is copied and left as it is, and so are its gradients and all
-        global generators. None starts each seed from fresh weights.
+        global generators. If None, each seed starts from fresh weights.
     seeds
-        How many runs a rate gets, each with its own first weights and order of the data; at
-        least 1. The default costs about 2,000 steps.
+        Runs at each rate, at least 1; each has its own initial weights and order of the data. The
+        default costs about 2,000 steps.
     steps
         Of a short training, at least 8.
     low, high
         Ends of the search, ``0 < low < high``, at least two decades apart.
     batch_size
-        Examples a step; data that come in batches keep their own.
+        Examples per step; data that come in batches keep their own.
     seed
         The first seed; the others follow it.
     device
@@ -120,7 +120,7 @@ def find_learning_rate(
     WorkloadError
         No learning rate brings the loss down beyond its noise.
     AdamantineError
-        A run failed otherwise than by diverging.
+        A run failed without diverging.
 
     Examples
     --------

@@ -20,8 +20,8 @@ class TunePlan:
     Parameters
     ----------
     contestants
-        Specs as typed; see :mod:`adamantine.study.settings.contestants`. Of several, the search
-        also finds which one.
+        Specs as typed; see :mod:`adamantine.study.settings.contestants`. Given several, the
+        search also finds which one to use.
     trials
         Settings tried, in all processes on all machines together; at least 1.
     epochs, batch_size, schedule
@@ -32,7 +32,7 @@ class TunePlan:
     seeds
         Final runs of the setting found and of the defaults, at least 1; an interval needs 2.
     looks
-        Looks at the validation data in an epoch, at least 1.
+        Validations per epoch, at least 1.
     pruning
         Whether trials that do badly are stopped early.
     floor

@@ -27,37 +27,36 @@ def tune(
 ) -> TuneResult:
     """Search an optimizer's settings, and say whether they are better than its defaults.
 
-    Trials are chosen by Optuna, judged on validation data, and stopped early where they do
+    Optuna chooses the trials. They are scored on validation data, and stopped early if they do
     badly. The best few are trained again on fresh seeds, and the best of these is compared with
     the defaults on the test set. See ``docs/tune.md``.
 
     Parameters
     ----------
     workload
-        A name (see :func:`adamantine.workloads.names`) or ``module:attribute``, whose runs are
-        done in processes of their own; or a workload object, whose runs are done in this one.
+        A name (see :func:`adamantine.workloads.names`) or ``module:attribute``, with runs in
+        separate processes; or a workload object, with runs in this process.
     plan
-        Optimizers and budgets; a list of optimizers leaves the rest at its defaults.
+        Optimizers and budgets, or just a list of optimizers.
     out
         Folder for the search (``optuna.journal``), the runs after it (``runs.jsonl``) and what
-        was found (``tune.json``, ``best.json``). The same call again goes on where it was
-        stopped, and called while it runs it helps. None keeps nothing.
+        was found (``tune.json``, ``best.json``). Repeat the call to resume a search that
+        was stopped, or to share the work of one that is running. If None, nothing is kept.
     jobs
-        Processes, one thread each; as many as there are cores if None.
+        Processes, one thread each; if None, as many as there are cores, or one for a GPU.
     storage
-        URL of a database that Optuna takes, in the place of the journal file.
+        URL of a database that Optuna supports, instead of the journal file.
     study_name
-        The search's name in the storage. All who give the same storage and name work at the
-        same search.
+        The search's name in the storage. Calls with the same storage and name share one search.
     data_dir
         As for :func:`adamantine.workloads.load`.
     skip_failed
-        Go on without a trial or a later run that raises an exception, and judge it as one that
-        diverged. Without it the search stops there, and the next call does that run again.
+        Continue without a trial or a later run that raises an exception, and judge it as one that
+        diverged. Otherwise the search stops there, and the next call repeats that run.
     listener
-        Told what is going on.
+        Told of the progress.
     command
-        What repeats the search, for the record.
+        The command line that repeats the search, for the record.
 
     Returns
     -------
@@ -71,8 +70,7 @@ def tune(
     CheckpointError
         `out` cannot be written, or the storage holds another search of this name.
     AdamantineError
-        The storage cannot be used, or a run failed otherwise than by diverging and
-        `skip_failed` is false.
+        The storage cannot be used, or a run failed without diverging and `skip_failed` is false.
 
     Examples
     --------
