@@ -182,7 +182,8 @@ class RowUpdates:
         """Whether one call of compiled code is all that :meth:`run` writes."""
         if self._by_torch or self._missed_steps or len(self._in_step) != 1:
             return False
-        return all(batch.is_one_call for batch in self._in_step.values())
+        (batch,) = self._in_step.values()
+        return batch.is_one_call
 
     def dense(self, param: Tensor) -> Tensor | None:
         """The gradient that is left to dense updates: None where :meth:`run` does them."""

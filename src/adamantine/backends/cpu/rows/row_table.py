@@ -104,12 +104,19 @@ class RowTable:
         # So far, as many threads as in the last step: they come up while addresses are read.
         parallel.wake(self._threads)
         # A sparse gradient has no layout to compare: its parameter stands in its place.
-        params = [None if g is None else p for g, p in zip(grads, self._params, strict=True)]
-        indices = [None if grad is None else grad._indices() for grad in grads]
-        values = [None if grad is None else grad._values() for grad in grads]
+        params: list[Tensor | None] = list(self._params)
+        indices: list[Any] = [None] * len(grads)
+        values: list[Any] = [None] * len(grads)
+        lazily_negative = False  # which shows in no address
+        for place, grad in enumerate(grads):
+            if grad is None:
+                params[place] = None
+                continue
+            indices[place], values[place] = grad._indices(), grad._values()
+            lazily_negative = lazily_negative or values[place].is_neg()
         if self._probe.read(params) >= STAGE:
             return None
-        bad = self._look(indices, values)
+        bad = self._look(indices, values, lazily_negative)
         # Their addresses are in use until the kernel returns.
         self._held = [indices, values]
         if bad >= 0:
@@ -118,10 +125,8 @@ class RowTable:
         self._threads = parallel.threads_for(given.weight, SHARE)
         return bad
 
-    def _look(self, indices: list[Any], values: list[Any]) -> int:
-        """Give the job what gradients consist of; copies those values that lie apart."""
-        # A lazy minus sign shows in no address.
-        lazily_negative = any(value is not None and value.is_neg() for value in values)
+    def _look(self, indices: list[Any], values: list[Any], lazily_negative: bool) -> int:
+        """Pass on what gradients consist of; copies those values that lie apart."""
         if not lazily_negative and self._arguments.look(indices, values, self._dlpack):
             return -1
         for place, (index, value) in enumerate(zip(indices, values, strict=True)):
@@ -188,7 +193,6 @@ class RowTable:
             self._record(missed_steps)
         if self._counters or self._first:
             advance_counters(probe.arguments.address)
-        self.release()
 
     def _record(self, missed_steps: Mapping[int, MissedSteps]) -> None:
         chosen = self._probe.rows
@@ -210,7 +214,7 @@ class RowTable:
         self._scalars.append(scalars)
 
     def release(self) -> None:
-        """Let go of the gradients, where no :meth:`run` follows."""
+        """Let go of the gradients; after :meth:`run`, or where none follows."""
         self._held = []
         self._arguments.release()
 

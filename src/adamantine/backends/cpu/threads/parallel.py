@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 
 from adamantine.backends.cpu.threads import pool, team
+from adamantine.backends.cpu.threads.pieces import run_alone
 
 SMALLEST = 65_536
 """Elements that are worth calling torch's threads, and..."""
@@ -32,8 +33,10 @@ def threads_for(elements: int, share: int) -> int:
     if elements < SMALLEST:
         return 1
     threads = torch.get_num_threads()
-    if elements >= PER_THREAD * threads and team.ready():
-        return threads
+    if threads > 1 and elements >= PER_THREAD * threads:
+        if team.ready():
+            return threads
+        team.rest()
     return max(1, min(threads, elements // share))
 
 
@@ -51,13 +54,10 @@ def run(kernel: int, arguments: int, pieces: int, threads: int, afterwards: int 
 
     Returns when all pieces are done, on at most `threads` threads.
     """
-    # All of torch's or none: see `team`.
-    if (
-        min(threads, pieces) > 1
-        and threads == torch.get_num_threads()
-        and team.ready()
-        and team.run(kernel, arguments, pieces, threads, afterwards)
-    ):
+    if threads == 1 or pieces == 1:
+        run_alone(kernel, arguments, pieces, afterwards)
         return
-    team.rest()
-    pool.run(kernel, arguments, pieces, threads, afterwards)
+    # All of torch's or none: see `team`.
+    is_for_team = threads == torch.get_num_threads() and team.ready()
+    if not (is_for_team and team.run(kernel, arguments, pieces, threads, afterwards)):
+        pool.run(kernel, arguments, pieces, threads, afterwards)

@@ -35,7 +35,7 @@ from adamantine.backends.cpu.threads.pieces import BACK, FREE, LINE, fill, new_q
 _THREAD_NUMBER = FREE
 
 REST = 32
-"""So many runs are left to others after one to which nobody came in time."""
+"""So many steps are left to others after one to which nobody came in time."""
 
 
 def _take_part(queue):
@@ -132,7 +132,7 @@ def ready() -> bool:
 
 
 def rest() -> None:
-    """Count a run that others do."""
+    """Count a step that is left to others."""
     if _team is not None and _team.rest > 0:
         _team.rest -= 1
 
