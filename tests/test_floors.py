@@ -30,6 +30,7 @@ ROOMS = {
         "layout": 1,
         "modes": 0,
         "notice": 0,
+        "shards": 0,
         "codes": 2,
         "missed_steps": 1,
         "reference": 3,

@@ -64,11 +64,13 @@ def encode(
     signed: bool,
     key: int | None = None,
     consumer: int = 0,
+    places: Tensor | None = None,
 ) -> None:
     """Write the codes of `values`, and their blocks' exponents.
 
     With a `key`, the step's, rounding is stochastic, and `consumer` says which of an element's
-    random bits it takes; without one it is to nearest.
+    random bits it takes; without one it is to nearest. `places` are those of the elements in the
+    tensor that they are a part of, where they are.
     """
     line = _line(torch.empty_like(codes, dtype=torch.float32).copy_(values))
     padded = torch.nn.functional.pad(line, (0, -len(line) % BLOCK)).view(-1, BLOCK)
@@ -77,24 +79,26 @@ def encode(
     found = _bound(blocks.exponent_of)(tops, margin)
     inverse = _bound(blocks.inverse_of)(found).repeat_interleave(BLOCK)[: len(line)]
     encoder = _bound(int8.encode_signed if signed else int8.encode_unsigned)
-    _line(codes).copy_(encoder(line, inverse, _random(line, key, consumer)))
+    _line(codes).copy_(encoder(line, inverse, _random(line, key, consumer, places)))
     exponents.copy_(found)
 
 
-def stochastic_bfloat16(values: Tensor, key: int, consumer: int) -> Tensor:
+def stochastic_bfloat16(
+    values: Tensor, key: int, consumer: int, places: Tensor | None = None
+) -> Tensor:
     """Values in bfloat16, rounded stochastically, laid out as they are."""
     laid_out = torch.empty_like(values, dtype=torch.float32).copy_(values)
     line = _line(laid_out)
-    code = _bound(bfloat16.encode_bfloat16)(line, _random(line, key, consumer))
+    code = _bound(bfloat16.encode_bfloat16)(line, _random(line, key, consumer, places))
     _line(laid_out).copy_(_bound(bfloat16.decode_bfloat16)(code))
     return laid_out.bfloat16()
 
 
-def _random(line: Tensor, key: int | None, consumer: int) -> Any:
+def _random(line: Tensor, key: int | None, consumer: int, places: Tensor | None) -> Any:
     if key is None:
         return noise.NEAREST
     multiplier = noise.MULTIPLIERS[consumer // 2]
-    index = torch.arange(len(line), device=line.device)
+    index = torch.arange(len(line), device=line.device) if places is None else places
     h = _bound(noise.bits_at)(key, index, multiplier)
     return _bound(noise.second if consumer % 2 else noise.first)(h)
 

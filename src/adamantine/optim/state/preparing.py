@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from adamantine.backends import codes
 from adamantine.backends.formats import CODES, Format, exponents_of
 from adamantine.backends.huge_pages import ask_for_large_pages
 from adamantine.backends.layout import check_memory, has_own_dispatch
+from adamantine.backends.shards import is_dtensor, like, local_of, spread
 from adamantine.errors import StateError
 from adamantine.optim.state.precision import Treatment, is_asked, kept_dtype
 from adamantine.optim.usage.hints import BY_AUTOGRAD
@@ -27,10 +29,12 @@ def prepare_state(
     state: dict[str, Any],
     settings: Settings,
     groups: Sequence[dict[str, Any]] = (),
+    called: Tensor | None = None,
 ) -> bool:
     """Fill in what a step needs in `state`, and bring the rest into its layout and format.
 
-    `settings` are the group's; messages find the parameter's name in `groups`, the optimizer's.
+    `settings` are the group's; messages find the parameter's name in `groups`, the optimizer's,
+    where it is `called` if not `param`.
 
     Returns
     -------
@@ -46,6 +50,7 @@ def prepare_state(
         When the storage of either was resized away.
     """
     check_memory("a parameter", param)
+    called = param if called is None else called
     rule = treatment.rule
     if COMPENSATION not in rule.states:
         state.pop(COMPENSATION, None)  # the parameter moves on without it
@@ -63,7 +68,7 @@ def prepare_state(
             if name == "step":
                 raise StateError(
                     "`requires_grad` is not supported for `step` in differentiable mode: "
-                    f"that of {label(groups, param)} has it; pass its detach()"
+                    f"that of {label(groups, called)} has it; pass its detach()"
                 )
             continue  # as it is: another dtype would be another tensor to differentiate by
         state[name] = as_counter(value)
@@ -72,7 +77,7 @@ def prepare_state(
         if value is None:
             _begin(state, name, kept, param, initial.get(name, 0.0))
             continue
-        _check(name, state, param, is_asked(settings, name), groups)
+        _check(name, state, param, is_asked(settings, name), partial(label, groups, called))
         check_memory(f"the state {name!r}", value)
         convert(state, name, kept, param, rule)
         value = state[name]
@@ -112,7 +117,8 @@ def decoded_entry(entry: dict[str, Any], rule: Rule) -> dict[str, Any]:
     found = {k: v for k, v in entry.items() if k not in map(exponents_of, coded)}
     for name in coded:
         signed = name not in rule.nonnegative
-        found[name] = codes.decoded(found[name], exponents[name], signed)
+        numbers = codes.decoded(local_of(found[name]), exponents[name], signed)
+        found[name] = like(found[name], numbers)
     return found
 
 
@@ -167,9 +173,15 @@ def _check(
     state: dict[str, Any],
     param: Tensor,
     asked: bool,
-    groups: Sequence[dict[str, Any]],
+    who: Callable[[], str],
 ) -> None:
     value, exponents = state[name], state.get(exponents_of(name))
+    if is_dtensor(value) != is_dtensor(param):
+        raise StateError(
+            f"the state {name!r} of {who()} is {spread(value)}, and its parameter "
+            f"{spread(param)}: the parameter was sharded, or made whole, after the optimizer had "
+            "made its state. Build the optimizer after fully_shard(...) or parallelize_module(...)"
+        )
     if exponents is None:
         # An option may have changed since; without one, only what a fresh state could be.
         known = (
@@ -181,7 +193,7 @@ def _check(
         known = value.dtype == CODES and is_beside(exponents, param)
     if not known or value.shape != param.shape or value.device != param.device:
         raise StateError(
-            f"the state {name!r} of {label(groups, param)} is {_words(value)} but its parameter is "
+            f"the state {name!r} of {who()} is {_words(value)} but its parameter is "
             f"{_words(param)}. The parameter was replaced or moved after the optimizer had made "
             "its state: build the optimizer after model.to(...), or move it back"
         )

@@ -1,7 +1,9 @@
 """What happens in a step.
 
 - ``member``: one parameter with all that its update needs
+- ``sharded``: parameters that are spread over processes, and what these tell each other
 - ``choice``: who gets a kernel
+- ``by_reference``: who gets none
 - ``gradients``, ``gradient_scaling``: their norm, and what the update multiplies them by
 - ``stats``: what a step did to each parameter
 - ``row_batch``, ``rows``: sparse gradients

@@ -31,7 +31,7 @@ def select_for_kernels(
     if not takers:
         return [False] * len(members)
     written = [
-        (members[i].param, *(members[i].state[name] for name in members[i].rule.states))
+        (members[i].here, *(members[i].state_here[name] for name in members[i].rule.states))
         for i in takers
     ]
     # Shared memory means one update after the other, which is how the reference runs.
@@ -40,7 +40,7 @@ def select_for_kernels(
 
 
 def _refusal(member: Member, group: Group, backend: BackendName) -> str | None:
-    param = member.param
+    param = member.here
     if backend == "reference":
         return "for the reference"
     if (seen_by := observer()) is not None:

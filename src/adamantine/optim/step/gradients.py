@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 from adamantine.backends.layout import are_apart, extent
+from adamantine.backends.shards import local_of, total
+from adamantine.optim.step.sharded import Sharded, parts_of
 from adamantine.optim.usage.labels import label_at
 
 if TYPE_CHECKING:
@@ -27,22 +29,43 @@ class Gradients:
     tables
         Refreshed, so with this step's gradients.
     others
-        The gradients that torch works on, sparse ones among them.
+        Parameters with the gradients that torch works on, sparse ones among them; of DTensors the
+        gradients that are here.
+    sharded
+        The DTensors, where there are some.
     """
 
     tables: Sequence[Table]
-    others: Sequence[Tensor]
+    others: Sequence[tuple[Tensor, Tensor]]
+    sharded: Sharded | None = None
 
     def sum_of_squares(self) -> float:
         """Over all elements, in float64; infinite or NaN where an element is.
 
-        One read of main memory by compiled code; of every other device, one number comes back.
+        One read of main memory by compiled code; of every other device, one number comes back. Of
+        DTensors, elements elsewhere are among them: all processes get the same number.
         """
-        return sum(table.sum_of_squares() for table in self.tables) + sum_of_squares(self.others)
+        return self._of_whole() if self.sharded is None else total(self.sums_of_squares())
+
+    def sums_of_squares(self) -> dict[Any, float]:
+        """The same of what is here, by the mesh over whose processes it has to be added up.
+
+        None is for what is whole here.
+        """
+        if self.sharded is None:
+            return {None: self._of_whole()}
+        pairs = [(param, sum_of_squares([grad])) for param, grad in self.others]
+        for table in self.tables:
+            pairs += zip(table.wholes, table.sums_of_squares().tolist(), strict=True)
+        return self.sharded.by_mesh(pairs)
+
+    def _of_whole(self) -> float:
+        here = sum_of_squares(grad for _, grad in self.others)
+        return sum(table.sum_of_squares() for table in self.tables) + here
 
     def are_apart(self) -> bool:
         """Whether no two share memory, so that each may be zeroed as soon as it has been read."""
-        extents = [extent(values) for values in map(values_of, self.others)]
+        extents = [extent(values_of(grad)) for _, grad in self.others]
         known = [e for e in extents if e is not None]
         if len(known) < len(extents):
             return False
@@ -81,11 +104,19 @@ def values_of(grad: Tensor) -> Tensor:
 
 def nonfinite(groups: Sequence[dict[str, Any]]) -> list[str]:
     """Labels of the parameters whose gradient holds an infinity or NaN."""
+    grads = {id(p): p.grad for group in groups for p in group["params"] if p.grad is not None}
+    counts = {
+        key: [int((~torch.isfinite(values_of(local_of(grad)))).sum())]
+        for key, grad in grads.items()
+    }
+    parts = parts_of(enumerate(group["params"] for group in groups), groups)
+    if parts:
+        counts |= Sharded(parts, groups).totals(counts, 1, exact=False)
     return [
         label_at(group, index, position)
         for index, group in enumerate(groups)
         for position, param in enumerate(group["params"])
-        if param.grad is not None and not bool(torch.isfinite(values_of(param.grad)).all())
+        if counts.get(id(param), [0])[0] > 0
     ]
 
 
@@ -100,7 +131,7 @@ def held(groups: Sequence[dict[str, Any]]) -> Iterator[Tensor]:
 
 def multiply(grads: Iterable[Tensor], factor: float) -> None:
     """Multiply gradients in place; of sparse ones, the values that are there."""
-    values = [grad._values() if grad.is_sparse else grad for grad in grads]
+    values = [grad._values() if grad.is_sparse else grad for grad in map(local_of, grads)]
     if values:
         with torch.no_grad():
             torch._foreach_mul_(values, factor)
@@ -114,5 +145,6 @@ def fill_with_zeros(grads: Iterable[Tensor], zeroed: Collection[int]) -> None:
     for grad in grads:
         if grad.requires_grad:
             grad.detach_() if grad.grad_fn is not None else grad.requires_grad_(False)
-        if id(grad) not in zeroed:
-            grad.zero_()
+        here = local_of(grad)
+        if id(here) not in zeroed:
+            here.zero_()

@@ -11,21 +11,24 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from adamantine.backends import BackendName, reference
+from adamantine.backends import BackendName
 from adamantine.backends.layout import check_gradient
 from adamantine.backends.modes import observer
 from adamantine.codecs import noise
 from adamantine.optim.state.precision import Treatment, treatment
 from adamantine.optim.state.preparing import prepare_state
+from adamantine.optim.state.sharded import prepare_part
+from adamantine.optim.step.by_reference import as_numbers, count_by_reference, update_by_reference
 from adamantine.optim.step.choice import select_for_kernels
 from adamantine.optim.step.gradients import Gradients
 from adamantine.optim.step.interrupts import Uninterrupted
 from adamantine.optim.step.member import Member, Only
 from adamantine.optim.step.rows import MissedByParameter, Mode, RowUpdates
+from adamantine.optim.step.sharded import Sharded, parts_of
 from adamantine.optim.step.stats import Measured, Watched
 from adamantine.optim.step.unchanged import SPARSE, Unchanged, covered
 from adamantine.optim.usage.hints import BY_AUTOGRAD, check_hints, refuse_capture
-from adamantine.rules import Family, Settings
+from adamantine.rules import Family
 
 if TYPE_CHECKING:
     from adamantine.backends.cpu.table.table import Table
@@ -35,6 +38,9 @@ _GRAD = operator.attrgetter("grad")
 
 FactorOf = Callable[[Gradients], float | None]
 """From a step's gradients to what the update multiplies them by, or None to leave it out."""
+
+Counts = dict[int, int]
+"""What was counted over whole tensors, by the id of the parameter."""
 
 
 class Plan:
@@ -81,6 +87,8 @@ class Plan:
             self._observed = observer() is not None
             for index, params in covered(groups, only):
                 check_hints(groups[index], params, self._family, self._owner, self._mode_of)
+            parts = parts_of(covered(groups, only), groups)
+            self._sharded = Sharded(parts, groups) if parts else None
             members = list(self._members())
             self._rows = self._row_updates(members, self._missed_steps, self._backend)
             in_kernels = select_for_kernels(members, groups, self._backend)
@@ -91,7 +99,10 @@ class Plan:
             self._later = [m for m in kernels if id(m) in of_rows]
             self._others = [m for m, yes in zip(members, in_kernels, strict=True) if not yes]
             self._is_one_table = len(self._tables) == 1 and not self._others and self._rows is None
-            states = [member.state for member in self._others]
+            self._is_simple = self._is_one_table and self._sharded is None
+            # Tables look at their states themselves, but of DTensors they have the local ones.
+            states = [m.state for m in self._others]
+            states += [m.state for m in kernels if m.part is not None]
             self._unchanged = Unchanged(
                 self._family, groups, self._state, only, states, bool(kernels)
             )
@@ -129,12 +140,15 @@ class Plan:
         if not self._holds():
             return False
         self._factor, self.measured = 1.0, []
-        if self._is_one_table and factor_of is None and not zero_grads and not collect_stats:
+        if self._is_simple and factor_of is None and not zero_grads and not collect_stats:
             return self._run_one_table()
         rows = self._rows
         if rows is not None and not rows.look():
             return False
+        sharded = self._sharded
         grad_of = _GRAD if rows is None else rows.dense
+        if sharded is not None:
+            grad_of = sharded.gradients(grad_of)
         if self._later and rows is not None and rows.leaves_some:
             self._tables += self._make_tables(self._later)
             self._later = []
@@ -153,28 +167,31 @@ class Plan:
             if grad is not None:
                 if grad.is_sparse:
                     return False
-                check_gradient(self._owner, member.param, grad)
+                check_gradient(self._owner, member.here, grad)
         if factor_of is not None or zero_grads:
-            by_torch = [grad for _, grad in others if grad is not None]
+            by_torch = [(member.param, grad) for member, grad in others if grad is not None]
             by_torch += [] if rows is None else rows.gradients()
-            gradients = Gradients(tables, by_torch)
+            gradients = Gradients(tables, by_torch, sharded)
             if factor_of is not None and not self._goes_on(factor_of(gradients)):
                 return True
             zero_grads = zero_grads and gradients.are_apart()
             self.zeroed = gradients.of_tables() if zero_grads else {}
         watched = self._watch(others) if collect_stats else []
+        counts = None if sharded is None else self._counts(sharded, tables, others)
         if self._is_one_table:
-            tables[0].run(self._scalars, zero_grads, collect_stats)  # one compiled call
+            tables[0].run(self._scalars, zero_grads, collect_stats, counts)  # one compiled call
             self._created.clear()
         elif rows is not None and rows.are_one_call and not tables and not others:
-            self._update(tables, others, zero_grads, collect_stats)
+            self._update(tables, others, zero_grads, collect_stats, counts)
         else:
             with Uninterrupted():
                 self._created.clear()
-                self._update(tables, others, zero_grads, collect_stats)
+                self._update(tables, others, zero_grads, collect_stats, counts)
         if collect_stats:
             self.measured = [m for table in tables for m in table.measured()]
             self.measured += [w.measured() for w in watched]
+            if sharded is not None:
+                self.measured = sharded.of_wholes(self.measured)
         return True
 
     def _run_one_table(self) -> bool:
@@ -192,22 +209,43 @@ class Plan:
         others: Sequence[tuple[Member, Tensor | None]],
         zero_grads: bool,
         collect_stats: bool,
+        counts: Counts | None,
     ) -> None:
         if self._rows is not None:
             self._rows.prepare()
         for table in tables:
-            table.run(self._scalars, zero_grads, collect_stats)
+            table.run(self._scalars, zero_grads, collect_stats, counts)
         for member, grad in others:
             if grad is not None:
                 differentiable = bool(self._groups[member.group].get(BY_AUTOGRAD))
                 with torch.set_grad_enabled(differentiable):
-                    self._update_by_reference(member, grad, differentiable)
+                    self._update_by_reference(member, grad, differentiable, counts)
         if self._rows is not None:
             self._update_rows(self._rows)
 
+    def _counts(
+        self,
+        sharded: Sharded,
+        tables: Sequence[Table],
+        others: Sequence[tuple[Member, Tensor | None]],
+    ) -> Counts | None:
+        """What rules count over whole tensors, where other processes have parts of them."""
+        select = self._family.select
+        if not any(select(self._groups[index]).share for index in sharded.groups):
+            return None
+        found: dict[int, int] = {}
+        for table in tables:
+            found |= table.counts(self._scalars)
+        for member, grad in others:
+            if grad is not None and member.rule.share is not None:
+                scalars = self._coming_scalars(member)
+                found[id(member.param)] = count_by_reference(member, grad, scalars)
+        totals = sharded.totals({key: [number] for key, number in found.items()}, 1, exact=True)
+        return found | {key: int(numbers[0]) for key, numbers in totals.items()}
+
     def _watch(self, others: Sequence[tuple[Member, Tensor | None]]) -> list[Watched]:
         """Those that torch updates, with what they were before."""
-        pairs = [(member.param, grad) for member, grad in others if grad is not None]
+        pairs = [(member.here, grad) for member, grad in others if grad is not None]
         rows = [] if self._rows is None else self._rows.parameters()
         pairs += [(param, param.grad) for param in rows if param.grad is not None]
         return [Watched(*pair) for pair in pairs]
@@ -249,6 +287,8 @@ class Plan:
             return False
         if any(param.grad is not None for param in self._waiting):
             return False
+        if self._sharded is not None and not self._sharded.hold():
+            return False
         return self._unchanged.holds()
 
     def _members(self) -> Any:
@@ -267,8 +307,14 @@ class Plan:
                 if keeps and not found:
                     self._created.append(param)
                 state = self._state[param] if keeps else {}
-                fresh = prepare_state(self._family, treated, param, state, group, self._groups)
-                yield Member(index, treated, param, state, fresh, stream)
+                part = None if self._sharded is None else self._sharded.part_of(param)
+                given = (state, group, self._groups)
+                here: dict[str, Any] = {}
+                if part is None:
+                    fresh = prepare_state(self._family, treated, param, *given)
+                else:
+                    fresh, here = prepare_part(self._family, treated, part, *given)
+                yield Member(index, treated, param, state, fresh, stream, part, here)
 
     def _row_updates(
         self, members: list[Member], missed_steps: MissedByParameter, backend: BackendName
@@ -276,6 +322,8 @@ class Plan:
         """Those members that have a sparse gradient, or may get one at any time."""
         found: list[tuple[Member, Group]] = []
         for member in members:
+            if member.part is not None:
+                continue
             group, grad = self._groups[member.group], member.param.grad
             is_sparse = grad is not None and grad.is_sparse
             if is_sparse or group.get(SPARSE) is not None:
@@ -298,45 +346,45 @@ class Plan:
             alike.setdefault(member.treatment, []).append(member)
         tables = []
         for treated, same in alike.items():
-            params = [m.param for m in same]
             table = Table(
                 treated.rule,
                 treated.formats,
-                params,
-                [m.state for m in same],
+                [m.here for m in same],
+                [m.state_here for m in same],
                 treated.counters,
                 [m.fresh for m in same],
                 [m.group for m in same],
                 [m.stream for m in same],
                 self._owner,
+                [m.part for m in same],
             )
-            tables.append((table, params))
+            tables.append((table, table.wholes))
         return tables
 
     def _scalars(self, group: int, *counters: float) -> Mapping[str, Any]:
         given = self._groups[group]
-        settings = given if self._unchanged.constant else _as_numbers(given)
+        settings = given if self._unchanged.constant else as_numbers(given)
         return self._scaled(self._family.scalars(settings, *counters))
 
     def _scaled(self, scalars: Mapping[str, Any]) -> Mapping[str, Any]:
         """The same for gradients times the factor: every rule begins with `sign` times them."""
         return scalars if self._factor == 1 else {**scalars, "sign": self._factor * scalars["sign"]}
 
-    def _update_by_reference(self, member: Member, grad: Tensor, differentiable: bool) -> None:
+    def _update_by_reference(
+        self, member: Member, grad: Tensor, differentiable: bool, counts: Counts | None
+    ) -> None:
         scalars = self._next_scalars(member, differentiable)
-        treated = member.treatment
-        if treated.plain:
-            states = [member.state[name] for name in member.rule.states]
-            reference.update(
-                member.rule, member.param, grad, states, scalars, differentiable=differentiable
-            )
-        else:
-            key = noise.key_of(member.stream, int(member.state["step"]))
-            reference.update_kept(
-                member.rule, treated.formats, member.param, grad, member.state, scalars, key
-            )
+        share = None if counts is None else member.share_of(counts)
+        update_by_reference(member, grad, scalars, differentiable, share)
         for name in self._family.counters[1:]:
             member.state[name].fill_(scalars[name])
+
+    def _coming_scalars(self, member: Member) -> Mapping[str, Any]:
+        """What :meth:`_next_scalars` is going to return, with nothing counted."""
+        names = member.treatment.counters
+        step = float(member.state["step"]) + 1 if names else 1.0 if member.fresh else 2.0
+        others = (float(member.state[name]) for name in self._family.counters[1:])
+        return self._scalars(member.group, step, *others)
 
     def _next_scalars(self, member: Member, differentiable: bool) -> Mapping[str, Any]:
         """Count the step of a member outside of the tables; returns its scalars."""
@@ -349,26 +397,8 @@ class Plan:
             member.fresh = False
         others = (state[name] for name in self._family.counters[1:])
         scalars = self._family.scalars(
-            group if differentiable else _as_numbers(group),
+            group if differentiable else as_numbers(group),
             step,
             *(value.double() if differentiable else float(value) for value in others),
         )
         return self._scaled(scalars)
-
-
-def _as_numbers(group: Group) -> Settings:
-    """The group with one-element tensors (``lr=torch.tensor(1e-3)``) as Python numbers."""
-    first_beta = group["betas"][0] if "betas" in group else None
-    if (
-        isinstance(group["lr"], Tensor)
-        or isinstance(group["weight_decay"], Tensor)
-        or (isinstance(first_beta, Tensor))
-    ):
-        return {key: _number(value) for key, value in group.items() if key != "params"}
-    return group
-
-
-def _number(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return tuple(map(_number, value))
-    return value.item() if isinstance(value, Tensor) else value

@@ -189,9 +189,9 @@ class RowUpdates:
         """The gradient that is left to dense updates: None where :meth:`run` does them."""
         return self._dense.get(id(param), param.grad)
 
-    def gradients(self) -> list[Tensor]:
-        """The gradients that :meth:`run` is about to read."""
-        return [param.grad for param in self.parameters() if param.grad is not None]
+    def gradients(self) -> list[tuple[Tensor, Tensor]]:
+        """Parameters with the gradients that :meth:`run` is about to read."""
+        return [(param, param.grad) for param in self.parameters() if param.grad is not None]
 
     def parameters(self) -> list[Tensor]:
         """Those whose rows :meth:`run` is about to update."""

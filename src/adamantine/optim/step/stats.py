@@ -201,4 +201,9 @@ class Watched:
 
 def _nonfinite_share(grad: Tensor) -> float:
     """The share of elements that are infinite or NaN."""
-    return 1 - float(torch.isfinite(values_of(grad)).double().mean()) if grad.numel() else 0.0
+    if not grad.numel():
+        return 0.0
+    # A count, not a mean: of a DTensor's uneven shards that would be another number.
+    count = (~torch.isfinite(values_of(grad))).sum()
+    count = count.full_tensor() if hasattr(count, "full_tensor") else count
+    return int(count) / values_of(grad).numel()

@@ -35,6 +35,7 @@ from numpy.typing import NDArray
     ROWS,  # (T,) int64: which row of constants it takes; below 0, it sits this step out
     COMMON,  # whether all that take part have the same counters
     CHUNKS,  # (chunks, 3) int64: tensor, offset, length
+    PLACES,  # (chunks,) int64: of each one's first element, for random numbers
     BOUNDS,  # int64: piece p is the chunks from bounds[p] to bounds[p + 1]
     CONSTANTS,  # (rows, scalars) float64: a row for each group and set of counters
     NEXT,  # (rows, counters) float64: what the counters become
@@ -46,7 +47,7 @@ from numpy.typing import NDArray
     NONE,  # the object None
     EXPORTED,  # a DLTensor's words: the tensor that the probe looks at
     WORDS,
-) = range(32)
+) = range(33)
 
 
 class KernelArguments:

@@ -40,6 +40,7 @@ from adamantine.backends.cpu.kernel.arguments import (
     CONSTANTS,
     COUNTERS,
     FOUND,
+    PLACES,
     ROWS,
     STREAMS,
     VALUES,
@@ -146,6 +147,8 @@ def _update_coded(words, tensor, chunk, offset, length, pointers, own):
     counters = carray(float64_pointer(words[VALUES] + 8 * words[COUNTERS] * tensor), 1)
     stream = carray(int64_pointer(words[STREAMS] + 8 * tensor), 1)[0]
     key = key_of(np.uint32(stream), np.uint32(np.int64(counters[0]) + 1))
+    # Of a tensor that is spread over processes, elements are numbered in the whole.
+    moved = carray(int64_pointer(words[PLACES] + 8 * chunk), 1)[0] - offset
     sums = nothing(ZERO)
     for start in range(offset, offset + length, OPEN):
         stretch = min(OPEN, offset + length - start)
@@ -153,7 +156,7 @@ def _update_coded(words, tensor, chunk, offset, length, pointers, own):
         exponents = addresses_at(pointers[ARRAYS:], BYTE, start // BLOCK)
         arrays = opened(addresses, SAMPLES, exponents, stretch)
         written = working((arrays[0],) + arrays[2:], scratch, stretch)
-        streams = streams_at(key, start)
+        streams = streams_at(key, start + moved)
         for i in range(stretch):
             given = load(arrays, i)
             results = FORMULA(*(given + own))
@@ -162,7 +165,7 @@ def _update_coded(words, tensor, chunk, offset, length, pointers, own):
             if COLLECT_STATS:
                 sums = added(sums, given, after(arrays[0], i, results[0]))
         kept, samples = (addresses[0],) + addresses[2:], (SAMPLES[0],) + SAMPLES[2:]
-        close(kept, samples, exponents, scratch, stretch, key, start, CONSUMERS)
+        close(kept, samples, exponents, scratch, stretch, key, start + moved, CONSUMERS)
     if COLLECT_STATS:
         leave(words, chunk, sums)
 

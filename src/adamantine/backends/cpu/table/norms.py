@@ -80,6 +80,7 @@ class Squares:
 
     def __init__(self, dtype: torch.dtype, probe: TensorProbe, chunks: NDArray[np.int64]) -> None:
         self._reduction = Reduction(compiled_squares(dtype), [GRAD], probe, chunks, np.float64)
+        self._owners, self._tensors = chunks[:, 0], len(probe.rows)
 
     def total(self, bounds: NDArray[np.int64], threads: int) -> float:
         """Of all gradients that take part; infinite or NaN where an element is."""
@@ -87,3 +88,10 @@ class Squares:
         # By Python, which is quicker for a few chunks, and does not warn of what may overflow.
         total: float = sum(self._reduction.found.tolist())
         return total
+
+    def by_tensor(self, bounds: NDArray[np.int64], threads: int) -> NDArray[np.float64]:
+        """Of each tensor's gradient; 0 of those that sit the step out."""
+        self._reduction.run(bounds, threads)
+        sums = np.zeros(self._tensors)
+        np.add.at(sums, self._owners, self._reduction.found)
+        return sums

@@ -30,6 +30,8 @@ class ShareCount:
         The table's; after each probe, with the addresses and rows of that step.
     chunks
         ``(chunks, 3)``: tensor, offset, length.
+    elements
+        How many each tensor has; of a DTensor those elsewhere, too.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class ShareCount:
         formats: Sequence[Format],
         probe: TensorProbe,
         chunks: NDArray[np.int64],
+        elements: Sequence[int],
     ) -> None:
         tensors = [name for name in share.arguments if name in rule.tensors]
         scalars = share.arguments[len(tensors) :]
@@ -53,18 +56,22 @@ class ShareCount:
         ]
         self._scalars = [rule.scalars.index(name) for name in scalars]
         self._decided = rule.scalars.index(share.scalar)
-        self._owners = chunks[:, 0]
-        self._elements = self._by_tensor(chunks[:, 2])
+        self._owners, self._elements = chunks[:, 0], elements
         self._reduction = Reduction(compiled_count(share, kept), columns, probe, chunks, np.int64)
 
-    def constants_by_tensor(
+    def counts(
         self, constants: NDArray[np.float64], bounds: NDArray[np.int64], threads: int
+    ) -> NDArray[np.int64]:
+        """How many elements of each tensor have the property; `constants` are by row."""
+        self._reduction.run(bounds, threads, constants[:, self._scalars])
+        return self._by_tensor(self._reduction.found)
+
+    def constants_by_tensor(
+        self, constants: NDArray[np.float64], counts: Sequence[int]
     ) -> NDArray[np.float64]:
         """Constants by tensor instead of by row, with the scalar that the counts decide."""
-        self._reduction.run(bounds, threads, constants[:, self._scalars])
         own = constants[self._probe.rows]
-        counts = self._by_tensor(self._reduction.found)
-        pairs = zip(counts.tolist(), self._elements.tolist(), strict=True)
+        pairs = zip(counts, self._elements, strict=True)
         own[:, self._decided] = [self._share.decide(*pair) for pair in pairs]
         return own
 

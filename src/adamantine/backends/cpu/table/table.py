@@ -19,6 +19,7 @@ from adamantine.backends.cpu.kernel.arguments import (
     CHUNKS,
     CONSTANTS,
     NEXT,
+    PLACES,
     SAMPLED,
     STREAMS,
     SUMS,
@@ -32,6 +33,8 @@ from adamantine.backends.cpu.table.share_count import ShareCount
 from adamantine.backends.cpu.threads import parallel
 from adamantine.backends.formats import Format
 from adamantine.backends.layout import check_gradient, has_own_dispatch, is_dense
+from adamantine.backends.shards import Part
+from adamantine.codecs.blocks import BLOCK
 from adamantine.rules import Rule
 
 CHUNK, CHUNK_OF_LARGE, LARGE = 4_096, 16_384, 1 << 20
@@ -86,6 +89,13 @@ class Table:
         What the random numbers of each begin with (:func:`adamantine.codecs.noise.stream`).
     owner
         The optimizer's name, for messages.
+    parts
+        Of each parameter that is this process's part of a DTensor, that; for others None.
+
+    Attributes
+    ----------
+    wholes
+        The parameters, DTensors in the place of their parts.
     """
 
     def __init__(
@@ -99,8 +109,12 @@ class Table:
         groups: list[int],
         streams: list[int],
         owner: str,
+        parts: Sequence[Part | None] = (),
     ) -> None:
         self._rule, self._params, self._counters, self._owner = rule, params, counters, owner
+        parts = parts or [None] * len(params)
+        self.wholes = [p if of is None else of.whole for p, of in zip(params, parts, strict=True)]
+        self._parts = [p for p, of in zip(params, parts, strict=True) if of is not None]
         self._groups = sorted(set(groups))
         indices = np.searchsorted(self._groups, groups)
         self._probe = TensorProbe(params, states, rule.states, formats[1:], counters, indices)
@@ -109,17 +123,21 @@ class Table:
         self._arguments = self._probe.arguments
         self._arguments.point(STREAMS, np.array(streams, np.int64))
         # Complex tensors are memory full of real numbers, two for each of their elements.
-        parts = 2 if params[0].is_complex() else 1
+        reals = 2 if params[0].is_complex() else 1
         formats = tuple(replace(f, dtype=PAIRS.get(f.dtype, f.dtype)) for f in formats)
         self._formats, self._kernel = formats, compiled(rule, formats)
-        chunks = _cut([parts * p.numel() for p in params])
+        chunks, places = _cut([reals * p.numel() for p in params], _stretches(formats, parts))
         self._elements = np.cumsum(np.append(0, chunks[:, 2]))
         self._arguments.point(CHUNKS, chunks)
+        self._arguments.point(PLACES, places)
         self._chunks = chunks
         self._squares: Squares | None = None  # made when first asked for
         self._sums: Any = None
+        elements = [reals * whole.numel() for whole in self.wholes]
         self._share_count = (
-            ShareCount(rule, rule.share, formats, self._probe, chunks) if rule.share else None
+            ShareCount(rule, rule.share, formats, self._probe, chunks, elements)
+            if rule.share
+            else None
         )
         self._bytes = np.array([p.nbytes for p in params], np.int64)
         self._bounds: dict[int, NDArray[np.int64]] = {}  # by number of threads
@@ -180,29 +198,59 @@ class Table:
 
     def sum_of_squares(self) -> float:
         """Of all their elements, in float64; infinite or NaN where an element is."""
+        return self._of_squares().total(self._split(self._threads), self._threads)
+
+    def sums_of_squares(self) -> NDArray[np.float64]:
+        """The same of each of them; 0 for parameters without one."""
+        return self._of_squares().by_tensor(self._split(self._threads), self._threads)
+
+    def _of_squares(self) -> Squares:
         if self._squares is None:
             self._squares = Squares(self._formats[0].dtype, self._probe, self._chunks)
-        return self._squares.total(self._split(self._threads), self._threads)
+        return self._squares
 
     def release(self) -> None:
         """Let go of the gradients, where no :meth:`run` follows."""
         self._grads = []
 
+    def counts(self, scalars_of: ScalarsOf) -> dict[int, int]:
+        """For a rule with a share, what it counts in each of :attr:`wholes`, by id.
+
+        It is to be counted, and added up, where others have parts of them; nothing is written.
+        """
+        if self._share_count is None:
+            return {}
+        before = self._probe.rows.copy()
+        self._set_constants(scalars_of)
+        bounds = self._split(self._threads)
+        counts = self._share_count.counts(self._constants, bounds, self._threads)
+        self._probe.rows[:] = before
+        return dict(zip(map(id, self.wholes), counts.tolist(), strict=True))
+
     def run(
-        self, scalars_of: ScalarsOf, zero_grads: bool = False, collect_stats: bool = False
+        self,
+        scalars_of: ScalarsOf,
+        zero_grads: bool = False,
+        collect_stats: bool = False,
+        counts: Mapping[int, int] | None = None,
     ) -> None:
         """Update every tensor that has a gradient; :meth:`refresh` comes before, each time.
 
         With `zero_grads`, fill the gradients with zeros on the way; no two may share memory then.
-        With `collect_stats`, :meth:`measured` has something to say afterwards.
+        With `collect_stats`, :meth:`measured` has something to say afterwards. `counts` are those
+        of :meth:`counts`, added up over processes.
         """
         probe = self._probe
         self._set_constants(scalars_of)
         bounds = self._split(self._threads)
         self._arguments.point(BOUNDS, bounds)
         if self._share_count:
+            if counts is None:
+                found = self._share_count.counts(self._constants, bounds, self._threads).tolist()
+            else:
+                found = [counts[id(whole)] for whole in self.wholes]
             self._set_constants_by_tensor(
-                self._share_count.constants_by_tensor(self._constants, bounds, self._threads)
+                self._share_count.constants_by_tensor(self._constants, found)
             )
         kernel = self._kernel
         if zero_grads or collect_stats:
@@ -212,10 +260,12 @@ class Table:
         # Compiled code writes behind autograd's back: tell it, or a second backward through the
         # old values would pass unnoticed.
         torch.autograd.graph.increment_version(
-            self._params
+            self.wholes
             if probe.complete
-            else [p for p, row in zip(self._params, probe.rows, strict=True) if row >= 0]
+            else [p for p, row in zip(self.wholes, probe.rows, strict=True) if row >= 0]
         )
+        if self._parts:
+            torch.autograd.graph.increment_version(self._parts)
         # Parameters and step counts in one call: Ctrl-C comes before both or after both.
         parallel.run(
             kernel.address,
@@ -248,7 +298,7 @@ class Table:
         edges = np.searchsorted(self._chunks[:, 0], np.arange(len(rows) + 1))
         return [
             (param, sums[t], self._samples[edges[t] : edges[t + 1]].ravel())
-            for t, param in enumerate(self._params)
+            for t, param in enumerate(self.wholes)
             if rows[t] >= 0
         ]
 
@@ -300,13 +350,37 @@ class Table:
         return self._bounds[threads]
 
 
-def _cut(sizes: list[int]) -> NDArray[np.int64]:
-    """Chunks as rows of (tensor, offset, length)."""
+Stretches = tuple[int, NDArray[np.int64]]
+
+
+def _stretches(formats: tuple[Format, ...], parts: Sequence[Part | None]) -> list[Stretches | None]:
+    """Where parts of DTensors lie in the whole, if the formats take random numbers by place."""
+    if all(f.plain for f in formats):
+        return [None] * len(parts)
+    block = BLOCK if any(f.coded for f in formats) else 1
+    return [None if part is None else part.stretches(block) for part in parts]
+
+
+def _cut(
+    sizes: list[int], stretches: Sequence[Stretches | None]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Chunks as rows of (tensor, offset, length), and the places of their first elements."""
     # Not by the number of threads: sums over chunks, and so the bits, are the same for any.
     chunk = CHUNK if sum(sizes) < LARGE else CHUNK_OF_LARGE
     rows = [
-        (tensor, offset, min(chunk, size - offset))
-        for tensor, size in enumerate(sizes)
-        for offset in range(0, size, chunk)
+        (tensor, offset, min(chunk, end - offset), start + offset - begin)
+        for tensor, (size, found) in enumerate(zip(sizes, stretches, strict=True))
+        for begin, end, start in _ranges(size, found)
+        for offset in range(begin, end, chunk)
     ]
-    return np.array(rows, np.int64).reshape(-1, 3)
+    table = np.array(rows, np.int64).reshape(-1, 4)
+    return np.ascontiguousarray(table[:, :3]), np.ascontiguousarray(table[:, 3])
+
+
+def _ranges(size: int, stretches: Stretches | None) -> list[tuple[int, int, int]]:
+    """Where each stretch begins and ends, and the place of its first element."""
+    if stretches is None:
+        return [(0, size, 0)]
+    length, starts = stretches
+    begins = range(0, size, length)
+    return [(at, min(at + length, size), s) for at, s in zip(begins, starts.tolist(), strict=True)]

@@ -1,0 +1,74 @@
+"""The update of one parameter by the reference backend, which is torch's operations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from adamantine.backends import reference
+from adamantine.codecs import noise
+from adamantine.optim.step.member import Member
+from adamantine.rules import Settings
+
+
+def update_by_reference(
+    member: Member,
+    grad: Tensor,
+    scalars: Mapping[str, Any],
+    differentiable: bool,
+    share: float | None,
+) -> None:
+    """Do a step that its counter counts already; of a DTensor, `grad` and `share` as `here`."""
+    treated, state = member.treatment, member.state_here
+    if treated.plain:
+        reference.update(
+            member.rule,
+            member.here,
+            grad,
+            [state[name] for name in member.rule.states],
+            scalars,
+            differentiable=differentiable,
+            share=share,
+        )
+    else:
+        reference.update_kept(
+            member.rule,
+            treated.formats,
+            member.here,
+            grad,
+            state,
+            scalars,
+            noise.key_of(member.stream, int(state["step"])),
+            share=share,
+            places=member.places(),
+        )
+    if member.part is not None:
+        torch.autograd.graph.increment_version([member.param])
+
+
+@torch.no_grad()
+def count_by_reference(member: Member, grad: Tensor, scalars: Mapping[str, Any]) -> int:
+    """How many of the elements that are here have the property that the rule asks for."""
+    states = reference.opened(member.rule, member.treatment.formats, member.state_here)
+    return reference.count(member.rule, member.here, grad, states, scalars)
+
+
+def as_numbers(group: Settings) -> Settings:
+    """The group with one-element tensors (``lr=torch.tensor(1e-3)``) as Python numbers."""
+    first_beta = group["betas"][0] if "betas" in group else None
+    if (
+        isinstance(group["lr"], Tensor)
+        or isinstance(group["weight_decay"], Tensor)
+        or (isinstance(first_beta, Tensor))
+    ):
+        return {key: _number(value) for key, value in group.items() if key != "params"}
+    return group
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return tuple(map(_number, value))
+    return value.item() if isinstance(value, Tensor) else value
