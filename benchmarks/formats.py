@@ -183,8 +183,8 @@ SIMULATED = (
 def to_markdown(found: Record) -> str:
     """A table of 8 bits, one of 4, and how fast and how well some train."""
     parts = [
-        "**8 bits**; first and second moment, stochastic rounding and blocks of 256 unless it says "
-        "otherwise",
+        "**8 bits**; first and second moment, with stochastic rounding and blocks of 256 unless "
+        "stated otherwise",
         _table(found["eight"]),
         "**4 bits**; blocks of 128",
         _table(found["four"]),
