@@ -16,7 +16,7 @@ import torch
 
 from adamantine.study import TunePlan, tune
 from adamantine.study.tune import search
-from adamantine.study.tune.pruning import APART, GO_ON, Halving
+from adamantine.study.tune.pruning import REDUCTION_FACTOR, RUNG_SPACING, Halving
 from adamantine.workloads import load
 from benchmarks.samplers import POOR, TRIALS
 
@@ -37,8 +37,8 @@ HEADS = (
 class Rule:
     """A way to stop trials, and what came of it in each repeat."""
 
-    go_on: int = GO_ON
-    apart: int = APART
+    reduction_factor: int = REDUCTION_FACTOR
+    rung_spacing: int = RUNG_SPACING
     floor: int = 1
     lost: list[float] = field(default_factory=list)
     trained: list[float] = field(default_factory=list)
@@ -48,7 +48,7 @@ class Rule:
     def run(self, workload, plan):
         """A search under this rule."""
         plan = replace(plan, pruning=True, floor=self.floor)
-        halving = Halving(self.floor * plan.looks, self.go_on, self.apart)
+        halving = Halving(self.floor * plan.looks, self.reduction_factor, self.rung_spacing)
         with mock.patch.object(search, "pruner", return_value=halving):
             return tune(workload, plan)
 
@@ -68,8 +68,8 @@ class Rule:
         """Of the table."""
         repeats = len(self.lost)
         cells = (
-            str(self.go_on),
-            f"{self.apart} ×",
+            str(self.reduction_factor),
+            f"{self.rung_spacing} ×",
             str(self.floor),
             f"{sum(lost > 0 for lost in self.lost)} of {repeats}",
             f"{100 * max(self.lost):.1f} points",

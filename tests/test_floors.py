@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,10 @@ FILES = sorted(
 )
 
 
+OF_ONE_KIND = {"rules", "optim/classes"}
+"""Folders that grow with the optimizers: a file for each."""
+
+
 def part_of(path: Path, depth: int = 0) -> str:
     return path.relative_to(PACKAGE).parts[depth].removesuffix(".py")
 
@@ -129,8 +134,13 @@ def test_every_part_has_a_floor() -> None:
 def test_every_folder_says_what_its_rooms_are(subtests: pytest.Subtests) -> None:
     """A folder without ``__init__`` imports all the same, and is left out of the wheel."""
     for folder in {path.parent for path in PACKAGE.rglob("*.py")}:
-        with subtests.test(str(folder.relative_to(PACKAGE))):
-            assert ast.get_docstring(ast.parse((folder / "__init__.py").read_text()))
+        name = folder.relative_to(PACKAGE).as_posix()
+        with subtests.test(name):
+            said = ast.get_docstring(ast.parse((folder / "__init__.py").read_text()))
+            assert said
+            files = [p for p in folder.iterdir() if p.suffix in ("", ".py")]
+            rooms = {p.stem for p in files if not p.name.startswith("_")}
+            assert name in OF_ONE_KIND or rooms <= set(re.findall(r"\w+", said))
 
 
 def test_imports_go_down(subtests: pytest.Subtests) -> None:
@@ -164,10 +174,6 @@ def test_imports_between_rooms_go_down(subtests: pytest.Subtests) -> None:
                 inside = (n.removeprefix(prefix) for n in imported(path) if n.startswith(prefix))
                 found = {name.split(".")[0] for name in inside} & rooms.keys() - {own}
                 assert not {room for room in found if rooms[room] >= rooms[own]}
-
-
-OF_ONE_KIND = {"rules", "optim/classes"}
-"""Folders that grow with the optimizers: a file for each."""
 
 
 def test_no_folder_is_too_full_to_find_something_in(subtests: pytest.Subtests) -> None:

@@ -1,4 +1,15 @@
-"""Adam for PyTorch without its three costs: memory, step time, and doubt."""
+"""Adam for PyTorch without its three costs: memory, step time, and doubt.
+
+From the ground up; a part imports only from those above it (``docs/architecture.md``):
+
+- ``errors``, ``records``, ``version``: what goes wrong, and what a run produced
+- ``rules``, ``codecs``: the maths of one element, and what a state is kept in
+- ``workloads``, ``report``: what is trained, and the pictures and pages of it
+- ``backends``: run rules and codecs on tensors
+- ``optim``: the optimizers
+- ``train``: one training; ``study``: many, compared
+- ``cli``: the command line
+"""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,14 @@
-"""What runs the rules: ``reference`` (torch, anything) and ``cpu`` (Numba, dense tensors)."""
+"""What runs the rules: ``reference`` (torch, anything) and ``cpu`` (Numba, dense tensors).
+
+- ``formats``: what the tensors of an update are kept in
+- ``layout``: how tensors lie in memory; ``huge_pages``: for large ones
+- ``modes``: who has to see every operation, so that torch has to run it
+- ``notice``: a word while kernels are compiled
+- ``codes``: the codecs, by torch
+- ``missed_steps``: what rows without a gradient have missed
+- ``reference``: a rule on whole tensors, by torch; ``rows``: on some of their rows
+- ``cpu``: compiled kernels
+"""
 
 from typing import Literal, get_args
 

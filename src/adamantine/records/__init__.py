@@ -1,5 +1,9 @@
 """What runs and studies produced, and its JSON; standard library only, so that any tool reads it.
 
+- ``run``: a training; ``study``: a comparison; ``tune``, ``lr_find``: searches; ``trace``: paths
+- ``fields``, ``reading``: dataclasses to JSON and back
+- ``mean``: of losses that float64 may not hold
+
 A number that is not finite is written as ``null`` and read back as NaN: JSON has no other
 word for it, and a file that only Python can parse is of no use to ``jq`` or a browser.
 """

@@ -1,4 +1,13 @@
-"""Pictures of runs, and the page, pictures and rows of a study, from their records alone."""
+"""Pictures of runs, and the page, pictures and rows of a study, from their records alone.
+
+- ``formatting``, ``fonts``: numbers and letters
+- ``marks``, ``panels``: what all pictures share; ``frame``, ``layout``: what all pages do
+- ``curves``, ``stats``: pictures of runs
+- ``lr_find``: of a search for a learning rate
+- ``paths``, ``paths_page``: of optimizers on a surface
+- ``study``: a comparison's page, pictures and tables; ``tune``: a search's
+- ``page``: the HTML, style and script of all pages
+"""
 
 from adamantine.report.curves import comparison_png, curves_png, format_metric
 from adamantine.report.panels import is_ours

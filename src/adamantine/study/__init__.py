@@ -1,7 +1,8 @@
 """Studies: many runs by plan, and what follows from them with honest statistics.
 
 From the ground up: ``settings`` and ``statistics`` need nothing of the others, ``runs`` trains,
-and ``compare``, ``tune`` and ``lr_find`` are the commands. ``trace`` draws paths on surfaces.
+and ``compare``, ``tune`` and ``lr_find`` do what the commands of these names ask for. ``trace``
+follows optimizers over a surface.
 """
 
 from adamantine.study.compare.compare import Listener, compare

@@ -1,4 +1,14 @@
-"""The training loop, its checkpoints and its records; it is given a built optimizer."""
+"""One training: the loop, its checkpoints and its records; it is given a built optimizer.
+
+- ``config``, ``schedules``: how to train; ``seeds``: with which random numbers
+- ``trainer``: the whole run, epoch after epoch; ``loop``: one epoch, and a test
+- ``devices``, ``tables``: data to where the model is; embeddings with sparse gradients
+- ``epoch_stats``, ``machine``: what a record holds beside losses
+- ``callbacks``: who is told meanwhile
+- ``folder``: a run's folder, and who may write there; ``files``: whole files or none
+- ``checkpoint``, ``resuming``: what a run needs to go on, and whether it can
+- ``diagnosis``: why a loss is not finite
+"""
 
 from adamantine.train.callbacks import Callbacks
 from adamantine.train.config import TrainConfig

@@ -1,1 +1,4 @@
-"""The optimizers by name, one file each: torch's signature, the defaults, and the docstring."""
+"""The optimizers by name, a file for each family: ``AdamW`` is in ``adam``.
+
+A class has torch's signature, its defaults, and the docstring that users read.
+"""

@@ -8,6 +8,6 @@
 - ``stats``: what a step did to each parameter
 - ``row_batch``, ``rows``: sparse gradients
 - ``unchanged``: whether everything is as in the step before
-- ``interrupts``, ``outside``: signals wait, and ``torch.compile`` goes around
-- ``plan``: all of that
+- ``interrupts``: Ctrl-C waits for the end of a step; ``outside``: ``torch.compile`` goes around it
+- ``plan``: who updates what, made once and run in every step; it uses all of the others
 """

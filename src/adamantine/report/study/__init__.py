@@ -1,4 +1,9 @@
-"""The report of a study from its record: a page, pictures for papers, rows for a terminal."""
+"""The report of a comparison, from its record.
+
+- ``data``: what its charts show; ``captions``: in words
+- ``charts``, ``tables``, ``page``: the page
+- ``pictures``: the same for papers
+"""
 
 from adamantine.report.study.page import study_html
 from adamantine.report.study.pictures import STUDY_PICTURES, study_pngs

@@ -4,7 +4,7 @@
 - ``compare``: the command's function
 - ``progress``: which runs come next, for each contestant
 - ``search_strategy``: which settings are tried next
-- ``subject``: what is compared on, in words
+- ``subject``: what sentences are made of
 - ``analysis``: everything that is computed from the runs
 - ``verdict``, ``claims``, ``cautions``: the sentences
 - ``result``: what the caller gets

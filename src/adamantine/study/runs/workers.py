@@ -138,7 +138,7 @@ class Workers:
             try:
                 idle.pipe.send(task)
             except OSError:  # it died while it was idle
-                self._bury(idle)
+                self._requeue_task_of(idle)
 
     def _start(self) -> _Worker:
         ours, theirs = self._context.Pipe()
@@ -164,7 +164,7 @@ class Workers:
             answer = None
         if answer is None:
             if not worker.process.is_alive():
-                self._bury(worker)
+                self._requeue_task_of(worker)
             return None
         if isinstance(answer, BaseException):
             raise answer
@@ -182,8 +182,8 @@ class Workers:
         with suppress(OSError):  # it died while it waited; its end is noticed next
             worker.pipe.send(stop)
 
-    def _bury(self, worker: _Worker) -> None:
-        """Take a dead worker away, and queue its task once more."""
+    def _requeue_task_of(self, worker: _Worker) -> None:
+        """Take away a worker that died, and queue its task once more."""
         worker.process.kill()
         worker.process.join()
         worker.pipe.close()

@@ -6,7 +6,7 @@
 - ``search``: trials by Optuna; ``suggest``, ``samplers``: which setting comes next
 - ``pruning``: when a trial is stopped
 - ``trials``: where they are kept, and that each is done once, whoever dies
-- ``finals``, ``best``: the best few again, on fresh seeds
+- ``finals``: the best few again, on fresh seeds; ``best``: the recommended setting, to paste
 - ``importance``: which setting mattered
 - ``verdict``: the sentences; ``result``: what the caller gets
 """

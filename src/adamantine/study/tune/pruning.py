@@ -8,9 +8,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from adamantine.study.tune.plan import TunePlan
 
-GO_ON = 3
+REDUCTION_FACTOR = 3
 """Of the trials that come to a rung, one in so many goes on."""
-APART = 2
+RUNG_SPACING = 2
 """The next rung is so many times as far."""
 
 
@@ -32,14 +32,20 @@ class Halving(BasePruner):
     ----------
     first
         The step of the first rung.
-    go_on
+    reduction_factor
         One trial in so many goes on; the best one always does.
-    apart
+    rung_spacing
         The next rung is so many times as far.
     """
 
-    def __init__(self, first: int, go_on: int = GO_ON, apart: int = APART) -> None:
-        self._first, self._go_on, self._apart = first, go_on, apart
+    def __init__(
+        self, first: int, reduction_factor: int = REDUCTION_FACTOR, rung_spacing: int = RUNG_SPACING
+    ) -> None:
+        self._first, self._reduction_factor, self._rung_spacing = (
+            first,
+            reduction_factor,
+            rung_spacing,
+        )
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
         """Whether the trial stops at its last step."""
@@ -58,10 +64,10 @@ class Halving(BasePruner):
         ]
         sign = 1 if study.direction == StudyDirection.MAXIMIZE else -1
         better = sum(sign * other > sign * own for other in others)
-        return better >= max((len(others) + 1) // self._go_on, 1)
+        return better >= max((len(others) + 1) // self._reduction_factor, 1)
 
     def _is_rung(self, step: int) -> bool:
         rung = self._first
         while rung < step:
-            rung *= self._apart
+            rung *= self._rung_spacing
         return rung == step

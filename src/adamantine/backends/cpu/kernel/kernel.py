@@ -238,7 +238,7 @@ def compiled(
     It is a C function of `SIGNATURE` at the object's ``address``, for :mod:`.parallel` to call.
 
     Numba files a cached function under its name and checks the age of its source file only. The
-    digest in the name covers the rest: the rule, all it calls, and the other files of this folder.
+    digest in the name covers the rest: the rule, all it calls, and this backend's files.
     """
     what = (rule.states, formats, zero_grads, collect_stats)
     name = name_of(rule.name, formats, digest(what, rule.update))
@@ -331,7 +331,7 @@ def name_of(element: str, formats: tuple[Format, ...], digest: str) -> str:
 
 
 def digest(what: object, *functions: Callable[..., Any]) -> str:
-    """End of a compiled function's name: says what it was made of, this folder's files included."""
+    """End of a compiled function's name: what it was made of, this backend's files included."""
     hashed = hashlib.sha256(repr((what, OPTIONS)).encode())
     hashed.update(sources().encode())
     for function in functions:

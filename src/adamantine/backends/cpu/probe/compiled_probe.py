@@ -4,7 +4,7 @@ A kernel trusts an address with its life, so no address outlives a step: every s
 them from the live tensors and compares dtype, device, shape and strides on the way. Asking torch
 for these one by one from Python costs about 0.4 µs a tensor. torch offers the same through the
 DLPack C exchange API (``Tensor.__dlpack_c_exchange_api__``, DLPack 1.2), a table of C functions
-made for this use, at 0.05 µs. Where it is missing (older torch), :mod:`.probe` does the same work
+made for this use, at 0.05 µs. Where it is missing (older torch), :mod:`.tensor_probe` does the same
 in Python.
 """
 

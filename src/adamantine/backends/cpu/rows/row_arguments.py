@@ -1,4 +1,4 @@
-"""The words that the loops of :mod:`.rows` read, and the arrays that they point to."""
+"""The words that the loops of :mod:`.rows.kernels` read, and the arrays that they point to."""
 
 from __future__ import annotations
 

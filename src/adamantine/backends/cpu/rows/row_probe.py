@@ -1,7 +1,7 @@
 """Where sparse gradients lie: the addresses of their indices and values, in compiled code.
 
-As :mod:`.probe` does for dense tensors, and for the same reason: asking torch for them one by one
-from Python takes longer than the update of a small table.
+As :mod:`.compiled_probe` does for dense tensors, and for the same reason: asking torch for them one
+by one from Python takes longer than the update of a small table.
 """
 
 from __future__ import annotations
