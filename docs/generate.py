@@ -123,7 +123,8 @@ def overview() -> Iterator[str]:
     for cls in optimizers():
         name = cls.__name__
         summary = markdown(sections(cls)[""]).partition("\n")[0]
-        numbers = f"{state_bytes(cls)} | {traffic(cls)} | {measured[f'{name}()']:.2f}"
+        step = f"{measured[f'{name}()']:.2f}" if f"{name}()" in measured else "–"
+        numbers = f"{state_bytes(cls)} | {traffic(cls)} | {step}"
         yield f"| [{name}](#{name.lower()}) | {numbers} | {summary} |"
     yield ""
 

@@ -306,13 +306,15 @@ OTHER_BAD_SETTINGS: dict[str, list[tuple[dict[str, Any], str]]] = {
         ({"lr": -1.0}, "Invalid learning rate: -1.0"),
         ({"eps": -1.0}, "Invalid epsilon value: -1.0"),
         ({"betas": (0.9, 1.0)}, "Invalid beta parameter at index 1: 1.0"),
+        ({"betas": [0.9]}, "Invalid beta parameter: (0.9,) (expected 2 numbers)"),
+        ({"betas": 0.9}, "Invalid beta parameter: 0.9 (expected 2 numbers)"),
         ({"weight_decay": -1.0}, "Invalid weight_decay value: -1.0"),
     ],
     "Adan": [
         ({"lr": -1.0}, "Invalid learning rate: -1.0"),
         ({"eps": -1.0}, "Invalid epsilon value: -1.0"),
         ({"betas": (0.9, 0.9, 1.0)}, "Invalid beta parameter at index 2: 1.0"),
-        ({"betas": (0.9, 0.999)}, "Adan takes three betas"),
+        ({"betas": (0.9, 0.999)}, "Invalid beta parameter: (0.9, 0.999) (expected 3 numbers)"),
         ({"weight_decay": -1.0}, "Invalid weight_decay value: -1.0"),
     ],
 }

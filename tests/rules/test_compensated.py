@@ -66,4 +66,4 @@ def test_states_called_nonnegative_are(case: object) -> None:
         if name in rule.nonnegative:
             assert smallest >= 0
         elif name not in rule.exact:
-            assert smallest < 0, name
+            assert smallest < 0, f"{name} is never negative: say so in Rule(nonnegative=…)"

@@ -17,7 +17,7 @@ from adamantine.backends import reference
 from adamantine.rules import Family, Rule, adam, bind, ops
 from adamantine.rules.cautious import OPERATIONS
 from adamantine.rules.compensated import ROUNDING, compensated
-from adamantine.rules.hyperparameters import BETAS, LEARNING_RATE
+from adamantine.rules.hyperparameters import BETAS, LEARNING_RATE, Hyperparameter
 from cases import CASES, FAMILIES, RULES, Case
 
 ADAM_SETTINGS = {
@@ -82,17 +82,27 @@ def test_host_scalars_cover_the_rule(case: Case) -> None:
 @every_family
 def test_every_range_refuses_what_is_outside(family: Family) -> None:
     for hyperparameter in family.hyperparameters:
-        hyperparameter.check(hyperparameter.minimum)
+        count = hyperparameter.count
+
+        def check(value: float, of: Hyperparameter = hyperparameter) -> None:
+            of.check(value if of.count is None else (value,) * of.count)
+
+        check(hyperparameter.minimum)
         for bad in (hyperparameter.minimum - 1, math.nan):
-            with pytest.raises(ValueError, match=f"Invalid {hyperparameter.label}: "):
-                hyperparameter.check(bad)
+            with pytest.raises(ValueError, match=f"Invalid {hyperparameter.label}"):
+                check(bad)
         if hyperparameter.below is not None:
             with pytest.raises(ValueError, match="expected >= 0 and < 1"):
-                hyperparameter.check(hyperparameter.below)
+                check(hyperparameter.below)
         if hyperparameter.maximum is not None:
-            hyperparameter.check(hyperparameter.maximum)
+            check(hyperparameter.maximum)
             with pytest.raises(ValueError, match="expected >= 0 and <= 1"):
-                hyperparameter.check(hyperparameter.maximum + 1e-9)
+                check(hyperparameter.maximum + 1e-9)
+        if count is not None:
+            low = hyperparameter.minimum
+            for wrong in (low, (low,) * (count - 1), [low] * (count + 1)):
+                with pytest.raises(ValueError, match=f"expected {count} numbers"):
+                    hyperparameter.check(wrong)
 
 
 def test_tuples_are_checked_by_element() -> None:

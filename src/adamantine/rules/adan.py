@@ -15,6 +15,7 @@ division by 1 + αλ is the proximal form of decoupled weight decay; ``no_prox``
 (1 - αλ) θ_{t-1} - α u_t. In the first step g_{t-1} is g_t.
 """
 
+from dataclasses import replace
 from typing import Any
 
 from adamantine.rules.adam import adaptive, descend
@@ -88,7 +89,7 @@ def scalars(settings: Settings, step: float) -> dict[str, Any]:
 FAMILY = Family(
     name="adan",
     paper="Xie et al. 2022, Algorithm 1",
-    hyperparameters=(LEARNING_RATE, EPS, BETAS, WEIGHT_DECAY),
+    hyperparameters=(LEARNING_RATE, EPS, replace(BETAS, count=3), WEIGHT_DECAY),
     select=with_cautious_form(ADAN, direction_agrees),
     scalars=scalars,
 )

@@ -49,6 +49,8 @@ class Hyperparameter:
         Largest value allowed; None for no bound.
     optional
         Whether the setting may be None.
+    count
+        How many numbers a tuple setting has; None for a single number.
     search
         Where a search looks for it; None leaves it at its default.
     """
@@ -59,17 +61,22 @@ class Hyperparameter:
     below: float | None = None
     maximum: float | None = None
     optional: bool = False
+    count: int | None = None
     search: Search | None = None
 
     def check(self, value: Any) -> None:
         """Raise :class:`HyperparameterError` unless `value` is inside the range."""
         if value is None and self.optional:
             return
-        if isinstance(value, tuple | list):
-            for index, element in enumerate(value):
-                self._check_number(element, f"{self.label} at index {index}")
-        else:
+        if self.count is None:
             self._check_number(value, self.label)
+            return
+        if not isinstance(value, tuple | list) or len(value) != self.count:
+            raise HyperparameterError(
+                f"Invalid {self.label}: {value} (expected {self.count} numbers)"
+            )
+        for index, element in enumerate(value):
+            self._check_number(element, f"{self.label} at index {index}")
 
     def _check_number(self, value: Any, label: str) -> None:
         # Written so that NaN, which compares false with everything, is refused.
@@ -93,7 +100,7 @@ AVERAGE = Search(0.1, 100, "complement", of_default=True)
 
 LEARNING_RATE = Hyperparameter("lr", "learning rate", search=Search(1e-2, 1e2, of_default=True))
 EPS = Hyperparameter("eps", "epsilon value", search=Search(1e-2, 1e4, of_default=True))
-BETAS = Hyperparameter("betas", "beta parameter", below=1.0, search=AVERAGE)
+BETAS = Hyperparameter("betas", "beta parameter", below=1.0, count=2, search=AVERAGE)
 WEIGHT_DECAY = Hyperparameter("weight_decay", "weight_decay value", search=Search(1e-6, 1.0))
 MOMENTUM = Hyperparameter("momentum", "momentum value", search=Search(0.01, 1.0, "complement"))
 

@@ -6,7 +6,6 @@ from torch import Tensor
 from typing_extensions import Unpack
 
 from adamantine.backends import BackendName
-from adamantine.errors import UsageError
 from adamantine.optim.base import Params, RuleOptimizer
 from adamantine.optim.usage.options import Options
 from adamantine.optim.usage.param_group import group_settings
@@ -97,8 +96,4 @@ class Adan(RuleOptimizer):
         backend: BackendName = "auto",
         **options: Unpack[Options],
     ) -> None:
-        if len(betas) != 3:
-            raise UsageError(
-                f"Adan takes three betas (gradient, difference, square) and was given {betas}"
-            )
         super().__init__(params, group_settings(locals()), backend, options)

@@ -17,7 +17,7 @@ def group_settings(arguments: Mapping[str, Any], only_if_on: Collection[str] = (
     group's settings as torch's are.
     """
     return {
-        name: tuple(value) if name == "betas" else value
+        name: tuple(value) if isinstance(value, list) else value
         for name, value in arguments.items()
         if name not in _OF_THE_OPTIMIZER and (name not in only_if_on or value)
     }
