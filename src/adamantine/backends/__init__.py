@@ -4,6 +4,7 @@
 - ``layout``: how tensors lie in memory; ``huge_pages``: for large ones
 - ``modes``: who has to see every operation, so that torch has to run it
 - ``notice``: a word while kernels are compiled
+- ``shards``: tensors of which each process holds a part (``DTensor``)
 - ``codes``: the codecs, by torch
 - ``missed_steps``: what rows without a gradient have missed
 - ``reference``: a rule on whole tensors, by torch; ``rows``: on some of their rows
