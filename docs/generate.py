@@ -33,13 +33,16 @@ INTRODUCTION = """\
 
 <!-- Written by docs/generate.py from the docstrings. Change those, then run it again. -->
 
-Every class takes what the `torch.optim` class of its name takes (where there is one), `backend=`,
-and the options that all have in common: [states and parameters in fewer bits](precision.md),
-[clipping, skipping and zeroing](step_options.md), and [statistics of a step](stats.md). "State" and
-"traffic" are bytes a float32 parameter at the default settings. Traffic is what a step reads
-(parameter, gradient, state) and writes (all but the gradient): on large tensors that is what it
-costs. "Step" is the measured time a parameter, of one tensor of 64 Mi on two threads, on the
-machine of [the benchmarks](benchmarks.md#every-optimizer-against-the-machines-memory).
+Every class has the arguments of the `torch.optim` class of the same name (if there is one),
+`backend=`, and the options that all optimizers share: [states and parameters in fewer
+bits](precision.md), [clipping, skipping and zeroing](step_options.md), and [statistics of a
+step](stats.md).
+
+In the table, "state" and "traffic" are bytes per float32 parameter at the default settings. Traffic
+is what a step reads (parameter, gradient, state) and writes (all but the gradient); on large
+tensors, traffic determines the time of a step. "Step" is the measured time per parameter for one
+tensor of 64 Mi on two threads, on the machine of [the
+benchmarks](benchmarks.md#every-optimizer-against-the-machines-memory).
 """
 
 

@@ -110,7 +110,7 @@ class RuleOptimizer(WithStepOptions):
         )
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Forget all gradients, or set them to zero."""
+        """Set all gradients to None, or to zero."""
         if not set_to_none or _profiling():
             _without_dynamo("zero_grad")(self, set_to_none)
             return
@@ -126,15 +126,15 @@ class RuleOptimizer(WithStepOptions):
         Parameters
         ----------
         compact
-            Leave states of ``state_dtype="int8"`` as they are: codes, with their exponents beside
-            them under ``"<state>_exponents"``. They take a quarter of the space and are loaded bit
-            for bit, but not by torch. Otherwise they are decoded, to float32.
+            Keep states of ``state_dtype="int8"`` as they are: codes, with their exponents under
+            ``"<state>_exponents"``. They take a quarter of the space and load bit for bit, but
+            torch cannot load them. Otherwise they are decoded to float32.
 
         Raises
         ------
         StateError
-            A ``RuntimeError``, when a parameter was replaced in its group, so that its state is
-            nobody's.
+            A ``RuntimeError``, if a parameter was replaced in its group, so that its old state
+            belongs to no parameter.
         """
         # The first of the hooks: the others may make something else of it, and expect numbers.
         handle = self.register_state_dict_post_hook(
@@ -152,32 +152,32 @@ class RuleOptimizer(WithStepOptions):
 
     @outside_the_graph
     def load_state_dict(self, state_dict: dict[str, Any], *, strict: bool = True) -> None:
-        """Load a state that :meth:`state_dict`, here or in ``torch.optim``, has returned.
+        """Load a state that :meth:`state_dict` returned, from this package or ``torch.optim``.
 
-        States go to their parameters in the order of the groups, or by name where both sides have
-        names. They keep the precision they were saved with (see ``docs/checkpoints.md``). Tensors
-        that need no conversion are taken over, not copied, as torch does. Groups keep their
-        `state_dtype`, `param_rounding` and `sparse`, and take all other settings that are saved.
+        States are matched by name if both sides have names, otherwise by order. They keep the
+        precision they were saved with (see ``docs/checkpoints.md``). As in torch, tensors that need
+        no conversion are used directly, not copied. Groups keep their `state_dtype`,
+        `param_rounding` and `sparse`, and take all other settings that are saved.
 
         Parameters
         ----------
         state_dict
-            Also one of an older torch, with steps as numbers or without newer settings, which are
-            then this optimizer's own.
+            A state dict of torch or of this package. In one from an older torch, steps may be
+            numbers and newer settings may be missing; the optimizer then keeps its own.
         strict
-            False, for a model of which other layers are frozen now: parameters that `state_dict`
-            does not have start fresh, and its states of others are left out. It goes by names,
-            which both sides need for it. A group of nothing but new parameters keeps its settings.
+            False if different layers are frozen now: parameters that are missing from `state_dict`
+            start fresh, and states of parameters that the optimizer does not have are left out.
+            Both sides need names for this. A group of only new parameters keeps its settings.
 
         Raises
         ------
         UsageError
-            A ``ValueError``, when the groups do not fit, by number, size or names.
+            A ``ValueError``, if the groups do not match in number, size or names.
         HyperparameterError
-            A ``ValueError``, when a saved setting is outside its range.
+            A ``ValueError``, if a saved setting is outside its range.
         StateError
-            A ``RuntimeError``, when a parameter's state does not fit it. Like the others it names
-            the parameter, and leaves the optimizer as it was.
+            A ``RuntimeError``, if a state does not fit its parameter, which it names. All of these
+            errors leave the optimizer unchanged.
         """
         state_dict = state_dict.copy()  # hooks may change it
         for pre_hook in self._optimizer_load_state_dict_pre_hooks.values():
@@ -202,11 +202,11 @@ class RuleOptimizer(WithStepOptions):
         Raises
         ------
         BackendError
-            For a sparse gradient, or a parameter that the chosen backend cannot take.
+            For a sparse gradient, or a parameter that the chosen backend does not support.
         StateError
-            When a parameter no longer fits its state, after ``.to()`` for example.
+            If a parameter no longer fits its state, for example after ``.to()``.
         NonFiniteError
-            A ``RuntimeError``, when `skip_nonfinite` has left out too many steps in a row.
+            A ``RuntimeError``, if `skip_nonfinite` has skipped too many steps in a row.
         """
         if torch.compiler.is_dynamo_compiling():
             return self._step_outside_the_graph(closure)
@@ -282,8 +282,8 @@ class RuleOptimizer(WithStepOptions):
     def share_memory(self) -> None:
         """Move the states into shared memory, for processes that train one model (Hogwild).
 
-        States that do not exist yet are made first, where the algorithm counts its steps; SGD makes
-        its momentum from the first gradient, so call this after a step there.
+        States that do not exist yet are created first if the algorithm counts its steps. SGD
+        creates its momentum from the first gradient, so call this after a step of SGD.
         """
         for group in self.param_groups:
             for param in group["params"]:

@@ -42,10 +42,10 @@ class InBackward:
     Attributes
     ----------
     previous_norm : float or None
-        With `clip_by_previous_norm`, the global norm that the gradients of the last step had before
-        they were clipped, which the next step is clipped by; None before the first. It is in no
-        checkpoint: save it, and set it where a run has to go on with the same bits. A norm that is
-        infinite or NaN is not kept.
+        With `clip_by_previous_norm`, the global norm of the last step's gradients before clipping,
+        by which the next step is clipped; None before the first step. Checkpoints do not contain
+        it: to resume with the same bits, save it and set it again. A norm that is infinite or NaN
+        is not kept.
     """
 
     def __init__(self, optimizer: StepsInBackward, clip_by_previous_norm: bool) -> None:
@@ -69,7 +69,7 @@ class InBackward:
         Parameters
         ----------
         when
-            False changes nothing, so that a loop may say
+            False changes nothing, so that a loop can use
             ``with stepping.accumulate(when=micro < last):``.
         """
         before = self._accumulating
@@ -80,7 +80,7 @@ class InBackward:
             self._accumulating = before
 
     def remove(self) -> None:
-        """End it: ``backward()`` leaves gradients to ``optimizer.step()`` again."""
+        """Restore the usual behaviour: ``backward()`` leaves updates to ``optimizer.step()``."""
         self._hook.remove()
         self._plans.clear()
         optimizer = self._optimizer()

@@ -50,19 +50,19 @@ class SparseOptimizer(RuleOptimizer):
     def flush(self) -> None:
         """Let all rows do the steps that they missed under ``sparse="exact"``.
 
-        Afterwards parameters and states are those of a dense optimizer. `state_dict` does it by
-        itself, and so does the `state_dict` of an attached module; do it before reading a whole
-        table in any other way, and before writing to one.
+        Afterwards parameters and states are those of a dense optimizer. `state_dict` does this by
+        itself, and so does the `state_dict` of an attached module. Call it before you read a whole
+        table in any other way, and before you write to one.
         """
         for param in self._missed_steps:
             bring_up_to_date(self._missed_steps, param, self.state.get(param, {}), self.backend)
 
     @outside_the_graph
     def attach(self, module: nn.Embedding | nn.EmbeddingBag) -> Attachment:
-        """Let `module` see rows that are up to date, for ``sparse="exact"``.
+        """Keep the rows that `module` reads up to date, for ``sparse="exact"``.
 
-        Before each forward pass, the rows that it is about to read do the steps that they missed;
-        before the module's `state_dict` is taken or loaded, all rows do.
+        Before each forward pass, the rows that it is about to read do the steps that they missed.
+        Before the module's `state_dict` is saved or loaded, all rows do.
 
         Parameters
         ----------
@@ -72,7 +72,7 @@ class SparseOptimizer(RuleOptimizer):
         Returns
         -------
         Attachment
-            Its ``remove()`` ends it.
+            Its ``remove()`` detaches the module.
 
         Raises
         ------
@@ -81,8 +81,8 @@ class SparseOptimizer(RuleOptimizer):
 
         Notes
         -----
-        A copy of the module is not attached to anything (it warns when it is trained): attach it to
-        the copy of the optimizer.
+        A copy of the module is not attached, and warns when it is trained. Attach it to the copy of
+        the optimizer.
         """
         if not isinstance(module, nn.Embedding | nn.EmbeddingBag):
             raise UsageError(
@@ -107,9 +107,9 @@ class SparseOptimizer(RuleOptimizer):
 
     @outside_the_graph
     def load_state_dict(self, state_dict: dict[str, Any], *, strict: bool = True) -> None:
-        """Load a state that :meth:`state_dict`, here or in ``torch.optim``, has returned.
+        """Load a state that :meth:`state_dict` returned, from this package or ``torch.optim``.
 
-        Groups keep the `sparse` that they have here. Rows that have missed steps do them first. See
+        Groups keep their own `sparse`. Rows that have missed steps do them first. See
         :meth:`RuleOptimizer.load_state_dict`.
         """
         self.flush()

@@ -42,10 +42,10 @@ class WithStepOptions(StepsInBackward):
 
     @outside_the_graph
     def stats(self) -> list[ParameterStats]:
-        """What the last step that was measured did to each parameter that took part.
+        """What the last measured step did to each parameter that had a gradient.
 
-        Every step is measured with ``collect_stats=True``, with a number k the first and then every
-        k-th, unless it is left out.
+        ``collect_stats=True`` measures every step, a number k the first and then every k-th.
+        Skipped steps are not measured.
 
         Returns
         -------
@@ -61,12 +61,12 @@ class WithStepOptions(StepsInBackward):
 
     @property
     def measured_steps(self) -> int:
-        """How many steps :meth:`stats` has spoken of; those of this object and its copies."""
+        """How many steps have been measured, by this object and the one it was copied from."""
         return self._meter.taken
 
     @outside_the_graph
     def restart_stats(self) -> None:
-        """Measure the next step, and every k-th from there on; :meth:`stats` is empty until then.
+        """Measure the next step and every k-th from there on; until then :meth:`stats` is empty.
 
         Raises
         ------
@@ -99,17 +99,17 @@ class WithStepOptions(StepsInBackward):
     def grad_norm(self) -> float | None:
         """The global norm of the last step's gradients: unscaled, and before clipping.
 
-        None before the first step, and where neither `max_grad_norm` nor `skip_nonfinite` asks for
-        it. Not finite where the gradients were not.
+        None before the first step, and if neither `max_grad_norm` nor `skip_nonfinite` is set. Not
+        finite if the gradients were not.
         """
         return self._gradient_scaling.norm
 
     @property
     def skipped_steps(self) -> int:
-        """Steps that were left out because gradients were not finite.
+        """How many steps were skipped because gradients were not finite.
 
-        They are those of this object and its copies: a ``state_dict`` has torch's format, which
-        holds no such number.
+        Copies of the optimizer keep the count; a ``state_dict`` does not, because torch's format
+        has no place for it.
         """
         return self._gradient_scaling.skipped
 
@@ -119,36 +119,39 @@ class WithStepOptions(StepsInBackward):
     ) -> InBackward:
         """Update each parameter in ``backward()``, as soon as its gradient is ready, and free it.
 
-        From now on ``backward()`` does what ``backward()``, :meth:`step` and :meth:`zero_grad`
-        did, with the same numbers and never more than one gradient in memory. :meth:`step` may be
-        called after it as before: it updates what still has a gradient, normally nothing.
+        From now on, ``backward()`` does the work of ``backward()``, :meth:`step` and
+        :meth:`zero_grad`, with the same numbers and never more than one gradient in memory. You can
+        still call :meth:`step` afterwards: it updates whatever still has a gradient, normally
+        nothing.
 
         Parameters
         ----------
         module
-            Has all the parameters of this optimizer, and perhaps others, which are left alone.
+            A module that contains all parameters of this optimizer. Its other parameters are left
+            alone.
         clip_by_previous_norm
             Multiply gradients by ``min(1, max_grad_norm / (n + 1e-6))``, where n is the global norm
-            that the gradients of the step before had (unclipped), since their own is known too
-            late. The first step is not clipped.
+            of the previous step's gradients before clipping; the norm of the current gradients is
+            known too late. The first step is not clipped.
 
         Returns
         -------
         InBackward
-            Its ``accumulate()`` is for all micro-batches but the last; its ``remove()`` ends it.
+            Use its ``accumulate()`` for all micro-batches but the last. Its ``remove()`` restores
+            the usual behaviour.
 
         Raises
         ------
         UsageError
             A ``ValueError``: the module is wrapped for DistributedDataParallel or FSDP, or lacks a
-            parameter; the optimizer has ``max_grad_norm`` and `clip_by_previous_norm` was not
-            chosen, or the other way round; or it has ``skip_nonfinite``, ``collect_stats``,
-            ``zero_grad="zeros"`` or ``differentiable``.
+            parameter; the optimizer has ``max_grad_norm`` without `clip_by_previous_norm`, or the
+            other way round; or it has ``skip_nonfinite``, ``collect_stats``, ``zero_grad="zeros"``
+            or ``differentiable``.
 
         Notes
         -----
-        See ``docs/in_backward.md``: accumulation, clipping, and what does not go with it. Hooks of
-        :meth:`step` are called when it is, not for each parameter.
+        ``docs/in_backward.md`` explains accumulation, clipping, and what it cannot be combined
+        with. Hooks of :meth:`step` are called by :meth:`step`, not for each parameter.
 
         Examples
         --------

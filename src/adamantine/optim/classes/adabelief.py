@@ -13,7 +13,7 @@ from adamantine.rules.adabelief import FAMILY
 
 
 class AdaBelief(RuleOptimizer):
-    r"""Adam that steps far where gradients are as expected, and not where they surprise.
+    r"""Adam with large steps where gradients are as expected, and small steps where they are not.
 
     With :math:`g_t` the gradient (negated for `maximize`, plus :math:`\lambda\theta` for a
     `weight_decay` that is not decoupled):
@@ -31,14 +31,15 @@ class AdaBelief(RuleOptimizer):
     betas
         Decay rates :math:`\beta_1, \beta_2 \in [0, 1)` of the two averages.
     eps
-        :math:`\epsilon \ge 0`, added to the root, and in every step to the variance under it. There
-        it adds up to :math:`\epsilon/(1-\beta_2)`, in units of the gradient *squared*: 1e-16 is for
-        what trains well with Adam, 1e-8 is the authors' advice for what trains well with SGD.
+        :math:`\epsilon \ge 0`, added to the root, and in every step also to the variance under it.
+        There it accumulates to :math:`\epsilon/(1-\beta_2)`, in units of the gradient *squared*.
+        1e-16 suits models that train well with Adam; for models that train well with SGD, the
+        authors recommend 1e-8.
     weight_decay
         :math:`\lambda \ge 0`.
     decoupled_weight_decay
-        Shrink the parameter by :math:`\gamma\lambda` of itself, as :class:`adamantine.AdamW`; else
-        an L2 penalty, added to the gradient.
+        True: shrink the parameter by a share :math:`\gamma\lambda`, as :class:`adamantine.AdamW`
+        does. False: add an L2 penalty to the gradient.
     params, foreach, maximize, capturable, differentiable, fused, cautious, backend, options
         As for :class:`adamantine.Adam`.
 
@@ -49,13 +50,13 @@ class AdaBelief(RuleOptimizer):
 
     Good for
     --------
-    Where Adam trains fast and SGD ends better: the authors show image classification, GANs and
-    LSTMs.
+    Problems on which Adam trains faster but SGD ends better: the authors show image classification,
+    GANs and LSTMs.
 
     Not for
     -------
-    Gradients that are tiny or barely change, as late in the training of small models: then only
-    :math:`\epsilon` is left to divide by, and the result hangs on it.
+    Gradients that are tiny or barely change, as late in the training of small models: then
+    :math:`\epsilon` alone is the divisor, and the result depends on it.
 
     State
     -----
@@ -63,10 +64,10 @@ class AdaBelief(RuleOptimizer):
 
     Notes
     -----
-    :math:`\epsilon` stays in :math:`s`, as in the paper's main text and in the authors' code; its
-    appendix adds it to a copy. Their package ``adabelief-pytorch`` also has AMSGrad, and RAdam's
-    rectification, which is on unless ``rectify=False`` is given; here neither is. Their
-    `weight_decouple` is our `decoupled_weight_decay`.
+    :math:`\epsilon` stays in :math:`s`, as in the paper's main text and in the authors' code; the
+    paper's appendix adds it to a copy. The authors' package ``adabelief-pytorch`` also has AMSGrad,
+    and RAdam's rectification, which is on unless ``rectify=False`` is given; this class has
+    neither. Their `weight_decouple` is our `decoupled_weight_decay`.
 
     References
     ----------

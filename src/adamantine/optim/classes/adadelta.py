@@ -13,7 +13,7 @@ from adamantine.rules.adadelta import FAMILY
 
 
 class Adadelta(RuleOptimizer):
-    r"""Steps as large as the last steps were, in proportion to gradients as large as the last.
+    r"""Step sizes from the ratio of recent updates to recent gradients.
 
     With :math:`g_t` the gradient (negated for `maximize`, plus :math:`\lambda\theta`):
 
@@ -26,7 +26,7 @@ class Adadelta(RuleOptimizer):
     Parameters
     ----------
     lr
-        :math:`\gamma \ge 0`, a factor on the step that the method has found; 1 is the paper's. A
+        :math:`\gamma \ge 0`, a factor on the step that the method computes; the paper's is 1. A
         float or a tensor of one element.
     rho
         Decay rate :math:`\rho \in [0, 1]` of both averages.
@@ -45,13 +45,13 @@ class Adadelta(RuleOptimizer):
 
     Good for
     --------
-    Layers whose parameters differ in scale by orders of magnitude, and a first run without an
-    idea of a learning rate: a step has the parameter's own unit.
+    Layers whose parameters differ in scale by orders of magnitude, and a first run when you do not
+    know a good learning rate: a step has the parameter's own unit.
 
     Not for
     -------
-    Getting there quickly: from its tiny first steps it has to speed up by itself.
-    :class:`adamantine.Adam` with a learning rate tried at three values is faster in most cases.
+    Fast training: its first steps are tiny, and it takes time to speed up.
+    :class:`adamantine.Adam` with the best of three learning rates is faster in most cases.
 
     State
     -----
@@ -59,7 +59,7 @@ class Adadelta(RuleOptimizer):
 
     Notes
     -----
-    The paper has no learning rate and uses :math:`\rho = 0.95`; torch, and so we, 0.9.
+    The paper has no learning rate and uses :math:`\rho = 0.95`; torch uses 0.9, and so do we.
 
     References
     ----------

@@ -16,7 +16,7 @@ from adamantine.rules.adagrad import FAMILY
 
 
 class Adagrad(SparseOptimizer):
-    r"""Gradients divided by the root of the sum of all their squares so far.
+    r"""Gradients divided by the root of the sum of all past squared gradients.
 
     With :math:`g_t` the gradient (negated for `maximize`, plus :math:`\lambda\theta`) and
     :math:`s_0` the initial value:
@@ -29,23 +29,23 @@ class Adagrad(SparseOptimizer):
     Parameters
     ----------
     lr
-        Learning rate :math:`\gamma \ge 0`: the size of the first step in each parameter, from
-        which it shrinks as :math:`1/\sqrt{t}` by itself. A float or a tensor of one element.
+        Learning rate :math:`\gamma \ge 0`: the size of the first step in each parameter. Later
+        steps shrink as :math:`1/\sqrt{t}` by themselves. A float or a tensor of one element.
     lr_decay
-        :math:`\eta \ge 0`, by which the learning rate falls in addition.
+        :math:`\eta \ge 0`, an additional decay of the learning rate.
     weight_decay
         :math:`\lambda \ge 0`, an L2 penalty added to the gradient.
     initial_accumulator_value
-        :math:`s_0 \ge 0`, in units of the squared gradient; above 0 it shortens the first steps.
-        A group may have its own.
+        :math:`s_0 \ge 0`, in units of the squared gradient. A value above 0 shortens the first
+        steps. Groups may have different values.
     eps
         :math:`\epsilon \ge 0`, added to the root, in units of the gradient.
     sparse
-        What a sparse gradient (of ``nn.Embedding(sparse=True)``) does. ``"lazy"``: only the rows in
-        it get a step. ``"exact"``: rows that it leaves out do the steps that they
-        missed when they are next touched, so that after ``flush()`` all is as with dense
-        gradients; see ``attach()``. None: as torch: like ``"lazy"``, and refuse it
-        with `weight_decay`.
+        How to treat sparse gradients (of ``nn.Embedding(sparse=True)``). ``"lazy"``: only the rows
+        in the gradient get a step. ``"exact"``: the other rows make up for the steps they missed
+        when they are next touched, so that after ``flush()`` the result is the same as with dense
+        gradients; see ``attach()``. None: as in torch, the same as ``"lazy"``, but an error
+        together with `weight_decay`.
     params, foreach, fused, maximize, differentiable, backend, options
         As for :class:`adamantine.Adam`.
 
@@ -56,22 +56,22 @@ class Adagrad(SparseOptimizer):
 
     Good for
     --------
-    Features that are rare but telling (words, items, users): a parameter keeps its learning rate
-    until its own gradients come. Convex problems, where its regret is proven.
+    Rare but informative features (words, items, users): a parameter keeps its learning rate until
+    it gets gradients of its own. Convex problems, for which a regret bound is proven.
 
     Not for
     -------
-    Long training of deep networks: the sum only grows, and with it the steps fade for good.
+    Long training of deep networks: the sum only grows, so the steps shrink for good.
     :class:`adamantine.RMSprop` and :class:`adamantine.Adam` forget old gradients instead.
 
     State
     -----
-    4 bytes a parameter, made when the optimizer is built, not in the first step.
+    4 bytes a parameter, allocated when the optimizer is built, not in the first step.
 
     Notes
     -----
-    The paper's :math:`\delta` is our :math:`\epsilon`; it has no `lr_decay`. A group's own
-    `initial_accumulator_value` counts; torch takes the constructor's for all groups.
+    The paper's :math:`\delta` is our :math:`\epsilon`; it has no `lr_decay`. Each group uses its
+    own `initial_accumulator_value`; torch uses the constructor's for all groups.
 
     References
     ----------

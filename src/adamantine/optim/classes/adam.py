@@ -18,7 +18,7 @@ from adamantine.rules.adam import FAMILY
 
 
 class Adam(SparseOptimizer):
-    r"""Adam: a step size for each parameter from its gradients' first and second moments.
+    r"""Adam: step sizes for each parameter from the first and second moments of its gradients.
 
     With :math:`g_t` the gradient (negated for `maximize`, plus :math:`\lambda\theta` for
     `weight_decay`):
@@ -34,44 +34,44 @@ class Adam(SparseOptimizer):
     params
         Parameters, ``(name, parameter)`` pairs or group dictionaries, as for torch.
     lr
-        Learning rate :math:`\gamma \ge 0`; about the size of a step in each parameter. A float or
+        Learning rate :math:`\gamma \ge 0`; roughly the size of a step in each parameter. A float or
         a tensor of one element.
     betas
-        Decay rates :math:`\beta_1, \beta_2 \in [0, 1)` of the moments: averages over about
+        Decay rates :math:`\beta_1, \beta_2 \in [0, 1)` of the moments, which average over about
         :math:`1/(1-\beta)` steps. Two floats or two tensors of one element.
     eps
         :math:`\epsilon \ge 0`, added to the root, in units of the gradient.
     weight_decay
-        :math:`\lambda \ge 0`. Here an L2 penalty: added to the gradient, and so rescaled with it.
-        For decay that is not rescaled see :class:`AdamW`.
+        :math:`\lambda \ge 0`, an L2 penalty. It is added to the gradient and therefore rescaled
+        with it. For decay that is not rescaled, see :class:`AdamW`.
     amsgrad
-        Divide by the largest second moment so far; one state more.
+        Divide by the largest second moment so far. This needs one more state.
     foreach, fused
-        Accepted where torch accepts them, and without effect: there is one implementation, and it
-        is fused.
+        Accepted where torch accepts them, but without effect: there is only one implementation, and
+        it is fused.
     maximize
-        Climb instead of descend.
+        Maximize the objective instead of minimizing it.
     capturable
-        As torch on the CPU, refused with an AssertionError in the first step.
+        Raises an AssertionError in the first step, as torch does on the CPU.
     differentiable
-        Let autograd record the step, through the reference backend.
+        Let autograd record the step, which then uses the reference backend.
     decoupled_weight_decay
         Decay the parameters themselves, as :class:`AdamW` does.
     cautious
-        Leave an element alone in steps where its update and its gradient disagree in sign, and let
-        the others of its tensor go further to make up for it. See Notes.
+        Do not move an element in steps where its update and its gradient disagree in sign; the
+        other elements of its tensor move further to compensate. See Notes.
     sparse
-        What a sparse gradient (of ``nn.Embedding(sparse=True)``) does. ``"lazy"``: only the rows in
-        it get a step, as in ``torch.optim.SparseAdam``. ``"exact"``: rows that it leaves out do the
-        steps that they missed when they are next touched, so that after ``flush()`` all is as
-        with dense gradients; see ``attach()``. None: refuse it, as torch does.
+        How to treat sparse gradients (of ``nn.Embedding(sparse=True)``). ``"lazy"``: only the rows
+        in the gradient get a step, as in ``torch.optim.SparseAdam``. ``"exact"``: the other rows
+        make up for the steps they missed when they are next touched, so that after ``flush()`` the
+        result is the same as with dense gradients; see ``attach()``. None: an error, as in torch.
     backend
-        ``"auto"`` takes compiled kernels for dense parameters in main memory and torch's own
-        operations for all others, and where a mode or transform has to see every operation;
-        ``"cpu"`` raises where the kernels cannot be used;
-        ``"reference"`` uses torch's operations only. The results agree to rounding.
+        ``"auto"`` uses compiled kernels for dense parameters in main memory. It uses torch's own
+        operations for all others, and whenever a mode or transform has to observe every operation.
+        ``"cpu"`` raises if the kernels cannot be used. ``"reference"`` uses only torch's
+        operations. The results agree up to rounding.
     options
-        What every optimizer takes beside: see ``adamantine.Options``.
+        Options that every optimizer has; see ``adamantine.Options``.
 
     Raises
     ------
@@ -80,15 +80,15 @@ class Adam(SparseOptimizer):
 
     Good for
     --------
-    A first run of nearly anything: it needs little tuning, and bears gradients that are noisy or
-    differ in size from layer to layer, as in transformers, embeddings and recurrent networks.
+    A first run of nearly anything: it needs little tuning, and copes with gradients that are noisy
+    or differ in size from layer to layer, as in transformers, embeddings and recurrent networks.
 
     Not for
     -------
-    Regularisation: an L2 penalty is divided by the root along with the gradient, least where
-    gradients are small; that is :class:`adamantine.AdamW`'s task. Memory: the state is twice the
-    size of the parameters. Image classifiers with a well tuned schedule often end better with
-    :class:`adamantine.SGD`.
+    Regularisation: the L2 penalty is divided by the root along with the gradient, and is reduced
+    least where gradients are small; use :class:`adamantine.AdamW`. Tight memory: the state is twice
+    the size of the parameters. Image classifiers with a well tuned schedule, which often end better
+    with :class:`adamantine.SGD`.
 
     State
     -----
@@ -96,13 +96,13 @@ class Adam(SparseOptimizer):
 
     Notes
     -----
-    As in torch, the maximum of `amsgrad` is over the second moment without bias correction.
+    As in torch, the maximum of `amsgrad` is taken over the second moment without bias correction.
 
-    With `cautious` a tensor's update is divided by the share of its elements whose momentum and
-    gradient agree in sign, or by 0.001 where fewer do, and the others stay. Momentum that has not
-    noticed yet that the gradient turned does no harm then; the authors report faster training of
-    language models at unchanged settings. It costs a second pass over gradients and momentum. torch
-    has no such setting: a group holds it only if it is on.
+    With `cautious`, elements whose momentum and gradient disagree in sign do not move. The update
+    of the others is divided by their share of the tensor, but by no less than 0.001. This keeps
+    outdated momentum from doing harm after the gradient has changed direction; the authors report
+    faster training of language models with unchanged settings. It costs a second pass over
+    gradients and momentum. torch has no such setting, so a group contains it only if it is on.
 
     References
     ----------
@@ -170,10 +170,10 @@ class AdamW(Adam):
     Parameters
     ----------
     weight_decay
-        :math:`\lambda \ge 0`; a parameter whose gradient is zero shrinks by
-        :math:`\gamma\lambda` of itself each step.
+        :math:`\lambda \ge 0`; a parameter whose gradient is zero shrinks by a share
+        :math:`\gamma\lambda` in each step.
     cautious
-        As for :class:`adamantine.Adam`; it spares no parameter its decay.
+        As for :class:`adamantine.Adam`; all parameters decay, whether they move or not.
     params, lr, betas, eps, amsgrad, maximize, foreach, capturable, differentiable, fused, sparse
         As for :class:`adamantine.Adam`.
     backend, options
@@ -186,13 +186,13 @@ class AdamW(Adam):
 
     Good for
     --------
-    Transformers, fine-tuning, and whatever else Adam is used for with weight decay: `lr` and
+    Transformers, fine-tuning, and anything else for which Adam is used with weight decay: `lr` and
     `weight_decay` can be tuned one after the other.
 
     Not for
     -------
-    Biases, norms and embeddings in one group with the weights: give them a group with
-    ``weight_decay=0``. Memory: the state is twice the size of the parameters.
+    Biases, norms and embeddings in the same group as the weights: give them a group with
+    ``weight_decay=0``. Tight memory: the state is twice the size of the parameters.
 
     State
     -----
@@ -200,8 +200,8 @@ class AdamW(Adam):
 
     Notes
     -----
-    The paper multiplies the decay by the schedule's factor alone; torch, and so we, by the whole
-    learning rate.
+    The paper multiplies the decay by the schedule's factor alone; torch multiplies it by the whole
+    learning rate, and so do we.
 
     References
     ----------

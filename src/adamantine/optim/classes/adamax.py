@@ -42,13 +42,13 @@ class Adamax(RuleOptimizer):
 
     Good for
     --------
-    Gradients that are mostly zero or now and then huge, as embeddings have them: an outlier
-    shortens the steps that follow, but is not squared.
+    Gradients that are mostly zero or occasionally huge, as those of embeddings: an outlier shortens
+    the following steps, but is not squared.
 
     Not for
     -------
     Gradients that are merely noisy: the largest of the last thousand says less about them than
-    their mean square. :class:`adamantine.Adam` is the safer choice there.
+    their mean square. :class:`adamantine.Adam` is the safer choice for these.
 
     State
     -----
@@ -56,7 +56,7 @@ class Adamax(RuleOptimizer):
 
     Notes
     -----
-    The paper has no :math:`\epsilon`, and divides by zero where all gradients so far were zero.
+    The paper has no :math:`\epsilon`, and divides by zero if all gradients so far were zero.
 
     References
     ----------

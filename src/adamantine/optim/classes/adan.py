@@ -13,7 +13,7 @@ from adamantine.rules.adan import FAMILY
 
 
 class Adan(RuleOptimizer):
-    r"""Adam with Nesterov's look ahead, from the difference between two gradients in a row.
+    r"""Adam with Nesterov's look ahead, from the difference between two successive gradients.
 
     With :math:`g_t` the gradient (negated for `maximize`) and :math:`d_t = g_t - g_{t-1}`,
     :math:`d_1 = 0`:
@@ -38,7 +38,7 @@ class Adan(RuleOptimizer):
     weight_decay
         :math:`\lambda \ge 0`, decoupled.
     no_prox
-        Decay as :class:`adamantine.AdamW` does, to :math:`(1-\gamma\lambda)\,\theta_{t-1} -
+        Decay as in :class:`adamantine.AdamW`, to :math:`(1-\gamma\lambda)\,\theta_{t-1} -
         \gamma u_t`, instead of dividing by :math:`1+\gamma\lambda`.
     params, foreach, maximize, capturable, differentiable, fused, cautious, backend, options
         As for :class:`adamantine.Adam`.
@@ -48,17 +48,17 @@ class Adan(RuleOptimizer):
     HyperparameterError
         A ``ValueError``, for a setting outside its range.
     UsageError
-        A ``ValueError``, when `betas` are not three.
+        A ``ValueError``, if `betas` does not have three values.
 
     Good for
     --------
-    Large batches and large learning rates, five to ten times AdamW's by the authors' advice; they
+    Large batches and large learning rates: the authors recommend five to ten times AdamW's, and
     show vision transformers and language models.
 
     Not for
     -------
-    Tight memory: its four states are twice Adam's. Small batches, where the difference of two
-    gradients is noise.
+    Tight memory: its four states take twice as much as Adam's. Small batches, where the difference
+    of two gradients is noise.
 
     State
     -----
@@ -66,9 +66,9 @@ class Adan(RuleOptimizer):
 
     Notes
     -----
-    As the authors' code has it, :math:`\epsilon` is outside of the root, averages are corrected for
-    starting at zero, and there is no restart. Their code counts steps by group, we count them by
-    parameter; for their `max_grad_norm` call ``torch.nn.utils.clip_grad_norm_`` before the step.
+    As in the authors' code, :math:`\epsilon` is outside of the root, averages are corrected for
+    starting at zero, and there is no restart. Their code counts steps by group, ours by parameter.
+    For their `max_grad_norm`, call ``torch.nn.utils.clip_grad_norm_`` before the step.
 
     References
     ----------

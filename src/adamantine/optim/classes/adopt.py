@@ -13,7 +13,7 @@ from adamantine.rules.adopt import FAMILY
 
 
 class ADOPT(RuleOptimizer):
-    r"""Adam that converges for every second decay rate: normalise first, then average.
+    r"""Adam that converges with any second decay rate: normalise first, then average.
 
     With :math:`g_t` the gradient (negated for `maximize`, plus :math:`\lambda\theta` for a
     `weight_decay` that is not decoupled), counted from 0:
@@ -32,14 +32,14 @@ class ADOPT(RuleOptimizer):
     betas
         Decay rates :math:`\beta_1, \beta_2 \in [0, 1)` of the two averages.
     eps
-        :math:`\epsilon \ge 0`, the least that a gradient is divided by, in units of the gradient.
+        :math:`\epsilon \ge 0`, the smallest divisor of a gradient, in units of the gradient.
     weight_decay
         :math:`\lambda \ge 0`.
     decoupled_weight_decay
-        Shrink the parameter by :math:`\gamma\lambda` of itself, as :class:`adamantine.AdamW` (not
-        in the first step); else an L2 penalty, added to the gradient.
+        True: shrink the parameter by a share :math:`\gamma\lambda`, as :class:`adamantine.AdamW`
+        does (not in the first step). False: add an L2 penalty to the gradient.
     clip_exp
-        :math:`c \ge 0`: in step t a normalised gradient counts for :math:`t^c` at most. None clips
+        :math:`c \ge 0`: in step t, normalised gradients are clipped to :math:`t^c`. None clips
         nothing, which is the paper's Algorithm 1.
     params, foreach, maximize, capturable, differentiable, fused, cautious, backend, options
         As for :class:`adamantine.Adam`.
@@ -51,13 +51,13 @@ class ADOPT(RuleOptimizer):
 
     Good for
     --------
-    Noisy gradients with rare large ones, where Adam needs :math:`\beta_2` near 1 to converge and
-    does not tell; elsewhere it is about Adam at the same learning rate.
+    Noisy gradients with rare large ones, where Adam converges only with :math:`\beta_2` near 1 and
+    gives no sign of that. Elsewhere it behaves much like Adam at the same learning rate.
 
     Not for
     -------
-    Very short runs: the first step moves nothing, it only measures, and there is no bias
-    correction, so momentum takes :math:`1/(1-\beta_1)` steps to come up to speed.
+    Very short runs: the first step only measures and moves nothing. There is no bias correction, so
+    momentum takes :math:`1/(1-\beta_1)` steps to build up.
 
     State
     -----
@@ -65,9 +65,9 @@ class ADOPT(RuleOptimizer):
 
     Notes
     -----
-    The authors recommend the clipping since their second version. Their `decouple` is our
-    `decoupled_weight_decay`, and their ``clip_lambda=lambda step: step**0.25`` is our
-    ``clip_exp=0.25``: a number can be saved in a checkpoint.
+    The authors have recommended clipping since their second version. Their `decouple` is our
+    `decoupled_weight_decay`. Their ``clip_lambda=lambda step: step**0.25`` is our
+    ``clip_exp=0.25``, because a number can be saved in a checkpoint.
 
     References
     ----------

@@ -13,7 +13,7 @@ from adamantine.rules.lion import FAMILY
 
 
 class Lion(RuleOptimizer):
-    r"""Steps of one size, by the sign of momentum: one state, and no division.
+    r"""Steps of constant size from the sign of momentum: one state, and no division.
 
     With :math:`g_t` the gradient (negated for `maximize`):
 
@@ -29,10 +29,10 @@ class Lion(RuleOptimizer):
         Learning rate :math:`\gamma \ge 0`, exactly the size of a step in each parameter. A float or
         a tensor of one element.
     betas
-        :math:`\beta_1 \in [0, 1)`, the momentum's part in the direction, and :math:`\beta_2 \in
-        [0, 1)`, the momentum's decay rate.
+        :math:`\beta_1 \in [0, 1)`, the weight of momentum in the direction, and :math:`\beta_2 \in
+        [0, 1)`, the decay rate of momentum.
     weight_decay
-        :math:`\lambda \ge 0`, decoupled: shrinks the parameter by :math:`\gamma\lambda` of itself.
+        :math:`\lambda \ge 0`, decoupled: shrinks the parameter by a share :math:`\gamma\lambda`.
     params, foreach, maximize, capturable, differentiable, fused, cautious, backend, options
         As for :class:`adamantine.Adam`.
 
@@ -43,10 +43,10 @@ class Lion(RuleOptimizer):
 
     Good for
     --------
-    Large batches, vision models and language models, and where Adam's second state does not fit:
-    this is half of its memory. Every element moves by the learning rate in every step, so take a
-    rate three to ten times smaller than AdamW's and a decay as many times larger, with a schedule
-    that falls: the steps do not shrink by themselves.
+    Large batches, vision models and language models, and when Adam's second state does not fit into
+    memory: Lion needs half of Adam's. Every element moves by the learning rate in every step, so
+    use a rate three to ten times smaller than AdamW's, and a weight decay larger by the same
+    factor. Use a decaying schedule, because the steps do not shrink by themselves.
 
     Not for
     -------
@@ -58,9 +58,9 @@ class Lion(RuleOptimizer):
 
     Notes
     -----
-    Defaults are those of the authors' PyTorch code; for language models they advise ``betas=(0.95,
-    0.98)``. A NaN in the momentum makes the parameter NaN, as in the authors' JAX code; in their
-    PyTorch code, where the sign of NaN is 0, the parameter stands still for ever.
+    The defaults are those of the authors' PyTorch code. For language models, the authors recommend
+    ``betas=(0.95, 0.98)``. A NaN in the momentum makes the parameter NaN, as in the authors' JAX
+    code. In their PyTorch code the sign of NaN is 0, so the parameter never moves again.
 
     References
     ----------

@@ -13,7 +13,7 @@ from adamantine.rules.nadam import FAMILY
 
 
 class NAdam(RuleOptimizer):
-    r"""Adam with Nesterov's momentum, which is warmed up.
+    r"""Adam with Nesterov's momentum, which warms up.
 
     With :math:`g_t, m_t, v_t` as in :class:`adamantine.Adam`:
 
@@ -29,15 +29,15 @@ class NAdam(RuleOptimizer):
     lr
         Learning rate :math:`\gamma \ge 0`, a float or a tensor of one element.
     betas
-        Decay rates :math:`\beta_1, \beta_2 \in [0, 1)` of the moments; :math:`\beta_1` is also what
-        the momentum is warmed up to.
+        Decay rates :math:`\beta_1, \beta_2 \in [0, 1)` of the moments; the momentum warms up to
+        :math:`\beta_1`.
     eps
         :math:`\epsilon \ge 0`, added to the root, in units of the gradient.
     weight_decay
         :math:`\lambda \ge 0`, an L2 penalty added to the gradient.
     momentum_decay
-        :math:`\psi \ge 0`, how fast the momentum warms up: with 0.004 it is at half of
-        :math:`\beta_1` in the first step and at three quarters after 4,200.
+        :math:`\psi \ge 0`, how fast the momentum warms up: with 0.004 it is half of
+        :math:`\beta_1` in the first step and three quarters of it after 4,200.
     decoupled_weight_decay
         Subtract :math:`\gamma\lambda\theta` from the parameter instead, as in
         :class:`adamantine.AdamW`.
@@ -51,13 +51,13 @@ class NAdam(RuleOptimizer):
 
     Good for
     --------
-    What Adam is good for, where its momentum overshoots: the step looks ahead, and the low
-    momentum of the first thousands of steps follows the gradient more closely.
+    The same problems as Adam, when Adam's momentum overshoots: the step looks ahead, and the low
+    momentum in the first few thousand steps follows the gradient more closely.
 
     Not for
     -------
-    Taking over the schedule of a tuned Adam: the momentum goes on changing for 10,000 steps and
-    more, whatever the learning rate does.
+    Reusing the schedule of a tuned Adam: the momentum keeps changing for 10,000 steps and more,
+    whatever the learning rate does.
 
     State
     -----
@@ -66,8 +66,8 @@ class NAdam(RuleOptimizer):
     Notes
     -----
     The schedule of :math:`\mu` comes from Dozat's report of 2015, where :math:`\psi = 1/250`. As in
-    torch, :math:`m_t` is averaged with :math:`\beta_1` itself, and :math:`\mu` weighs it against
-    :math:`g_t`.
+    torch, :math:`m_t` is averaged with :math:`\beta_1` itself, and :math:`\mu` weights it relative
+    to :math:`g_t`.
 
     References
     ----------

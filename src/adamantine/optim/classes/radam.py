@@ -13,7 +13,7 @@ from adamantine.rules.radam import FAMILY
 
 
 class RAdam(RuleOptimizer):
-    r"""Adam that divides by the second moment only once that is known well enough.
+    r"""Adam that divides by the second moment only once its estimate is good enough.
 
     With :math:`g_t, m_t, v_t` as in :class:`adamantine.Adam` and :math:`\rho_t` the number of
     gradients that :math:`v_t` has averaged:
@@ -35,7 +35,7 @@ class RAdam(RuleOptimizer):
         the plain momentum of the first steps, which has the gradient's unit.
     betas
         Decay rates :math:`\beta_1, \beta_2 \in [0, 1)` of the moments. With
-        :math:`\beta_2 \le 2/3` nothing is ever divided: that is momentum.
+        :math:`\beta_2 \le 2/3` the method never divides, so it is plain momentum.
     eps
         :math:`\epsilon \ge 0`, added to the root without bias correction.
     weight_decay
@@ -53,8 +53,8 @@ class RAdam(RuleOptimizer):
 
     Good for
     --------
-    Training without a warmup of the learning rate that would have to be tuned: the rectification
-    is one, from :math:`\beta_2` alone.
+    Training without a tuned warmup of the learning rate: the rectification acts as a warmup that
+    depends on :math:`\beta_2` alone.
 
     Not for
     -------
@@ -68,8 +68,8 @@ class RAdam(RuleOptimizer):
 
     Notes
     -----
-    The paper divides from :math:`\rho_t > 4` on; its authors' code and torch, and so we, from 5. It
-    has no :math:`\epsilon`.
+    The paper divides from :math:`\rho_t > 4` on and has no :math:`\epsilon`. The authors' code and
+    torch divide from 5 on, and so do we.
 
     References
     ----------

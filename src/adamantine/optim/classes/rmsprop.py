@@ -13,7 +13,7 @@ from adamantine.rules.rmsprop import FAMILY
 
 
 class RMSprop(RuleOptimizer):
-    r"""RMSprop: gradients divided by a running root mean square of themselves.
+    r"""RMSprop: gradients divided by their running root mean square.
 
     With :math:`g_t` the gradient (negated for `maximize`, plus :math:`\lambda\theta`):
 
@@ -47,14 +47,14 @@ class RMSprop(RuleOptimizer):
 
     Good for
     --------
-    Recurrent networks and reinforcement learning, whose gradients change in size as training goes
-    on; half of Adam's state.
+    Recurrent networks and reinforcement learning, where gradients change in size during training.
+    It needs half of Adam's state.
 
     Not for
     -------
     Large learning rates from the first step on: there is no bias correction, so the first steps
-    are up to :math:`1/\sqrt{1-\alpha}` (10 at the default) times `lr` long. Otherwise
-    :class:`adamantine.Adam` is this with momentum and bias correction.
+    are up to :math:`1/\sqrt{1-\alpha}` (10 at the default) times as long as `lr`.
+    :class:`adamantine.Adam` is RMSprop with momentum and bias correction.
 
     State
     -----
@@ -62,8 +62,8 @@ class RMSprop(RuleOptimizer):
 
     Notes
     -----
-    Graves adds :math:`\epsilon` inside the root; torch, and so we, outside. Rounding can make
-    :math:`s_t - a_t^2` slightly negative, which is NaN in torch; we take its absolute value.
+    Graves adds :math:`\epsilon` inside the root; torch adds it outside, and so do we. Rounding can
+    make :math:`s_t - a_t^2` slightly negative, which gives NaN in torch; we use its absolute value.
 
     References
     ----------

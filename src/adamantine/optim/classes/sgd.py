@@ -32,17 +32,17 @@ class SGD(SparseOptimizer):
     momentum
         :math:`\mu \ge 0`; 0 keeps no state.
     dampening
-        :math:`\tau`, which weakens the gradient's part in the buffer after the first step.
+        :math:`\tau`, which reduces the gradient's weight in the buffer after the first step.
     weight_decay
-        :math:`\lambda \ge 0`, an L2 penalty; for SGD without momentum the same as decay.
+        :math:`\lambda \ge 0`, an L2 penalty; for SGD without momentum, the same as weight decay.
     nesterov
         Look ahead along the buffer; needs momentum and no dampening.
     sparse
-        What a sparse gradient (of ``nn.Embedding(sparse=True)``) does. ``"lazy"``: only the rows in
-        it get a step. ``"exact"``: rows that it leaves out do the steps that they
-        missed when they are next touched, so that after ``flush()`` all is as with dense
-        gradients; see ``attach()``. None: as torch: with `momentum` as a dense one, without as
-        ``"lazy"``, and refuse it with `weight_decay`.
+        How to treat sparse gradients (of ``nn.Embedding(sparse=True)``). ``"lazy"``: only the rows
+        in the gradient get a step. ``"exact"``: the other rows make up for the steps they missed
+        when they are next touched, so that after ``flush()`` the result is the same as with dense
+        gradients; see ``attach()``. None: as in torch, like a dense gradient with `momentum` and
+        like ``"lazy"`` without, but an error together with `weight_decay`.
     params, maximize, foreach, differentiable, fused, backend, options
         As for :class:`adamantine.Adam`.
 
@@ -55,13 +55,13 @@ class SGD(SparseOptimizer):
 
     Good for
     --------
-    Convolutional networks with momentum 0.9 and a tuned schedule, where it often generalises best;
-    and whenever memory is short.
+    Convolutional networks with momentum 0.9 and a tuned schedule, where it often generalises best.
+    Tight memory.
 
     Not for
     -------
-    Gradients whose size differs much between parameters (transformers, embeddings), or a learning
-    rate that nobody has tuned: one number has to suit all parameters.
+    Gradients that differ widely in size between parameters (transformers, embeddings), or an
+    untuned learning rate: one number has to suit all parameters.
 
     State
     -----
@@ -69,8 +69,8 @@ class SGD(SparseOptimizer):
 
     Notes
     -----
-    The paper puts the learning rate inside the buffer, torch, and so we, in front of it: they
-    differ once the rate changes.
+    The paper puts the learning rate inside the buffer; torch puts it in front, and so do we. The
+    two differ once the rate changes.
 
     References
     ----------

@@ -90,20 +90,20 @@ def regroup(
 ) -> StateDict:
     """`state_dict` with its states moved, by name, into the groups and settings of `optimizer`.
 
-    For a checkpoint of the same parameters in other groups: everything that was learnt about a
-    parameter (moments, step counts) goes with its name, and learning rates, decays and all other
-    settings are those that `optimizer` has now.
+    Use it to load a checkpoint of the same parameters in different groups. The states (moments,
+    step counts) follow the names of their parameters. Learning rates, decays and all other settings
+    are those that `optimizer` has now.
 
     Parameters
     ----------
     state_dict
-        A state dict with names: of an optimizer that was built from ``named_parameters()``,
+        A state dict with names, from an optimizer that was built from ``named_parameters()``,
         :func:`adamantine.groups` or :func:`adamantine.no_decay`. It is not changed.
     optimizer
-        The optimizer that is going to load the result; built from named parameters, too.
+        The optimizer that will load the result; it must also be built from named parameters.
     strict
-        False, for a model of which other layers are frozen now: parameters that `state_dict` does
-        not have start fresh, and its states of others are left out.
+        False if different layers are frozen now: parameters that are missing from `state_dict`
+        start fresh, and states of parameters that `optimizer` does not have are left out.
 
     Returns
     -------
@@ -113,11 +113,11 @@ def regroup(
     Raises
     ------
     UsageError
-        A ``ValueError``: when one side has no names, or the names differ.
+        A ``ValueError``: if one side has no names, or the names differ.
 
     Notes
     -----
-    Tensors are handed on, not copied.
+    Tensors are not copied.
 
     Examples
     --------

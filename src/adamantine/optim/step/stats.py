@@ -33,27 +33,27 @@ class ParameterStats:
     Parameters
     ----------
     name
-        The parameter's, or its place in the groups.
+        The parameter's name, or its place in the groups.
     elements
-        How many it has.
+        Its number of elements.
     grad_norm
-        Of its gradient, unscaled and before clipping.
+        The norm of its gradient, unscaled and before clipping.
     update_norm
-        Of how it differs from what it was, rounding included. Of float32 and 16-bit parameters,
-        updates of less than 1e-19 are lost in it, and from 1e19 on it is infinite.
+        The norm of its change in the step, rounding included. For float32 and 16-bit parameters,
+        updates of less than 1e-19 are lost, and from 1e19 on the norm is infinite.
     param_norm
-        Its own, after the step.
+        The norm of the parameter after the step.
     update_ratio
-        `update_norm` over `param_norm`: about 0.001 is common, and where it is far from that of
-        the others, so is the learning rate. NaN for a parameter that is zero.
+        `update_norm` over `param_norm`: about 0.001 is common. If it is far from that of the other
+        parameters, so is the learning rate. NaN for a parameter that is zero.
     nonfinite
         The share of its gradient's elements that are infinite or NaN.
     clipped
-        What its gradient was multiplied by to clip it; 1 where nothing was.
+        The factor by which its gradient was clipped; 1 if it was not.
     learning_rates
-        Of some of its elements, the quantiles :data:`QUANTILES` of how far they went for each unit
-        of their (clipped) gradient: the learning rate that SGD would have needed. NaN where no
-        gradient was other than zero.
+        The quantiles :data:`QUANTILES`, over some of its elements, of the distance moved per unit
+        of the (clipped) gradient: the learning rate that SGD would have needed. NaN if all
+        gradients were zero.
     """
 
     name: str

@@ -50,29 +50,29 @@ def groups(
         ``{pattern: settings}`` or a list of ``(pattern, settings)``, in order. A pattern is a
         regular expression, found anywhere in the name (``re.search``: anchor it with ``^`` and
         ``$``), or a function ``(name, parameter) -> bool``. The settings are those of one group,
-        for example ``{"lr": 1e-4}``; what they leave out is the optimizer's own.
+        for example ``{"lr": 1e-4}``; settings that are missing are the optimizer's own.
     default
         Settings of the parameters that no rule matches; ``{}`` for the optimizer's own. Unlike the
-        catch-all ``".*"`` it may be left with nothing to do. None, as it stands, makes a parameter
-        that no rule matches an error.
+        catch-all rule ``".*"``, it may match nothing. If None, a parameter that no rule matches is
+        an error.
 
     Returns
     -------
     list of dict
-        One group a rule, in the order of the rules and then `default`. Its ``"params"`` are
+        One group per rule, in the order of the rules, and then `default`. Their ``"params"`` are
         ``(name, parameter)`` pairs, so that the names are kept in the optimizer's state.
 
     Raises
     ------
     UsageError
-        A ``ValueError``: when a rule matches nothing, or only what earlier rules have taken, or
-        only frozen parameters; when no rule covers a parameter; when a pattern is no regular
-        expression.
+        A ``ValueError``: if a rule matches nothing, or only parameters that earlier rules have
+        taken, or only frozen parameters; if no rule matches a parameter; if a pattern is not a
+        valid regular expression.
 
     Notes
     -----
-    Why a rule that does nothing is an error: it is a misspelt name nearly always, and the run that
-    quietly goes without its setting is a wasted one.
+    A rule that has no effect is an error because it is nearly always a misspelt name, and a run
+    without the intended setting is wasted.
 
     Examples
     --------
@@ -116,31 +116,31 @@ def no_decay(
     model
         The module; frozen parameters (``requires_grad=False``) are left out.
     weight_decay
-        Of the group that decays; None leaves it to the optimizer's own setting.
+        The weight decay of the decaying group; None for the optimizer's own setting.
     embeddings
-        Spare the weights of ``nn.Embedding`` and ``nn.EmbeddingBag`` as well. A weight tied to an
+        Exempt the weights of ``nn.Embedding`` and ``nn.EmbeddingBag`` as well. A weight tied to an
         output layer counts as an embedding.
 
     Returns
     -------
     list of dict
-        The decaying group, then the one with ``weight_decay=0``, with ``(name, parameter)`` pairs;
-        without the one that would be empty.
+        The decaying group, then the one with ``weight_decay=0``, with ``(name, parameter)`` pairs.
+        An empty group is left out.
 
     Raises
     ------
     UsageError
-        A ``ValueError``, when the model has no trainable parameter.
+        A ``ValueError``, if the model has no trainable parameter.
 
     Notes
     -----
-    Spared is what decay towards zero makes no sense for, decided by what a parameter is and not by
-    what somebody called the module:
+    Exempt are the parameters for which decay towards zero makes no sense. This depends on what a
+    parameter is, not on the name of its module:
 
-    - a parameter of fewer than two dimensions (nanoGPT's convention; it covers the biases and norms
-      of your own classes, too);
-    - a bias by its name in its own module, of any shape (``bias``, ``bias_k``);
-    - every parameter of torch's batch, instance, layer, group and RMS norms;
+    - parameters of fewer than two dimensions (nanoGPT's convention, which also covers the biases
+      and norms of your own classes);
+    - biases by their name in their own module, of any shape (``bias``, ``bias_k``);
+    - all parameters of torch's batch, instance, layer, group and RMS norms;
     - with `embeddings`, those of embeddings.
 
     nanoGPT and Hugging Face's ``Trainer`` decay embeddings; the original GPT and minGPT do not.

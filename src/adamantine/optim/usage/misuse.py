@@ -59,26 +59,26 @@ def warn_of_half(owner: str) -> None:
 def check(model: nn.Module, *optimizers: torch.optim.Optimizer) -> None:
     """Raise unless the optimizers have exactly the parameters that the model trains.
 
-    Call it once, before training, after the last change of the model.
+    Call it once before training, after the last change to the model.
 
     Parameters
     ----------
     model
         The module. Join several with ``torch.nn.ModuleList([generator, loss])``.
     optimizers
-        One or more, of this package or any other, that train it together.
+        One or more optimizers, from this package or any other, that train it together.
 
     Raises
     ------
     UsageError
-        A ``ValueError`` that names the parameters which need a gradient (or have one) and which no
-        optimizer has, and the parameters of the optimizers which are not the model's.
+        A ``ValueError`` that names the parameters that need a gradient (or have one) but are in no
+        optimizer, and the parameters in an optimizer that are not in the model.
 
     Notes
     -----
-    The second case is what is left when a parameter is replaced after the optimizer was built
-    (``layer.weight = nn.Parameter(...)``, a new head, some quantizers and ``model.to(...)`` on
-    some devices): torch then goes on updating the old one.
+    The second case arises when a parameter is replaced after the optimizer was built
+    (``layer.weight = nn.Parameter(...)``, a new head, some quantizers, and ``model.to(...)`` on
+    some devices): torch then continues to update the old one.
 
     Examples
     --------

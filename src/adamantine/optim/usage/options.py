@@ -17,44 +17,44 @@ Rounding = Literal["nearest", "stochastic", "kahan"]
 class Options(TypedDict, total=False):
     """Settings that every optimizer takes, by keyword.
 
-    The first two are settings of a parameter group and may differ from group to group, the others
-    are the optimizer's. What is left out changes nothing: groups then hold torch's keys alone.
+    The first two are settings of a parameter group and may differ from group to group; the others
+    belong to the optimizer. Without them nothing changes, and groups have only torch's keys.
 
     Parameters
     ----------
     state_dtype
-        What states are kept in between steps: ``"float32"``, ``"bfloat16"``, ``"int8"``, or a
-        dictionary of these by the state's name (``{"exp_avg": "bfloat16"}``); None, as torch, for
-        the parameter's dtype. Anything below float32 is rounded stochastically. See
+        How states are stored between steps: ``"float32"``, ``"bfloat16"``, ``"int8"``, or a
+        dictionary of these by the state's name (``{"exp_avg": "bfloat16"}``). None, as in torch,
+        for the parameter's dtype. Anything below float32 is rounded stochastically. See
         ``docs/precision.md``.
     param_rounding
-        How parameters of 16 bits take an update: ``"nearest"``, as torch; ``"stochastic"``, so
-        that updates far smaller than the last digit add up on average (bfloat16 only); or
-        ``"kahan"``, with a second 16-bit tensor for what the first one could not hold.
+        How updates of 16-bit parameters are rounded: ``"nearest"``, as in torch; ``"stochastic"``,
+        so that updates far smaller than the last digit add up on average (bfloat16 only); or
+        ``"kahan"``, with a second 16-bit tensor for the part that was rounded away.
     rounding_seed
-        Of the stochastic rounding; 0 by default.
+        Seed of the stochastic rounding; 0 by default.
     max_grad_norm
-        Scale gradients down to this global norm, as ``clip_grad_norm_`` does before a step; the
-        gradients themselves are only read. None does not.
+        Scale gradients down to this global norm, as ``clip_grad_norm_`` does before a step, but
+        without writing to the gradients. None for no clipping.
     skip_nonfinite
-        True: leave out steps whose gradients hold an infinity or NaN, and count them in
-        ``skipped_steps``; after 25 in a row, raise. A number: after so many.
+        True: skip steps whose gradients contain an infinity or NaN, count them in
+        ``skipped_steps``, and raise after 25 in a row. A number n: raise after n in a row.
     zero_grad
-        True: gradients are gone (None) after each step. ``"zeros"``: they are filled with zeros
-        in the pass that reads them.
+        True: set gradients to None after each step. ``"zeros"``: fill them with zeros in the pass
+        that reads them.
     collect_stats
-        True: gather what ``stats()`` returns, in every step. A number k: in every k-th.
+        True: measure what ``stats()`` returns in every step. A number k: in every k-th step.
 
     Raises
     ------
     HyperparameterError
-        A ``ValueError``, from the optimizer's constructor, for a value outside of these.
+        A ``ValueError``, from the optimizer's constructor, for any other value.
 
     Notes
     -----
     The optimizer's own options are not in its ``state_dict``: give them again when you build the
-    optimizer that loads it. Those of groups are, but each group keeps what it has when a
-    ``state_dict`` is loaded, so a checkpoint may be loaded into states of another precision.
+    optimizer that loads it. The options of groups are saved, but loading a ``state_dict`` does not
+    change them, so a checkpoint can be loaded into states of another precision.
     """
 
     state_dtype: StateDtype | Mapping[str, StateDtype] | None

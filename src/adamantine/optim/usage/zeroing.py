@@ -17,19 +17,19 @@ from adamantine.optim.usage.misuse import warn
 def check_zeroed(optimizer: torch.optim.Optimizer) -> ZeroingWatch:
     """Warn once when ``backward()`` adds to gradients that a step has already used.
 
-    Accumulating over several ``backward()`` calls between two steps is fine; so is any way of
-    clearing: ``optimizer.zero_grad()``, ``model.zero_grad()``, setting ``.grad`` to None, or to
-    zeros.
+    Accumulating over several ``backward()`` calls between two steps is fine. So is any way of
+    clearing gradients: ``optimizer.zero_grad()``, ``model.zero_grad()``, or setting ``.grad`` to
+    None or to zeros.
 
     Parameters
     ----------
     optimizer
-        Of this package or any other of ``torch.optim``'s kind.
+        Any optimizer from this package, or any other ``torch.optim.Optimizer``.
 
     Returns
     -------
     ZeroingWatch
-        Its ``remove()`` ends the watch. After a warning it has removed itself.
+        Its ``remove()`` ends the watch. After a warning it removes itself.
 
     Raises
     ------
@@ -38,8 +38,8 @@ def check_zeroed(optimizer: torch.optim.Optimizer) -> ZeroingWatch:
 
     Notes
     -----
-    It costs a hook for each parameter and for each step, and a look at all elements of those
-    gradients that were set to zero instead of None. An optimizer that is not watched pays nothing.
+    It costs a hook call per parameter and step, and a check of all elements of gradients that were
+    set to zero instead of None. Optimizers that are not watched pay nothing.
 
     Examples
     --------

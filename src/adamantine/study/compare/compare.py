@@ -35,7 +35,7 @@ JOURNAL, STUDY = "runs.jsonl", "study.json"
 
 
 class Listener:
-    """Told how a comparison goes on; override what you need.
+    """Receives the progress of a comparison; override the methods you need.
 
     An exception raised here stops the comparison; finished runs stay in the journal.
     """
@@ -43,19 +43,19 @@ class Listener:
     def on_plan(
         self, total: int, reused: Sequence[TrialRun], others: Sequence[str], metric: Metric
     ) -> None:
-        """Before the first run: `total` runs at most, `reused` of them known already.
+        """Called before the first run: at most `total` runs, of which `reused` are already known.
 
-        `others` says how the conditions of runs differ that are there and cannot be used.
+        `others` says how the conditions differ of earlier runs that cannot be used.
         """
 
     def on_reused(self, runs: Sequence[TrialRun]) -> None:
-        """These runs of a later stage are known already, too."""
+        """Called when runs of a later stage are already known."""
 
     def on_run(self, run: TrialRun) -> None:
         """A run has finished."""
 
     def check(self) -> None:
-        """Called ten times a second, or after every step where runs are done in this process."""
+        """Called ten times a second, or after every step if runs are done in this process."""
 
 
 def compare(
@@ -93,21 +93,21 @@ def compare(
         Continue without a run that raises an exception, and judge it as one that diverged.
         Otherwise the comparison stops there, and the next call repeats that run.
     listener
-        Told of the progress.
+        Receives the progress.
     command
         The command line that repeats the comparison, for the record.
 
     Returns
     -------
     Study
-        The same except for times, however often it was interrupted.
+        The result. Except for times, it is the same however often the comparison was interrupted.
 
     Raises
     ------
     UsageError
         A contestant, a setting or a space is wrong, or `jobs` is given with an object.
     CheckpointError
-        `out` cannot be written, holds something else, or is another process's.
+        `out` cannot be written, contains something else, or is in use by another process.
     AdamantineError
         A run failed without diverging, and `skip_failed` is false.
 

@@ -19,21 +19,21 @@ class Plan:
     Parameters
     ----------
     contestants
-        Specs as typed; see :mod:`adamantine.study.settings.contestants`.
+        Contestants as typed; see :mod:`adamantine.study.settings.contestants`.
     seeds
         Final runs of each contestant, at least 1; intervals need 2.
     budget
-        Settings tried for each contestant, at most and at least 1; 1 leaves them at their
-        defaults. A space that has fewer settings ends sooner.
+        Settings tried for each contestant, at least 1; 1 tries only the defaults. If the space has
+        fewer settings, fewer are tried.
     tuning_seeds
-        Runs of each setting that is tried, 1 to 1,000.
+        Runs of each setting tried, 1 to 1,000.
     epochs, batch_size, schedule
         As in :class:`~adamantine.train.TrainConfig`, the same for every run.
     space
-        What ``--space`` said; see :mod:`adamantine.study.settings.space`.
+        The values of ``--space``; see :mod:`adamantine.study.settings.space`.
     tune_for
-        What settings are chosen by, at a run's end: ``"metric"`` or ``"loss"`` of the validation
-        data, or ``"train-loss"``, the mean since the validation before.
+        The score by which settings are chosen, at a run's end: ``"metric"`` or ``"loss"`` of the
+        validation data, or ``"train-loss"``, the mean since the previous validation.
     target
         The validation metric that times are measured to; None for the worst contestant's best.
     tolerance
@@ -41,14 +41,14 @@ class Plan:
     looks
         Validations per epoch, at least 1.
     seed
-        Where the seeds of all runs come from.
+        The seeds of all runs follow from it.
     device
         ``"cpu"``, ``"cuda"`` …
 
     Raises
     ------
     UsageError
-        Naming the setting and its range.
+        A setting is outside its range; the message names both.
     """
 
     contestants: tuple[str, ...]
@@ -88,17 +88,17 @@ class Plan:
 
     @property
     def seeds_of_tuning(self) -> list[int]:
-        """Of the runs that choose settings."""
+        """Seeds of the runs that choose settings."""
         return [self.seed + index for index in range(self.tuning_seeds)]
 
     @property
     def seeds_of_finals(self) -> list[int]:
-        """Of the runs that are judged; the first ones stay the same when there are more."""
+        """Seeds of the runs that are judged. With more `seeds`, the first ones stay the same."""
         return [self.seed + FRESH + index for index in range(self.seeds)]
 
     @property
     def runs_of_each(self) -> int:
-        """Runs of one contestant at most, tuning and finals."""
+        """The largest number of runs of one contestant, tuning and finals."""
         return self.budget * self.tuning_seeds + self.seeds
 
     def to_json(self) -> dict[str, Any]:

@@ -27,24 +27,24 @@ class Study(StudyRecord):
         return f"{verdict}{table_html(tables.results(self))}{table_html(tables.costs(self))}"
 
     def runs_frame(self) -> pd.DataFrame:
-        """A row a run: contestant, purpose, seed, settings, what it gave and what it took.
+        """One row per run: contestant, purpose, seed, settings, results and costs.
 
         Raises
         ------
         ImportError
-            pandas is not installed; nothing else here needs it.
+            pandas is not installed; only the data frames need it.
         """
         import pandas as pd
 
         return pd.json_normalize([{**to_json(run), "looks": len(run.looks)} for run in self.runs])
 
     def looks_frame(self) -> pd.DataFrame:
-        """A row a look: contestant, purpose, seed, and the curves' numbers.
+        """One row per evaluation: contestant, purpose, seed, and the values of the curves.
 
         Raises
         ------
         ImportError
-            pandas is not installed; nothing else here needs it.
+            pandas is not installed; only the data frames need it.
         """
         import pandas as pd
 

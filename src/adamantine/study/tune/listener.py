@@ -15,17 +15,17 @@ FILES = ("runs.jsonl", TUNE, "best.json", "optuna.journal")
 
 
 class TuneListener:
-    """Told how a search goes on; override what you need.
+    """Receives the progress of a search; override the methods you need.
 
-    An exception raised here stops the search. Trials that are finished stay in the storage, and
-    those that are running go back to the queue.
+    An exception raised here stops the search. Finished trials stay in the storage, and running ones
+    go back to the queue.
     """
 
     def on_search(self, progress: SearchProgress, metric: Metric) -> None:
-        """How far the search has come: at its beginning, its end, and twice a second between."""
+        """The progress: called at the beginning, at the end, and twice a second in between."""
 
     def on_finals(self, total: int, done: int) -> None:
-        """Of the rechecks or the finals, `done` of `total` runs are."""
+        """Of `total` rechecks or final runs, `done` have finished."""
 
     def check(self) -> None:
-        """Called ten times a second, or after every step where runs are done in this process."""
+        """Called ten times a second, or after every step if runs are done in this process."""

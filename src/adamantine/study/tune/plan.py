@@ -20,14 +20,14 @@ class TunePlan:
     Parameters
     ----------
     contestants
-        Specs as typed; see :mod:`adamantine.study.settings.contestants`. Given several, the
-        search also finds which one to use.
+        Contestants as typed; see :mod:`adamantine.study.settings.contestants`. If there are
+        several, the search also finds which one to use.
     trials
         Settings tried, in all processes on all machines together; at least 1.
     epochs, batch_size, schedule
-        As in :class:`~adamantine.train.TrainConfig`, for whatever `space` does not search.
+        As in :class:`~adamantine.train.TrainConfig`, unless `space` searches them.
     space
-        What ``--space`` said; see :mod:`adamantine.study.settings.space` and
+        The values of ``--space``; see :mod:`adamantine.study.settings.space` and
         :mod:`adamantine.study.tune.suggest`.
     seeds
         Final runs of the setting found and of the defaults, at least 1; an interval needs 2.
@@ -40,14 +40,14 @@ class TunePlan:
     sampler
         One of :data:`SAMPLERS`; ``docs/tune.md`` compares them.
     seed
-        Where the seeds of all runs come from, and what the sampler draws.
+        The seeds of all runs and the sampler's draws follow from it.
     device
         ``"cpu"``, ``"cuda"`` …
 
     Raises
     ------
     UsageError
-        Naming the setting and its range.
+        A setting is outside its range; the message names both.
     """
 
     contestants: tuple[str, ...]
@@ -79,16 +79,16 @@ class TunePlan:
 
     @property
     def seeds_of_finals(self) -> list[int]:
-        """Of the runs that see the test set; those of a comparison with the same seed."""
+        """Seeds of the runs that see the test set: those of a comparison with the same seed."""
         return [self.seed + FRESH + index for index in range(self.seeds)]
 
     @property
     def training(self) -> dict[str, Any]:
-        """The loop's settings, of those that can be searched, where they are not."""
+        """The values of those settings of the loop that could be searched but are not."""
         return {"batch_size": self.batch_size, "schedule": self.schedule}
 
     def seed_of_trial(self, slot: int) -> int:
-        """Each trial has a seed of its own: a setting cannot win by the luck of one seed alone."""
+        """Each trial has its own seed, so that no setting wins by the luck of a single seed."""
         return self.seed + SEARCH + slot
 
     def to_json(self) -> dict[str, Any]:

@@ -28,12 +28,12 @@ class TuneResult(TuneRecord):
         return f"{verdict}{code}{table_html(tables.candidates(self))}"
 
     def trials_frame(self) -> pd.DataFrame:
-        """A row a trial: number, settings, score, and what became of it.
+        """One row per trial: number, settings, score and outcome.
 
         Raises
         ------
         ImportError
-            pandas is not installed; nothing else here needs it.
+            pandas is not installed; only the data frames need it.
         """
         import pandas as pd
 

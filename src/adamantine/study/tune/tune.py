@@ -54,7 +54,7 @@ def tune(
         Continue without a trial or a later run that raises an exception, and judge it as one that
         diverged. Otherwise the search stops there, and the next call repeats that run.
     listener
-        Told of the progress.
+        Receives the progress.
     command
         The command line that repeats the search, for the record.
 
