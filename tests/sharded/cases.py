@@ -21,10 +21,7 @@ def network(dtype: torch.dtype = torch.float32) -> nn.Module:
 
 def sharded(net: nn.Module, mesh: Any) -> nn.Module:
     """A copy under FSDP2."""
-    net = copy.deepcopy(net)
-    for layer in (net[0], net[2], net[3]):
-        fully_shard(layer, mesh=mesh)
-    return fully_shard(net, mesh=mesh)
+    return fully_shard(copy.deepcopy(net), mesh=mesh)
 
 
 def backward(net: nn.Module, step: int, scale: float = 1.0) -> None:

@@ -15,43 +15,66 @@ import torch
 if not torch.distributed.is_available() or not torch.distributed.is_gloo_available():
     pytest.skip("this build of torch has no gloo", allow_module_level=True)
 
-from sharded import checks
+import adamantine
+from sharded import checkpoint_checks, checks, place_checks
+from sharded.cases import network
 from sharded.ranks import rank
 
 NAMES = [
     name
-    for name, found in inspect.getmembers(checks, inspect.isfunction)
-    if found.__module__ == checks.__name__ and [*inspect.signature(found).parameters] == ["mesh"]
+    for module in (checks, place_checks, checkpoint_checks)
+    for name, found in inspect.getmembers(module, inspect.isfunction)
+    if found.__module__ == module.__name__
+    and [*inspect.signature(found).parameters][:1] == ["mesh"]
 ]
+FILES = checkpoint_checks.files_are_saved_and_loaded.__name__
+Problems = dict[str, list[str]]
 
 
-def problems(processes: int, folder: Path) -> dict[str, list[str]]:
+def problems(processes: int, folder: Path, names: list[str] = NAMES) -> Problems:
     """What went wrong in each check, on each process."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
     with suppress(torch.multiprocessing.ProcessRaisedException):
-        torch.multiprocessing.spawn(rank, (processes, port, NAMES, folder), nprocs=processes)
+        torch.multiprocessing.spawn(rank, (processes, port, names, folder), nprocs=processes)
     told = [json.loads((folder / f"{n}.json").read_text()) for n in range(processes)]
-    return {name: [each.get(name, "never begun") for each in told] for name in NAMES}
+    return {name: [each.get(name, "never begun") for each in told] for name in names}
 
 
 @pytest.fixture(scope="module")
-def of_two(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
-    return problems(2, tmp_path_factory.mktemp("two"))
+def of_two(tmp_path_factory: pytest.TempPathFactory) -> tuple[Problems, Path]:
+    folder = tmp_path_factory.mktemp("two")
+    checkpoint_checks.save_all(network, folder, 1)
+    return problems(2, folder), folder
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_on_two_processes(of_two: Any, name: str) -> None:
-    assert not any(of_two[name]), "\n".join(of_two[name])
+    assert not any(of_two[0][name]), "\n".join(of_two[0][name])
+
+
+def test_files_of_two_processes_are_loaded_by_one(of_two: Any) -> None:
+    assert not any(of_two[0][FILES])
+    for cls in (adamantine.AdamW, torch.optim.AdamW):
+        checkpoint_checks.load_all(network, of_two[1], cls)
 
 
 @pytest.fixture(scope="module")
-def of_four(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
-    return problems(4, tmp_path_factory.mktemp("four"))
+def of_four(tmp_path_factory: pytest.TempPathFactory) -> tuple[Problems, Path]:
+    folder = tmp_path_factory.mktemp("four")
+    return problems(4, folder), folder
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_on_four_processes(of_four: Any, name: str) -> None:
-    assert not any(of_four[name]), "\n".join(of_four[name])
+    assert not any(of_four[0][name]), "\n".join(of_four[0][name])
+
+
+@pytest.mark.slow
+def test_files_of_four_processes_are_loaded_by_fewer(of_four: Any) -> None:
+    for processes in (3, 2):
+        found = problems(processes, of_four[1], [FILES])
+        assert not any(found[FILES]), "\n".join(found[FILES])
+    checkpoint_checks.load_all(network, of_four[1])

@@ -15,11 +15,13 @@ from torch import Tensor
 
 from adamantine.backends.codes import block_count
 from adamantine.backends.formats import CODES, exponents_of
+from adamantine.backends.shards import Part, is_dtensor
 from adamantine.codecs.blocks import BLOCK
-from adamantine.errors import StateError
+from adamantine.errors import StateError, UsageError
 from adamantine.optim.state.matching import Group, StateDict, pair_groups, parts
 from adamantine.optim.state.precision import is_asked, kept_dtype, treatment
 from adamantine.optim.state.preparing import as_counter, convert, decoded_entry, is_beside
+from adamantine.optim.state.sharded import local_entry, spread_out
 from adamantine.optim.usage.labels import label_at, several
 from adamantine.optim.usage.numbers import python_numbers
 from adamantine.optim.usage.options import KEPT
@@ -81,12 +83,26 @@ def to_torchs_format(found: StateDict, groups: list[Group], family: Family, comp
     """Give settings as Python's numbers, and states as numbers, unless it shall be `compact`."""
     found["param_groups"] = [python_numbers(group) for group in found["param_groups"]]
     if compact:
+        _refuse_codes_of_parts(groups, found)
         return
     for group, own in zip(found["param_groups"], groups, strict=True):
         rule = family.select(own)
         for key in group["params"]:
             if key in found["state"]:
                 found["state"][key] = decoded_entry(found["state"][key], rule)
+
+
+def _refuse_codes_of_parts(groups: list[Group], found: StateDict) -> None:
+    for index, (group, own) in enumerate(zip(found["param_groups"], groups, strict=True)):
+        for position, key in enumerate(group["params"]):
+            for name, value in found["state"].get(key, {}).items():
+                if is_dtensor(value) and value.dtype == CODES:
+                    raise UsageError(
+                        f"compact=True does not go with DTensors: the state {name!r} of "
+                        f"{label_at(own, index, position)} is in codes, {BLOCK} elements to a "
+                        "scale, and whoever loads other shards would mix them up; state_dict() "
+                        "decodes them"
+                    )
 
 
 def _fitted_entry(
@@ -104,6 +120,19 @@ def _fitted_entry(
             f"optimizer saved it, or its group's settings are others than then ({family.name} was "
             "expected)"
         )
+    if not is_dtensor(param):
+        return _converted(entry, param, settings, family, who)
+    # Each process fits the part that it has.
+    part, names = Part(param), treatment(family, settings, param, entry).rule.states
+    local = _converted(local_entry(entry, part, names, who), part.local, settings, family, who)
+    found: dict[str, Any] = {}
+    spread_out(found, local, part, names)
+    return found
+
+
+def _converted(
+    entry: dict[str, Any], param: Tensor, settings: Settings, family: Family, who: str
+) -> dict[str, Any]:
     treated = treatment(family, settings, param, entry)
     found = {
         k: _fitted_value(k, v, entry, param, treated.rule, family, who) for k, v in entry.items()
@@ -136,6 +165,11 @@ def _fitted_value(
             f"the state {name!r} of {who} is {what}, expected shape {tuple(param.shape)}: it "
             "belongs to another parameter. Parameters are matched in the order they are given in, "
             "or by name where both sides have names (build from model.named_parameters())"
+        )
+    if is_dtensor(value):
+        raise StateError(
+            f"the state {name!r} of {who} is a DTensor, and its parameter is not: load by "
+            "torch.distributed.checkpoint, or take the state's full_tensor() on all its processes"
         )
     exponents = entry.get(exponents_of(name))
     if exponents is not None and value.dtype == CODES:

@@ -1,0 +1,193 @@
+"""Checkpoints of DTensors; each a function of a mesh, as in ``checks``."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.distributed import checkpoint
+from torch.distributed.checkpoint import state_dict as tools
+from torch.distributed.tensor import DTensor, Replicate, Shard
+from torch.utils._pytree import tree_map_only
+
+import adamantine
+from adamantine.errors import StateError, UsageError
+from sharded.cases import assert_same, backward, network, parameters, sharded, spread, whole
+
+ROUNDED: list[dict[str, Any]] = [{}, {"state_dtype": "int8"}, {"state_dtype": "bfloat16"}]
+
+
+def trained(net: Any, cls: Any = adamantine.AdamW, **options: Any) -> Any:
+    optimizer = cls(net.parameters(), lr=1e-2, **options)
+    for step in range(3):
+        backward(net, step)
+        optimizer.step()
+        optimizer.zero_grad()
+    return optimizer
+
+
+def one_more_step(net: Any, optimizer: Any) -> None:
+    backward(net, 99)
+    optimizer.step()
+    optimizer.zero_grad()
+
+
+def copied(saved: Any) -> Any:
+    """Tensors that need no conversion are taken over, as by torch."""
+    return tree_map_only(torch.Tensor, torch.clone, saved)
+
+
+def a_state_dict_holds_numbers_in_the_placements_of_parameters(mesh: Any) -> None:
+    for options in ROUNDED:
+        net = sharded(network(), mesh)
+        optimizer = trained(net, **options)
+        saved = optimizer.state_dict()
+        for param, entry in zip(net.parameters(), saved["state"].values(), strict=True):
+            for name in ("exp_avg", "exp_avg_sq"):
+                assert isinstance(entry[name], DTensor)
+                assert entry[name].placements == param.placements
+                assert entry[name].shape == param.shape
+                assert entry[name].dtype != torch.uint8
+            assert set(entry) == {"step", "exp_avg", "exp_avg_sq"}
+        other = sharded(network(), mesh)
+        loaded = adamantine.AdamW(other.parameters(), lr=1e-2, **options)
+        loaded.load_state_dict(copied(saved))
+        other.load_state_dict(net.state_dict())
+        one_more_step(net, optimizer)
+        one_more_step(other, loaded)
+        assert_same(list(other.parameters()), [whole(p.detach()) for p in net.parameters()], 0, 0)
+
+
+def codes_of_parts_are_not_saved_as_codes(mesh: Any) -> None:
+    net = sharded(network(), mesh)
+    optimizer = trained(net, state_dtype="int8")
+    with pytest.raises(UsageError, match="compact=True does not go with DTensors"):
+        optimizer.state_dict(compact=True)
+    trained(net, state_dtype="bfloat16").state_dict(compact=True)
+
+
+def whole_states_and_other_placements_are_taken_apart(mesh: Any) -> None:
+    plain = network()
+    optimizer = trained(plain)
+    for options in ROUNDED:
+        net = sharded(plain, mesh)
+        loaded = adamantine.AdamW(net.parameters(), lr=1e-2, **options)
+        loaded.load_state_dict(optimizer.state_dict())
+        for own, param in zip(net.parameters(), plain.parameters(), strict=True):
+            assert loaded.state[own]["exp_avg"].placements == own.placements
+            if not options:
+                assert_same(
+                    [loaded.state[own]["exp_avg"]], [optimizer.state[param]["exp_avg"]], 0, 0
+                )
+        one_more_step(net, loaded)
+    # A whole tensor's codes are blocks of the whole.
+    compact = trained(network(), state_dtype="int8").state_dict(compact=True)
+    net = sharded(plain, mesh)
+    with pytest.raises(StateError, match="codes of a whole tensor"):
+        adamantine.AdamW(net.parameters(), state_dtype="int8").load_state_dict(compact)
+    # Another placement is brought into the parameter's.
+    given = parameters((6, 5))
+    rows, columns = (spread(given, mesh, [Shard(dim)]) for dim in (0, 1))
+    first, second = adamantine.AdamW(rows), adamantine.AdamW(columns)
+    rows[0].grad = rows[0].detach().clone()
+    first.step()
+    second.load_state_dict(first.state_dict())
+    assert second.state[columns[0]]["exp_avg"].placements == (Shard(1),)
+    assert_same(
+        [second.state[columns[0]]["exp_avg"]], [whole(first.state[rows[0]]["exp_avg"])], 0, 0
+    )
+    with pytest.raises(StateError, match="is a DTensor, and its parameter is not"):
+        adamantine.AdamW(given).load_state_dict(first.state_dict())
+
+
+def a_state_that_was_made_before_sharding_is_refused(mesh: Any) -> None:
+    (param,) = spread(parameters((6, 5)), mesh, [Replicate()])
+    optimizer = adamantine.AdamW([param])
+    param.grad = param.detach().clone()
+    optimizer.step()
+    optimizer.state[param]["exp_avg"] = torch.zeros(6, 5)
+    with pytest.raises(StateError, match="'exp_avg' of parameter 0 of group 0 is an ordinary"):
+        optimizer.step()
+
+
+def torchs_tools_save_and_load(mesh: Any) -> None:
+    """Flat, whole, offloaded and broadcast; the same as ``torch.optim`` where that has it."""
+    for switches in (
+        {},
+        {"flatten_optimizer_state_dict": True},
+        {"full_state_dict": True},
+        {"full_state_dict": True, "cpu_offload": True},
+        {"cpu_offload": True, "flatten_optimizer_state_dict": True},
+        {"full_state_dict": True, "broadcast_from_rank0": True},
+    ):
+        way = tools.StateDictOptions(**switches)
+        for options in ROUNDED:
+            ended = []
+            classes = [adamantine.AdamW] if options else [adamantine.AdamW, torch.optim.AdamW]
+            for cls in classes:
+                net = sharded(network(), mesh)
+                optimizer = trained(net, cls, **options)
+                model_state = tools.get_model_state_dict(net, options=way)
+                saved = copied(tools.get_optimizer_state_dict(net, optimizer, options=way))
+                other = sharded(network(), mesh)
+                loaded = cls(other.parameters(), lr=1.0, **options)
+                back = tools.StateDictOptions(**switches)
+                if switches == {"full_state_dict": True, "cpu_offload": True}:
+                    back.broadcast_from_rank0 = True  # only that one has been given it
+                if back.broadcast_from_rank0 and mesh.get_rank() > 0:
+                    model_state, saved = {}, {}
+                tools.set_model_state_dict(other, model_state, options=back)
+                tools.set_optimizer_state_dict(other, loaded, saved, options=back)
+                assert loaded.param_groups[0]["lr"] == 1e-2
+                one_more_step(net, optimizer)
+                one_more_step(other, loaded)
+                expected = [whole(p.detach()) for p in net.parameters()]
+                assert_same(list(other.parameters()), expected, 0, 0)
+                ended.append(expected)
+            assert_same(ended[0], ended[-1], 1e-5, 1e-6)
+
+
+def save(net: Any, optimizer: Any, place: Path) -> None:
+    model, states = tools.get_state_dict(net, optimizer)
+    with warnings.catch_warnings(action="ignore"):  # one process saves alone
+        checkpoint.save({"model": model, "optimizer": states}, checkpoint_id=place)
+
+
+def load(net: Any, optimizer: Any, place: Path) -> None:
+    model, states = tools.get_state_dict(net, optimizer)
+    with warnings.catch_warnings(action="ignore"):
+        checkpoint.load({"model": model, "optimizer": states}, checkpoint_id=place)
+    tools.set_state_dict(net, optimizer, model_state_dict=model, optim_state_dict=states)
+
+
+def save_all(build: Callable[[], Any], folder: Path, processes: int) -> None:
+    for index, options in enumerate(ROUNDED):
+        net = build()
+        save(net, trained(net, **options), folder / f"from_{processes}_{index}")
+
+
+def load_all(build: Callable[[], Any], folder: Path, cls: Any = adamantine.AdamW) -> None:
+    """What is there goes on as one process does that was never interrupted."""
+    for index, options in enumerate(ROUNDED):
+        expected = network()
+        one_more_step(expected, trained(expected, **options))
+        places = sorted(folder.glob(f"from_*_{index}"))
+        assert places
+        for place in places:
+            for own in (options, {}) if cls is adamantine.AdamW else ({},):
+                net = build()
+                optimizer = cls(net.parameters(), lr=1.0, **own)
+                load(net, optimizer, place)
+                one_more_step(net, optimizer)
+                # An int8 is rounded by its own scale, which shards may change.
+                near = 1e-6 if not options else 5e-3
+                assert_same(list(net.parameters()), list(expected.parameters()), 1e-5, near)
+
+
+def files_are_saved_and_loaded(mesh: Any, folder: Path) -> None:
+    save_all(lambda: sharded(network(), mesh), folder, mesh.size())
+    load_all(lambda: sharded(network(), mesh), folder)
