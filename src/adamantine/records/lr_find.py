@@ -18,7 +18,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class Sweep:
-    """One run a seed, whose learning rate grows by the same factor every step.
+    """One run per seed, whose learning rate grows by the same factor in every step.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ class Sweep:
 
 @dataclass(frozen=True)
 class Held:
-    """Short trainings, one a seed, at one learning rate.
+    """Short trainings at one learning rate, one per seed.
 
     Parameters
     ----------
@@ -46,8 +46,8 @@ class Held:
     losses
         For each seed the mean loss of its last quarter; NaN where it was not finite.
     progress
-        Mean over the seeds of how far the loss came down, by the most that any rate reached:
-        1 for the best rate, 0 for one that did not come down at all.
+        The decrease of the loss, as a mean over the seeds and a share of the largest decrease at
+        any rate: 1 for the best rate, 0 if the loss did not decrease at all.
     """
 
     rate: float
@@ -76,7 +76,7 @@ class LrFindRecord(Record):
     start_loss
         Mean over the seeds of the first batch's loss.
     sweep
-        The classical curve; it only says where to hold the rate.
+        The classical curve; it only decides which rates to hold.
     held
         By rising rate.
     suggestion
@@ -84,8 +84,8 @@ class LrFindRecord(Record):
     low, high
         Ends of the range in which short trainings make nearly the best progress.
     diverges_at
-        The smallest rate that was held whose training loses half of the best progress or more;
-        None if there is none up to the end of the search.
+        The smallest rate held whose training loses half of the best progress or more; None if there
+        is none up to the end of the search.
     reason
         Why this suggestion, in a sentence or two.
     """

@@ -24,7 +24,7 @@ RESERVED = ("", "loss", "seconds")
 
 @dataclass(frozen=True)
 class ParameterRecord:
-    """What an epoch's measured steps did to one parameter; means over those that were finite.
+    """What an epoch's measured steps did to one parameter; means over finite values.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ MEASURED = ("grad_norm", "update_norm", "param_norm", "update_ratio", "nonfinite
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """What one epoch gave.
+    """The results of one epoch.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ class EpochRecord:
     metric
         Name of the metric; its JSON key is ``test_<metric>``.
     parameters
-        By name, what was measured of them; None where nothing was.
+        What was measured, by parameter name; None if nothing was.
     """
 
     epoch: int
@@ -155,13 +155,13 @@ class EpochRecord:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """A training run: what it was asked to do, where it ran, and what it gave.
+    """A training run: its configuration, where it ran, and its results.
 
     Parameters
     ----------
     configuration
-        All that decides the result: workload, optimizer and its settings, epochs, batch size,
-        schedule, seed, device, threads. A run is resumed only with the same.
+        Everything that determines the result: workload, optimizer and its settings, epochs, batch
+        size, schedule, seed, device, threads. A run resumes only with the same configuration.
     versions
         Of Python and the packages that compute.
     machine
@@ -173,7 +173,7 @@ class RunRecord:
     options
         The options of the command that started it, for resuming; empty for a library call.
     epochs
-        One record an epoch, in order.
+        One record per epoch, in order.
     """
 
     configuration: Mapping[str, Any]
@@ -186,7 +186,7 @@ class RunRecord:
 
     @property
     def seed(self) -> int:
-        """What all random numbers of the run come from."""
+        """The seed of all random numbers of the run."""
         return int(self.configuration["seed"])
 
     def header(self) -> dict[str, Any]:

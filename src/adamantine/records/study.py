@@ -33,7 +33,7 @@ class Divergence:
 
 @dataclass(frozen=True)
 class Look:
-    """One look at a run while it trains.
+    """One evaluation of a run while it trains.
 
     Parameters
     ----------
@@ -42,9 +42,9 @@ class Look:
     epoch
         The same in epochs, a fraction between their ends.
     seconds
-        Spent training so far, looks not included.
+        Spent training so far, without evaluations.
     train_loss
-        Mean of the batches' losses since the look before.
+        Mean of the batches' losses since the previous evaluation.
     validation_loss, validation_metric
         Means over the validation examples.
     """
@@ -66,11 +66,11 @@ class TrialRun:
     contestant
         Its name.
     purpose
-        ``"tune"`` looks at validation data only; ``"final"`` also reads the test set, once.
+        ``"tune"`` reads only validation data; ``"final"`` also reads the test set, once.
     settings
-        The optimizer's, as given to its constructor; what is not named is at its default.
+        The optimizer's, as given to its constructor; all others are at their defaults.
     seed
-        Of the first weights, the data's order and all else that is random.
+        Of the initial weights, the order of the data and everything else that is random.
     looks
         In order.
     steps
@@ -80,16 +80,16 @@ class TrialRun:
     parameters, state_bytes
         Elements of the model; bytes of all tensors the optimizer holds after the last step.
     test_loss, test_metric
-        Over the test examples after the last step; None for ``"tune"`` and where it diverged.
+        Over the test examples after the last step; None for ``"tune"`` and if it diverged.
     diverged
-        Where, if it did.
+        Where it diverged, if it did.
     training
-        What of the loop's settings was other than the study's: ``batch_size``, ``schedule``.
+        Settings of the loop that differ from the study's: ``batch_size``, ``schedule``.
     pruned
-        It was stopped before its end, since others were better by then.
+        Whether it was stopped early because others were better.
     failed
-        The exception that ended it, where that was no divergence and who asked for the study
-        wanted to go on; it is judged as one that diverged then.
+        The exception that ended it, if that was not divergence and failed runs are skipped; it is
+        then judged as a run that diverged.
     """
 
     contestant: str
@@ -120,11 +120,11 @@ class Trial:
     lr
         Its learning rate.
     scores
-        What it is judged by, one number a tuning seed; None where the run diverged.
+        Its scores, one per tuning seed; None where the run diverged.
     score
         Their mean; None if any diverged.
     validation_loss
-        Mean over the tuning seeds, which decides between equal scores; None if any diverged.
+        Mean over the tuning seeds, which breaks ties between scores; None if any diverged.
     """
 
     settings: Mapping[str, Any]
@@ -143,7 +143,7 @@ class Survival:
     reached, runs
         How many did, of how many.
     mean
-        Restricted mean: runs that never got there count with the whole budget; in seconds, every
+        Restricted mean: runs that never reached it count with the whole budget; in seconds, every
         run counts with at most the time of the study's fastest final run.
     median, low, high
         Of the Kaplan-Meier curve, by its 95 % band; None where the curve or the band does not
@@ -168,8 +168,8 @@ class Survival:
 class Width:
     """How many decades of learning rates are within the tolerance of the best one.
 
-    ``open_below`` and ``open_above`` tell that the range of tried rates ends inside it, so that
-    the width is a lower bound. ``low`` and ``high`` are the learning rates at its ends.
+    ``open_below`` and ``open_above`` say that the rates tried end inside this range, so that the
+    width is a lower bound. ``low`` and ``high`` are the learning rates at its ends.
     """
 
     decades: Interval
@@ -188,7 +188,7 @@ class Contestant:
     name
         As reports print it; unique in the study.
     spec
-        What was typed.
+        As the user typed it.
     optimizer
         The class: ``adamantine.Adam``, ``torch.optim.Adam``, ``my_module.Mine``.
     settings
@@ -200,7 +200,7 @@ class Contestant:
     epochs_to_target, steps_to_target, seconds_to_target
         None if there are no final runs.
     width
-        None where no trial finished.
+        None if no trial finished.
     seconds_per_step
         Median over all its runs.
     state_bytes, parameters
@@ -208,8 +208,8 @@ class Contestant:
     diverged
         How many final runs did.
     on_edge
-        ``"below"`` or ``"above"`` where the chosen learning rate is the smallest or the largest
-        tried, so that a better one may lie beyond; None inside.
+        ``"below"`` or ``"above"`` if the chosen learning rate is the smallest or the largest
+        tried, so that a better one may lie beyond it; otherwise None.
     """
 
     name: str
@@ -242,19 +242,19 @@ class Difference:
         ``"metric"``, ``"epochs_to_target"`` (restricted means) or ``"lr_width"`` (decades).
     difference
         First minus second, with an interval that covers zero exactly if the Holm-corrected test
-        finds none. None where it cannot be tested; `reason` says why. Of ``"lr_width"`` it is
-        the mean over the widths that tuning seeds give one by one, not of the widths of the mean
-        scores that :class:`Width` has.
+        finds no difference. None if it cannot be tested; `reason` says why. For ``"lr_width"``, it
+        is the mean over the widths of the single tuning seeds, not the difference of the widths in
+        :class:`Width`, which are those of the mean scores.
     p, p_holm
-        Of the test, and corrected over all pairs of the study that are compared by `quantity`.
+        The p-value, and the p-value corrected over all pairs compared by `quantity`.
     better
         The name of the better one if a difference is shown, else None.
     detectable
-        The smallest true difference that so many seeds would show in 80 of 100 studies.
+        The smallest true difference that this number of seeds would show in 80 of 100 studies.
     seeds_needed
         How many seeds would show a difference as large as the observed one, in 80 of 100
-        studies; None where one is shown, where there is none to show, or where no number up to
-        a million would.
+        studies; None if a difference is shown, if there is none to show, or if no number up to a
+        million is enough.
     reason
         Why it was not tested; empty if it was.
     """
@@ -281,7 +281,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Claim:
-    """A sentence that people say, and whether this study bears it out."""
+    """A common claim, and whether this study supports it."""
 
     claim: str
     holds: Literal["yes", "no", "not shown"]
@@ -295,19 +295,19 @@ class StudyRecord(Record):
     Parameters
     ----------
     plan
-        All that decides it: ``workload``, ``contestants`` (specs), ``seeds``, ``tuning_seeds``,
-        ``budget``, ``epochs``, ``batch_size``, ``schedule``, ``space``, ``tune_for``,
-        ``target``, ``tolerance``, ``seed``, ``looks`` …
+        Everything that determines it: ``workload``, ``contestants`` (specs), ``seeds``,
+        ``tuning_seeds``, ``budget``, ``epochs``, ``batch_size``, ``schedule``, ``space``,
+        ``tune_for``, ``target``, ``tolerance``, ``seed``, ``looks`` …
     metric, direction
         Name of the workload's metric, ``"max"`` or ``"min"``.
     target
         The validation metric that times are measured to.
     target_source
-        ``"given"``, or ``"worst"`` where it is the worst contestant's best validation score.
+        ``"given"``, or ``"worst"`` if it is the worst contestant's best validation score.
     verdict
-        Its sentences, in the order they are read.
+        Its sentences, in reading order.
     command
-        What repeats it.
+        The command line that repeats it.
     """
 
     NAME: ClassVar[str] = "study"

@@ -23,7 +23,7 @@ class SearchTrial:
     drawn
         What the sampler drew, by Optuna's names.
     score
-        The validation metric at its end; None where it diverged or was stopped before.
+        The validation metric at its end; None if it diverged or was stopped early.
     run
         Its only run.
     """
@@ -55,9 +55,9 @@ class Candidate:
     contestant, settings, training
         As in :class:`~adamantine.records.TrialRun`.
     score
-        The search's, which is too good: it is the best of many. None for defaults.
+        The search's score, which is too good because it is the best of many. None for defaults.
     rechecks
-        Validation metrics on seeds that the search did not see; None where it diverged.
+        Validation metrics on seeds that the search did not see; None where a run diverged.
     recheck
         Their mean; None if any diverged.
     """
@@ -78,7 +78,7 @@ class Best:
     Parameters
     ----------
     workload, epochs, batch_size, schedule
-        What it was found for; no batch size where the workload brings batches of its own.
+        What it was found for; no batch size if the workload has its own batches.
     optimizer
         The contestant's spec.
     settings
@@ -86,8 +86,8 @@ class Best:
     python
         A line that builds it.
     command
-        What trains with it; empty where ``adamantine train`` does not have the optimizer or the
-        workload.
+        The command that trains with it; empty if ``adamantine train`` does not have the optimizer
+        or the workload.
     """
 
     workload: str
@@ -107,7 +107,7 @@ class TuneRecord(Record):
     Parameters
     ----------
     plan
-        All that decides it.
+        Everything that determines it.
     metric, direction
         Name of the workload's metric, ``"max"`` or ``"min"``.
     trials
@@ -117,18 +117,18 @@ class TuneRecord(Record):
     tuned, defaults
         Which of the candidates went to the finals; `tuned` is None if no trial finished.
     tuned_metric, defaults_metric
-        Of the test set, over the final runs; None where one diverged or there are none.
+        On the test set, over the final runs; None if one diverged or there are none.
     difference
         Tuned minus defaults, on the same seeds.
     recommended
-        ``"tuned"`` only where it is shown to be better.
+        ``"tuned"`` only if it is shown to be better.
     best
         What is recommended.
     runs
         Rechecks and finals.
     importances
-        The share of the trials' variance that each drawn number explains, the largest first, of
-        the tuned optimizer; empty where that cannot be told.
+        For the tuned optimizer, the share of the trials' variance that each drawn number explains,
+        largest first; empty if it cannot be determined.
     """
 
     NAME: ClassVar[str] = "tune"

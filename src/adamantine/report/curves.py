@@ -57,9 +57,9 @@ def comparison_png(records: Mapping[str, RunRecord], title: str) -> bytes:
     Parameters
     ----------
     records
-        The runs by the label they shall carry.
+        The runs by their labels.
     title
-        Above the picture.
+        The title above the picture.
 
     Raises
     ------

@@ -10,7 +10,7 @@ R = TypeVar("R")
 
 
 class Callbacks:
-    """Called by the trainer as it goes; override what you need.
+    """Called by the trainer during a run; override the methods you need.
 
     An exception raised here stops the run like any other: the last checkpoint stays.
     """

@@ -28,19 +28,20 @@ class TrainConfig:
     epochs
         Passes over the training data, at least 1.
     batch_size
-        Examples a step, at least 1; one more in the last step where a single example would be
-        left. Data that comes in batches already keeps its own.
+        Examples per step, at least 1. The last step has one more if a single example would be left
+        over. Data that already come in batches keep their own size.
     schedule
         A name from :data:`adamantine.train.schedules.NAMES`.
     seed
-        Of the data's order and of what the model draws while it trains; ``0 <= seed < 2**63``.
+        Seed of the order of the data and of what the model draws while it trains;
+        ``0 <= seed < 2**63``.
     test_batch_size
-        Examples a forward pass when testing; decides speed and memory, not the result.
+        Examples per forward pass when testing; affects speed and memory, not the result.
 
     Raises
     ------
     UsageError
-        Naming the setting and its range.
+        A setting is outside its range; the message names both.
     """
 
     epochs: int = 5

@@ -20,8 +20,8 @@ def check_seed(seed: int) -> None:
 def seed_everything(seed: int) -> None:
     """Seed torch (all devices), NumPy's and Python's global generators.
 
-    Call it before building the model: that is where the initial weights come from. NumPy's and
-    Python's are for the transforms of the user's own data; this package draws from neither.
+    Call it before you build the model, because it determines the initial weights. NumPy's and
+    Python's generators are seeded for your own data transforms; this package uses neither.
     """
     check_seed(seed)
     torch.manual_seed(seed)

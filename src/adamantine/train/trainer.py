@@ -47,7 +47,7 @@ def train(
 
     The global generators are seeded with ``config.seed``. Call
     :func:`~adamantine.train.seeds.seed_everything` before you build the model as well, so that
-    its first weights are the same each time. Equal arguments, thread count and machine then give
+    its initial weights are the same each time. Equal arguments, thread count and machine then give
     equal bits, whether or not the run was interrupted and resumed.
 
     Parameters
@@ -55,42 +55,42 @@ def train(
     workload
         Data, loss and metric; `model` is usually ``workload.model()``.
     model
-        On the device it shall train on. Trained in place.
+        Already on the device on which to train it. It is trained in place.
     optimizer
-        Any ``torch.optim.Optimizer`` over the model's parameters. What one of this package's tells
-        with ``collect_stats`` goes into the record, as each epoch's mean.
+        Any ``torch.optim.Optimizer`` over the model's parameters. The statistics of an optimizer of
+        this package with ``collect_stats`` go into the record, as the mean of each epoch.
     config
         The loop's settings; the defaults of :class:`TrainConfig` if None.
     out
         Folder for the record and the checkpoint, see :mod:`adamantine.train.folder`; None
         writes nothing.
     if_exists
-        What to do where `out` holds a run: ``"refuse"``, ``"resume"`` it or ``"overwrite"`` it.
-        Where there is nothing to resume, the run begins. A run may be resumed with more epochs
-        than it began with, or fewer, where its schedule does not depend on their number.
+        What to do if `out` holds a run: ``"refuse"``, ``"resume"`` it or ``"overwrite"`` it. If
+        there is nothing to resume, the run begins. A run can be resumed with a different number of
+        epochs if its schedule does not depend on it.
     allow_changed_data
-        Resume a run although the data in memory are not those it began with, which is an error
-        otherwise.
+        Resume a run even if the data in memory are not those it began with; otherwise this is an
+        error.
     callbacks
-        Told what is going on.
+        Called during the run.
     options
-        Kept in the record as they are.
+        Stored in the record unchanged.
 
     Returns
     -------
     RunRecord
-        With status ``finished``. A run that had finished before is returned as it was, unless more
-        epochs are asked for.
+        With status ``finished``. A run that has already finished is returned unchanged, unless
+        `config` has more epochs.
 
     Raises
     ------
     DivergedError
-        The loss became NaN or infinite, or an exception took its place where weights, outputs or
-        gradients did; the last good checkpoint is kept.
+        The loss became NaN or infinite, or an exception was raised after weights, outputs or
+        gradients did. The last good checkpoint is kept.
     CheckpointError
-        `out` cannot be written, or holds a run that must not be replaced or does not fit.
+        `out` cannot be written, or holds a run that must not be replaced or does not match.
     WorkloadError
-        The data, the loss or the metric is not what a workload's should be.
+        The data, the loss or the metric is not valid for a workload.
 
     Examples
     --------

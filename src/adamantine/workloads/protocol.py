@@ -23,12 +23,12 @@ class Metric:
     Parameters
     ----------
     name
-        What it is called in tables, plots and JSON (``"accuracy"``).
+        Its name in tables, plots and JSON (``"accuracy"``).
     per_example
-        Maps ``(outputs, targets)`` of a batch to one number an example (or a scalar, taken
-        as the batch's mean).
+        Maps ``(outputs, targets)`` of a batch to one number per example (or a scalar, taken as the
+        batch's mean).
     direction
-        ``"max"`` where more is better, ``"min"`` where less is.
+        ``"max"`` if higher is better, ``"min"`` if lower is.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Workload:
     Parameters
     ----------
     name
-        What the user types and what reports print.
+        The name that users type and reports print.
     model
         Builds a fresh, randomly initialised model from torch's global generator.
     train, test
@@ -59,12 +59,12 @@ class Workload:
     loss
         Maps ``(outputs, targets)`` to the mean loss of the batch, a scalar.
     metric
-        What the test set is judged by.
+        How results on the test set are judged.
     description
         One line for ``adamantine list``.
     validation
-        What settings may be chosen by, as `train` and `test` in form, and with no example of
-        theirs; see :func:`~adamantine.workloads.for_tuning`. Training alone does not read it.
+        Data for choosing settings, in the same form as `train` and `test` and without any of their
+        examples; see :func:`~adamantine.workloads.for_tuning`. Training alone does not read it.
     """
 
     name: str

@@ -179,8 +179,8 @@ def load(
     data_dir
         The folder of the data files, for workloads that read any.
     progress
-        Whether a download is shown: True for a bar on the terminal, or a function that is
-        called with the file's name, the bytes that have come and the bytes there are.
+        Whether to show a download: True for a bar on the terminal, or a function that is called
+        with the file's name, the bytes received and the total bytes.
 
     Raises
     ------
@@ -189,7 +189,7 @@ def load(
     DataError
         If its data are missing, damaged or cannot be downloaded.
     WorkloadError
-        If your own cannot be loaded or is not a workload.
+        If your own workload cannot be loaded or is not a valid one.
 
     Examples
     --------

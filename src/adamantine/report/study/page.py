@@ -31,10 +31,10 @@ SHORT = 12
 
 
 def study_html(record: StudyRecord) -> str:
-    """One page that holds all of a study and opens offline in any browser; equal for equal records.
+    """One page with the whole study, which opens offline in any browser; equal for equal records.
 
-    Verdict first, then charts that can be hovered over and switched, tables of every figure, and
-    how it was measured. It prints, follows a dark mode, and fits a phone.
+    It has the verdict, interactive charts, tables of every figure, and how they were measured. It
+    prints, follows dark mode, and fits a phone.
     """
     charts = {chart.name: chart for chart in study_charts(record)}
     title = study_title(record)

@@ -16,7 +16,7 @@ EDGES = {"below": " (the smallest rate tried)", "above": " (the largest rate tri
 
 
 def study_rows(record: StudyRecord) -> list[dict[str, str]]:
-    """What there is to say of each contestant in a line, under short headings, in order.
+    """One row per contestant under short headings, in order.
 
     Columns
     -------
@@ -25,11 +25,11 @@ def study_rows(record: StudyRecord) -> list[dict[str, str]]:
     test <metric>
         Mean over the final runs with its 95 % interval.
     epochs to target
-        Restricted mean with its interval, and how many runs got there.
+        Restricted mean with its interval, and how many runs reached it.
     lr width
         Decades of learning rates within the tolerance of the best.
     time/step, state
-        Seconds a step and bytes of state, measured.
+        Seconds per step and bytes of state, measured.
     """
     write = formatting.metric_format(record.metric)
     return [

@@ -78,12 +78,12 @@ def find_learning_rate(
        downwards until one makes less than 90 % of it. A seed has the same initial weights
        and batches at every rate.
     3. *Read*: progress is how far the mean loss of the last quarter lies below the first loss. The
-       range is where it is at least 90 % of the best, the suggestion is the smallest rate with
-       95 % of it: what wins a short training by little is too large for a long one (Wu et al.
-       2018, arXiv:1803.02021).
+       range is where progress is at least 90 % of the best, and the suggestion is the smallest rate
+       with 95 % of it, because a rate that is slightly better in a short training is too large for
+       a long one (Wu et al. 2018, arXiv:1803.02021).
 
-    Progress is a difference over a difference, so a loss that is shifted or scaled changes the
-    suggestion only as far as it changes the trainings.
+    Progress is a ratio of differences, so shifting or scaling the loss changes the suggestion only
+    if it changes the trainings.
 
     Parameters
     ----------
@@ -93,10 +93,10 @@ def find_learning_rate(
         A name such as ``"adam"``, or a function from parameters to an optimizer. Groups keep the
         proportion of their learning rates; the first one's is what is found.
     settings
-        Of a named optimizer, apart from ``lr``.
+        Settings of a named optimizer, apart from ``lr``.
     model
-        Where to start from. It is copied and left as it is, and so are its gradients and all
-        global generators. If None, each seed starts from fresh weights.
+        The model to start from. It is copied; its gradients and all global generators are left
+        unchanged too. If None, each seed starts from fresh weights.
     seeds
         Runs at each rate, at least 1; each has its own initial weights and order of the data. The
         default costs about 2,000 steps.
@@ -109,7 +109,7 @@ def find_learning_rate(
     seed
         The first seed; the others follow it.
     device
-        Where to train; a given model's own device counts instead.
+        Where to train, unless `model` is given: then its own device is used.
     on_step
         Called after every step. An exception raised here stops the search.
 

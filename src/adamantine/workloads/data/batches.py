@@ -14,8 +14,8 @@ from adamantine.workloads.protocol import Batch, Data
 def in_memory(data: object) -> TypeGuard[Batch]:
     """Whether data is ``(inputs, targets)`` as two tensors, which `batch_size` cuts up.
 
-    Anything else is a re-iterable that brings batches of its own size and order: a caller
-    whose user asked for a batch size must say so.
+    Anything else is a re-iterable with its own batch size and order. If the user has asked for a
+    batch size, the caller must say that it has no effect.
     """
     return (
         isinstance(data, (tuple, list))
@@ -32,14 +32,14 @@ def batches(
     Parameters
     ----------
     data
-        Two tensors or a re-iterable of batches. A re-iterable's own batch size and order
-        count, not those asked for here (see :func:`in_memory`); one that shuffles draws
-        from its own generator, a ``DataLoader`` from torch's global one.
+        Two tensors or a re-iterable of batches. A re-iterable keeps its own batch size and order,
+        whatever is asked for here (see :func:`in_memory`). If it shuffles, it draws from its own
+        generator, a ``DataLoader`` from torch's global one.
     batch_size
-        Examples a batch, at least 1. The last batch holds what is left; where that were a single
-        example, which batch norm cannot train on, it joins the batch before.
+        Examples per batch, at least 1. The last batch holds what is left over. A single leftover
+        example, on which batch norm cannot train, joins the batch before it.
     generator
-        Shuffles tensors, one permutation an epoch; None keeps their order.
+        Shuffles tensors, with one permutation per epoch; None keeps their order.
 
     Raises
     ------

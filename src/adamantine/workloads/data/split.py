@@ -12,17 +12,17 @@ from adamantine.workloads.protocol import Batch, Workload
 def for_tuning(workload: Workload, fraction: float = 0.1, seed: int = 0) -> Workload:
     """The workload with its validation data in the place of its test set, which is not in it.
 
-    The validation data are the workload's own where it has any. Where it has none, a share of its
-    training data is kept out of training for that; then the others are what is trained on.
+    The validation data are the workload's own, if it has any. Otherwise a share of its training
+    data is held out for validation, and training uses the rest.
 
     Parameters
     ----------
     workload
-        Left as it is.
+        It is not changed.
     fraction
-        The share of the training data to keep out, in (0, 1).
+        The share of the training data to hold out, in (0, 1).
     seed
-        Which examples these are; see :func:`hold_out`.
+        Determines which examples these are; see :func:`hold_out`.
 
     Raises
     ------
@@ -61,7 +61,7 @@ def hold_out(data: Batch, fraction: float = 0.1, seed: int = 0) -> tuple[Batch, 
         The share to hold out, in (0, 1), rounded to whole examples; at least one example, and
         not all of them.
     seed
-        Of the choice; no other generator is touched.
+        Seed of the choice; no other generator is used.
 
     Returns
     -------

@@ -42,25 +42,25 @@ def fetch_mnist(
     files: Sequence[MnistFile] = FILES,
     mirrors: Sequence[str] = MIRRORS,
 ) -> list[FileCheck]:
-    """Make `folder` hold the four files: verify what is there, download what is missing.
+    """Complete the four files in `folder`: verify existing ones and download missing ones.
 
-    A damaged file in the user cache is replaced once its successor has come and been
-    verified. One in a folder of yours is reported and left alone.
+    A damaged file in the user cache is replaced once its replacement has been downloaded and
+    verified. In any other folder, a damaged file is reported and left alone.
 
     Parameters
     ----------
     folder
-        A data folder; the user cache where None. Downloads go to its layout that holds
-        some of the files already, otherwise to its ``mnist/``.
+        A data folder; the user cache if None. Downloads go where some of the files already are,
+        otherwise to its ``mnist/``.
     progress
         Whether and how to show the download.
     files, mirrors
-        What to fetch and the addresses, tried in order, of the folders that have it.
+        The files to fetch, and the addresses of folders that have them, tried in order.
 
     Raises
     ------
     DataError
-        If no mirror gave a file, or it could not be written.
+        If no mirror provides a file, or it cannot be written.
     """
     root = cache_folder() if folder is None else folder
     found = look_into(root, files)

@@ -86,18 +86,18 @@ class MnistFolder:
 
 @dataclass(frozen=True)
 class FileCheck:
-    """What a file's verification found; plain values, ready for JSON.
+    """The result of verifying a file; plain values, ready for JSON.
 
     Parameters
     ----------
     name, path
-        Which file, and where it lies.
+        The file and its location.
     bytes
-        Length of the decompressed content; 0 where it cannot be read.
+        Length of the decompressed content; 0 if it cannot be read.
     ok
         Whether the content's SHA-256 is the published one.
     problem
-        What is wrong where it is not ``ok``, otherwise empty.
+        What is wrong if it is not ``ok``, otherwise empty.
     """
 
     name: str
