@@ -18,6 +18,7 @@ from adamantine.rules import Family, Rule, adam, bind, ops
 from adamantine.rules.cautious import OPERATIONS
 from adamantine.rules.compensated import ROUNDING, compensated
 from adamantine.rules.hyperparameters import BETAS, LEARNING_RATE, Hyperparameter
+from adamantine.rules.master import mastered
 from cases import CASES, FAMILIES, RULES, Case
 
 ADAM_SETTINGS = {
@@ -163,11 +164,24 @@ def test_amsgrad_counterexample() -> None:
 
 def test_functions_that_differ_have_names_that_differ() -> None:
     """A compiler that links by name would take one for another: they share their code's name."""
+    masters = ("float32", "bfloat16"), ("float32", "float16"), ("24bit", "bfloat16")
     forms = [
-        form for rule, _ in RULES for form in (rule, *map(partial(compensated, rule), ROUNDING))
+        form
+        for rule, _ in RULES
+        for form in (
+            rule,
+            *map(partial(compensated, rule), ROUNDING),
+            *(mastered(rule, *kind) for kind in masters),
+        )
     ]
-    names = [bind(form.update, OPERATIONS).__qualname__ for form in forms]
-    assert len(set(names)) == len(names)
+    updates = [bind(form.update, OPERATIONS).__qualname__ for form in forms]
+    assert len(set(updates)) == len(updates)
+    shares = [form.share.holds for form in forms if form.share is not None]
+    made_of = {
+        (bind(f, OPERATIONS).__qualname__, *map(f.__globals__.get, ("INNER", "joined")))
+        for f in shares
+    }
+    assert len({name for name, *_ in made_of}) == len(made_of)
 
 
 def test_binding_reaches_functions_that_are_called() -> None:

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adamantine.backends.formats import CODES
+from adamantine.backends.formats import CODES, OFFSETS
 from adamantine.backends.huge_pages import ask_for_large_pages
 from adamantine.backends.layout import has_own_dispatch
-from adamantine.codecs import bfloat16, blocks, int8, noise, ops
+from adamantine.codecs import bfloat16, bits24, blocks, int8, noise, ops
 from adamantine.codecs.blocks import BLOCK
 from adamantine.rules import bind
 
@@ -34,12 +34,13 @@ def _choose(condition: Tensor, x: Any, y: Any) -> Tensor:
     return torch.where(condition, x, y)
 
 
-_OPERATIONS = {"bits": _bits, "number": _number, "low": _low, "choose": _choose}
+OPERATIONS = {"bits": _bits, "number": _number, "low": _low, "choose": _choose}
+"""What the names of `codecs.ops` stand for."""
 
 
 @cache
 def _bound(function: Any) -> Any:
-    return bind(function, _OPERATIONS)
+    return bind(function, OPERATIONS)
 
 
 def block_count(elements: int) -> int:
@@ -92,6 +93,18 @@ def stochastic_bfloat16(
     code = _bound(bfloat16.encode_bfloat16)(line, _random(line, key, consumer, places))
     _line(laid_out).copy_(_bound(bfloat16.decode_bfloat16)(code))
     return laid_out.bfloat16()
+
+
+def master_in(dtype: torch.dtype, master: Tensor, param: Tensor) -> Tensor:
+    """The master of a 16-bit parameter in float32, or as the bytes of 24 bits."""
+    if master.dtype == dtype:
+        return master
+    upper = param.detach().float()
+    if master.dtype == OFFSETS:
+        master = _bound(bits24.joined)(upper, master)
+    if dtype == OFFSETS:
+        master = _bound(bits24.offset_beside)(master.float(), upper)
+    return master.to(dtype)
 
 
 def _random(line: Tensor, key: int | None, consumer: int, places: Tensor | None) -> Any:

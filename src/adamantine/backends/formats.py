@@ -8,6 +8,9 @@ import torch
 
 CODES = torch.uint8
 
+OFFSETS = torch.int8
+"""What the bytes of 24-bit masters are (:mod:`adamantine.codecs.bits24`): plain, to a backend."""
+
 
 @dataclass(frozen=True)
 class Format:

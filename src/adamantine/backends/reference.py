@@ -42,6 +42,7 @@ _OPERATIONS = {
     "where": _where,
     "as_bfloat16": lambda x: x.bfloat16().float(),
     "as_float16": lambda x: x.half().float(),
+    **codes.OPERATIONS,
 }
 
 

@@ -9,5 +9,6 @@ every backend binds the operations (:mod:`.ops`) to its own.
 ``blocks``     256 elements with one power of two as their scale
 ``int8``       one byte an element, signed and unsigned
 ``bfloat16``   the upper half of a float32
+``bits24``     that half, and a byte of the lower one
 =============  ========================================================================
 """

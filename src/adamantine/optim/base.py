@@ -157,7 +157,7 @@ class RuleOptimizer(WithStepOptions):
         States are matched by name if both sides have names, otherwise by order. They keep the
         precision they were saved with (see ``docs/checkpoints.md``). As in torch, tensors that need
         no conversion are used directly, not copied. Groups keep their `state_dtype`,
-        `param_rounding` and `sparse`, and take all other settings that are saved.
+        `param_rounding`, `master` and `sparse`, and take all other settings that are saved.
 
         Parameters
         ----------

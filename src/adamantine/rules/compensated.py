@@ -11,58 +11,39 @@ without the running sum's history::
 The two together have twice the digits, so that updates add up that each alone would be lost in p.
 """
 
-from dataclasses import replace
 from functools import cache
-from inspect import signature
-from types import FunctionType
-from typing import Any
 
 from adamantine.rules.ops import as_bfloat16, as_float16
+from adamantine.rules.paired import COMPENSATION, paired
 from adamantine.rules.rule import Rule
 
-COMPENSATION = "compensation"
-"""The state's name."""
 
-# Set for each rule by `compensated`.
-INNER: Any = None
-STATES: int = 0
-AFTER: int = 1
-
-
-def _to_bfloat16(x):
+def to_bfloat16(x):
     return as_bfloat16(x)
 
 
-def _to_float16(x):
+def to_float16(x):
     return as_float16(x)
 
 
-ROUNDING = {"bfloat16": _to_bfloat16, "float16": _to_float16}
-rounded = _to_bfloat16
+def _sum(param, rest):
+    return param + rest
 
 
-def _update(param, grad, *others):
-    results = INNER(param + others[STATES], grad, *(others[:STATES] + others[AFTER:]))
-    stored = rounded(results[0])
-    return (stored,) + results[1:] + (results[0] - stored,)  # noqa: RUF005 - for Numba
+def _rest_of_bfloat16(x):
+    return x - as_bfloat16(x)
+
+
+def _rest_of_float16(x):
+    return x - as_float16(x)
+
+
+ROUNDING = {"bfloat16": to_bfloat16, "float16": to_float16}
+_RESTS = {"bfloat16": _rest_of_bfloat16, "float16": _rest_of_float16}
 
 
 @cache
 def compensated(rule: Rule, dtype: str) -> Rule:
     """`rule` for a parameter that is kept in `dtype`, ``"bfloat16"`` or ``"float16"``."""
-    scope = {
-        **globals(),
-        "INNER": rule.update,
-        "STATES": len(rule.states),
-        "AFTER": len(rule.states) + 1,
-        "rounded": ROUNDING[dtype],
-    }
-    states = (*rule.states, COMPENSATION)
-    update = FunctionType(_update.__code__, scope, f"compensated_{dtype}_{rule.name}")
-    of_inner = signature(rule.update)
-    parameters = dict(of_inner.parameters)
-    extra = parameters["grad"].replace(name=COMPENSATION)
-    ordered = [parameters[name] for name in rule.tensors] + [extra]
-    ordered += [parameters[name] for name in rule.scalars]
-    update.__signature__ = of_inner.replace(parameters=ordered)  # type: ignore[attr-defined]
-    return replace(rule, update=update, states=states)
+    part = ROUNDING[dtype], _RESTS[dtype]
+    return paired(rule, COMPENSATION, f"compensated_{dtype}", _sum, part)

@@ -90,6 +90,8 @@ def options_of(cls: Any) -> list[dict[str, Any]]:
         {"state_dtype": "float32", "dtype": half},
         {"param_rounding": "kahan", "dtype": half},
         {"param_rounding": "stochastic", "dtype": half, "state_dtype": "int8"},
+        {"master": "float32", "dtype": half},
+        {"master": "24bit", "dtype": half, "state_dtype": "int8"},
         {"max_grad_norm": 1.0, "skip_nonfinite": True, "collect_stats": True, "zero_grad": True},
     ]
     if cls.family.select({**cls([torch.zeros(1)]).defaults}).states:
@@ -100,7 +102,7 @@ def options_of(cls: Any) -> list[dict[str, Any]]:
     return options + ([{"cautious": True}] if "cautious" in taken else [])
 
 
-ONE_SIDED = ("compensation", "step")
+ONE_SIDED = ("compensation", "master", "step")
 """What rounding keeps beside an algorithm's own states: only a side that rounds has it."""
 
 

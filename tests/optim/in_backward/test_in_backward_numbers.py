@@ -62,6 +62,7 @@ def test_same_bits_of_other_dtypes(dtype: torch.dtype, backend: str) -> None:
         (torch.float32, {"state_dtype": "bfloat16", "rounding_seed": 3}),
         (torch.bfloat16, {"state_dtype": "int8", "param_rounding": "stochastic"}),
         (torch.bfloat16, {"param_rounding": "kahan"}),
+        (torch.bfloat16, {"master": "24bit"}),
     ],
 )
 def test_same_random_numbers_for_what_is_rounded(

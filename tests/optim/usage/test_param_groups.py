@@ -19,6 +19,7 @@ OPTIONS: list[dict[str, Any]] = [
     {"state_dtype": "int8"},
     {"state_dtype": MappingProxyType({"exp_avg": "bfloat16"})},
     {"param_rounding": "kahan"},
+    {"master": "24bit"},
     {"sparse": "exact"},
     {"cautious": True},
 ]

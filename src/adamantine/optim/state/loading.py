@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from adamantine.backends.codes import block_count
-from adamantine.backends.formats import CODES, exponents_of
+from adamantine.backends.formats import CODES, OFFSETS, exponents_of
 from adamantine.backends.shards import Part, is_dtensor
 from adamantine.codecs.blocks import BLOCK
 from adamantine.errors import StateError, UsageError
@@ -27,6 +27,7 @@ from adamantine.optim.usage.numbers import python_numbers
 from adamantine.optim.usage.options import KEPT
 from adamantine.rules import Family, Rule, Settings
 from adamantine.rules.hyperparameters import check_all
+from adamantine.rules.paired import MASTER
 
 
 def fitted(
@@ -138,7 +139,9 @@ def _converted(
         k: _fitted_value(k, v, entry, param, treated.rule, family, who) for k, v in entry.items()
     }
     for name, kept in zip(treated.rule.states, treated.formats[1:], strict=True):
-        if isinstance(found.get(name), Tensor):
+        # A master goes into its form when a step is taken: it is read beside the parameter, which
+        # may be loaded after it.
+        if isinstance(found.get(name), Tensor) and name != MASTER:
             if not is_asked(settings, name) and exponents_of(name) not in found:
                 found[name] = found[name].to(kept_dtype(found[name].dtype, param.dtype))
             else:
@@ -178,7 +181,7 @@ def _fitted_value(
                 f"the codes of the state {name!r} of {who} have {tuple(exponents.shape)} "
                 f"exponents, expected {block_count(param.numel())}, one for each {BLOCK} elements"
             )
-    elif not _holds_numbers(value.dtype, param.dtype):
+    elif not _holds_numbers(value.dtype, param.dtype) and (name, value.dtype) != (MASTER, OFFSETS):
         raise StateError(
             f"the state {name!r} of {who} is {value.dtype}, expected numbers as precise as "
             f"float16 or better for a parameter of {param.dtype}"

@@ -9,11 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adamantine.backends.formats import CODES, Format
+from adamantine.backends.formats import CODES, OFFSETS, Format
 from adamantine.errors import UsageError
 from adamantine.optim.usage.labels import label
 from adamantine.rules import Family, Rule, Settings
-from adamantine.rules.compensated import COMPENSATION, compensated
+from adamantine.rules.compensated import compensated
+from adamantine.rules.master import mastered
+from adamantine.rules.paired import COMPENSATION, MASTER
 
 _HALVES = {torch.bfloat16: "bfloat16", torch.float16: "float16"}
 _WITH_STATE_DTYPE = (torch.float32, *_HALVES)
@@ -28,7 +30,7 @@ class Treatment:
     Parameters
     ----------
     rule
-        The family's, or that with a compensation.
+        The family's, or that with a compensation or master.
     formats
         Of the parameter and of the rule's states.
     counters
@@ -62,18 +64,23 @@ def treatment(
     rule = family.select(group)
     asked = group.get("state_dtype")
     rounding = group.get("param_rounding", "nearest")
-    if asked is None and rounding == "nearest":
+    master = group.get("master")
+    if asked is None and rounding == "nearest" and master is None:
         kept = [Format(_found(state.get(name), param)) for name in rule.states]
         return Treatment(rule, (Format(param.dtype), *kept), family.counters)
     if group.get("differentiable"):
         raise UsageError(
-            "differentiable=True does not go with state_dtype or param_rounding: autograd cannot "
-            "record a rounding; leave both out"
+            "differentiable=True does not go with state_dtype, param_rounding or master: autograd "
+            "cannot record a rounding; leave them out"
         )
     if asked is not None:
         _check_states(asked, rule, param, groups)
     if rounding == "kahan" and param.dtype in _HALVES:
         rule = compensated(rule, _HALVES[param.dtype])
+    if master is not None:
+        _check_master(master, param, groups)
+        if param.dtype in _HALVES:
+            rule = mastered(rule, master, _HALVES[param.dtype])
     if rounding == "stochastic" and param.dtype == torch.float16:
         raise UsageError(
             f"param_rounding='stochastic' is for bfloat16, and {label(groups, param)} is float16; "
@@ -82,7 +89,7 @@ def treatment(
     stochastic = rounding == "stochastic" and param.dtype == torch.bfloat16
     formats = (
         Format(param.dtype, stochastic),
-        *(_format(asked, name, rule, param, state) for name in rule.states),
+        *(_format(group, name, rule, param, state) for name in rule.states),
     )
     noisy = not all(f.plain for f in formats)
     return Treatment(rule, formats, family.counters or (("step",) if noisy else ()))
@@ -90,8 +97,12 @@ def treatment(
 
 def is_asked(group: Settings, name: str) -> bool:
     """Whether a group says what a state is to be kept in."""
+    return _wanted(group, name) is not None or group.get("master") is not None
+
+
+def _wanted(group: Settings, name: str) -> Any:
     asked = group.get("state_dtype")
-    return (asked.get(name) if isinstance(asked, Mapping) else asked) is not None
+    return asked.get(name) if isinstance(asked, Mapping) else asked
 
 
 def _found(value: Any, param: Tensor) -> torch.dtype:
@@ -113,15 +124,34 @@ def kept_dtype(saved: torch.dtype, own: torch.dtype) -> torch.dtype:
     return torch.complex64 if own.is_complex else torch.float32
 
 
-def _format(asked: Any, name: str, rule: Rule, param: Tensor, state: Mapping[str, Any]) -> Format:
+def _format(
+    group: Settings, name: str, rule: Rule, param: Tensor, state: Mapping[str, Any]
+) -> Format:
     if name == COMPENSATION:
         return Format(param.dtype)
-    wanted = asked.get(name) if isinstance(asked, Mapping) else asked
+    if name == MASTER:
+        return Format(OFFSETS if group["master"] == "24bit" else torch.float32)
+    wanted = _wanted(group, name)
+    if wanted is None and MASTER in rule.states:
+        return Format(torch.float32)  # as the states of the weight that the rule is run on
     if wanted is None:
         return Format(_found(state.get(name), param))
     if wanted == "int8":
         return Format(CODES, signed=name not in rule.nonnegative)
     return Format(getattr(torch, wanted), stochastic=wanted == "bfloat16")
+
+
+def _check_master(master: str, param: Tensor, groups: Groups) -> None:
+    if param.is_complex():
+        raise UsageError(
+            f"a master is for real parameters of 16 bits, and {label(groups, param)} is "
+            f"{param.dtype}; use master=None for its group"
+        )
+    if master == "24bit" and param.dtype == torch.float16:
+        raise UsageError(
+            f"master='24bit' is for bfloat16, and {label(groups, param)} is float16, which has "
+            "too few exponents for what is small; use master='float32'"
+        )
 
 
 def _check_states(asked: Any, rule: Rule, param: Tensor, groups: Groups) -> None:

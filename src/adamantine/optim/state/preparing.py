@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from adamantine.backends import codes
-from adamantine.backends.formats import CODES, Format, exponents_of
+from adamantine.backends.formats import CODES, OFFSETS, Format, exponents_of
 from adamantine.backends.huge_pages import ask_for_large_pages
 from adamantine.backends.layout import check_memory, has_own_dispatch
 from adamantine.backends.shards import is_dtensor, like, local_of, spread
@@ -19,7 +19,7 @@ from adamantine.optim.state.precision import Treatment, is_asked, kept_dtype
 from adamantine.optim.usage.hints import BY_AUTOGRAD
 from adamantine.optim.usage.labels import label
 from adamantine.rules import Family, Rule, Settings
-from adamantine.rules.compensated import COMPENSATION
+from adamantine.rules.paired import MASTER, SECONDS
 
 
 def prepare_state(
@@ -52,10 +52,10 @@ def prepare_state(
     check_memory("a parameter", param)
     called = param if called is None else called
     rule = treatment.rule
-    if COMPENSATION not in rule.states:
-        state.pop(COMPENSATION, None)  # the parameter moves on without it
-    # A compensation may begin later than the rest.
-    fresh = any(state.get(name) is None for name in rule.states if name != COMPENSATION)
+    for name in set(SECONDS) - set(rule.states):
+        state.pop(name, None)  # the parameter moves on without it
+    # These may begin later than the rest.
+    fresh = any(state.get(name) is None for name in rule.states if name not in SECONDS)
     initial = family.initial(settings)
     for name in treatment.counters:
         if name in family.counters:
@@ -93,7 +93,9 @@ def convert(state: dict[str, Any], name: str, kept: Format, param: Tensor, rule:
     value: Tensor = state[name]
     exponents: Any = state.get(exponents_of(name))
     coded = exponents is not None
-    if coded == kept.coded:
+    if name == MASTER:
+        state[name] = codes.master_in(kept.dtype, value, param)
+    elif coded == kept.coded:
         if kept.coded and _like(param, value) is not value:
             # The blocks are in the order of memory, and so were made for another layout.
             values = codes.decoded(value, exponents, kept.signed)
@@ -188,7 +190,7 @@ def _check(
             value.is_floating_point()
             if asked
             else value.dtype == kept_dtype(value.dtype, param.dtype)
-        )
+        ) or (name == MASTER and value.dtype == OFFSETS)
     else:
         known = value.dtype == CODES and is_beside(exponents, param)
     if not known or value.shape != param.shape or value.device != param.device:

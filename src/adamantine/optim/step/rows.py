@@ -19,8 +19,8 @@ from adamantine.optim.step.member import Member
 from adamantine.optim.step.row_batch import RowBatch, refusal_of_rows, written
 from adamantine.optim.usage.hints import BY_AUTOGRAD
 from adamantine.rules import Rule
-from adamantine.rules.compensated import COMPENSATION
 from adamantine.rules.lazy import differs, lazy_scalars
+from adamantine.rules.paired import SECONDS
 
 Mode = Literal["lazy", "exact", "dense"]
 """What a sparse gradient stands for. `dense`: a dense one, whose zeros were left out."""
@@ -297,9 +297,9 @@ def _check_member(member: Member, group: Group) -> None:
             "cautious=True does not go with sparse gradients: it weighs a whole tensor "
             "in every step; use cautious=False for the group of the embedding"
         )
-    if not member.treatment.plain or COMPENSATION in member.rule.states:
+    if not member.treatment.plain or set(SECONDS) & set(member.rule.states):
         raise BackendError(
-            "state_dtype and param_rounding do not go with sparse gradients yet: rows "
+            "state_dtype, param_rounding and master do not go with sparse gradients yet: rows "
             "share the scales of blocks; leave them out of the group of the embedding"
         )
     if group.get(BY_AUTOGRAD):

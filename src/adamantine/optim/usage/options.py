@@ -12,12 +12,13 @@ from adamantine.optim.usage.numbers import python_numbers
 
 StateDtype = Literal["float32", "bfloat16", "int8"]
 Rounding = Literal["nearest", "stochastic", "kahan"]
+Master = Literal["float32", "24bit"]
 
 
 class Options(TypedDict, total=False):
     """Settings that every optimizer takes, by keyword.
 
-    The first two are settings of a parameter group and may differ from group to group; the others
+    The first three are settings of a parameter group and may differ from group to group; the others
     belong to the optimizer. Without them nothing changes, and groups have only torch's keys.
 
     Parameters
@@ -31,6 +32,10 @@ class Options(TypedDict, total=False):
         How updates of 16-bit parameters are rounded: ``"nearest"``, as in torch; ``"stochastic"``,
         so that updates far smaller than the last digit add up on average (bfloat16 only); or
         ``"kahan"``, with a second 16-bit tensor for the part that was rounded away.
+    master
+        What the optimizer holds of a 16-bit parameter beside it, so that it computes with more
+        digits: ``"float32"``, a copy; or ``"24bit"``, one byte, for bfloat16. States without a
+        `state_dtype` are float32 then.
     rounding_seed
         Seed of the stochastic rounding; 0 by default.
     max_grad_norm
@@ -59,6 +64,7 @@ class Options(TypedDict, total=False):
 
     state_dtype: StateDtype | Mapping[str, StateDtype] | None
     param_rounding: Rounding
+    master: Master | None
     rounding_seed: int
     max_grad_norm: float | None
     skip_nonfinite: bool | int
@@ -67,7 +73,7 @@ class Options(TypedDict, total=False):
 
 
 NAMES = tuple(Options.__annotations__)
-OF_GROUPS = ("state_dtype", "param_rounding")
+OF_GROUPS = ("state_dtype", "param_rounding", "master")
 KEPT = ("sparse", *OF_GROUPS)
 """Settings of a group that it keeps, whatever is loaded: they say how, not what is computed."""
 
@@ -138,6 +144,16 @@ def check_of_group(settings: Mapping[str, Any]) -> None:
     if rounding not in get_args(Rounding):
         raise HyperparameterError(
             f"Invalid param_rounding: {rounding!r} (expected {_choices(Rounding)})"
+        )
+    master = settings.get("master")
+    if master is None:
+        return
+    if master not in get_args(Master):
+        raise HyperparameterError(f"Invalid master: {master!r} (expected {_choices(Master)}, None)")
+    if rounding != "nearest":
+        raise HyperparameterError(
+            f"param_rounding={rounding!r} does not go with master={master!r}: a master keeps what "
+            "its parameter loses, which is rounded to nearest; leave one of the two out"
         )
 
 

@@ -19,6 +19,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from adamantine.backends.cpu.compiling.decorators import overloads
+from adamantine.backends.formats import CODES, OFFSETS
 
 _I16, _I32, _FLOAT = ir.IntType(16), ir.IntType(32), ir.FloatType()
 
@@ -46,7 +47,8 @@ def _dlpack(kind: int, bits: int) -> int:
     return kind | bits << 8 | 1 << 16
 
 
-_UNSIGNED, _FLOATING, _BFLOAT, _COMPLEX = 1, 2, 4, 5
+_SIGNED, _UNSIGNED, _FLOATING, _BFLOAT, _COMPLEX = 0, 1, 2, 4, 5
+_BYTES = {CODES: _UNSIGNED, OFFSETS: _SIGNED}
 
 ELEMENTS: dict[torch.dtype, Element] = {
     torch.float32: Element(np.float32(0), np.float32, _dlpack(_FLOATING, 32)),
@@ -61,10 +63,10 @@ PAIRS = {torch.complex64: torch.float32, torch.complex128: torch.float64}
 
 
 def dlpack_of(dtype: torch.dtype) -> int:
-    """DLPack's code of a dtype that the kernels take, or of codes, which no rule computes with."""
+    """DLPack's code of a dtype that the kernels take, or of bytes that stand for numbers."""
     if dtype in PAIRS:
         return _dlpack(_COMPLEX, 2 * torch.finfo(PAIRS[dtype]).bits)
-    return _dlpack(_UNSIGNED, 8) if dtype == torch.uint8 else ELEMENTS[dtype].dlpack
+    return _dlpack(_BYTES[dtype], 8) if dtype in _BYTES else ELEMENTS[dtype].dlpack
 
 
 @cache

@@ -25,7 +25,7 @@ from adamantine.backends.cpu.compiling.memory import (
     uint8_pointer,
     uint16_pointer,
 )
-from adamantine.backends.formats import Format
+from adamantine.backends.formats import OFFSETS, Format
 from adamantine.codecs import bfloat16, blocks, int8, noise
 from adamantine.codecs.blocks import BLOCK
 from adamantine.rules import bind
@@ -61,16 +61,17 @@ def _choose(condition, x, y):
     return x if condition else y
 
 
-_OPERATIONS = {
+OPERATIONS = {
     "bits": _bits,
     "number": called(_number_of),
     "low": called(_low),
     "choose": called(_choose),
 }
+"""What the names of `codecs.ops` stand for here."""
 
 
 def _bound(function: Any) -> Any:
-    return bind(function, _OPERATIONS, called)
+    return bind(function, OPERATIONS, called)
 
 
 _scale_of, _inverse_of, _exponent_of, key_of, _bits_at, _following, _first, _second = map(
@@ -85,7 +86,7 @@ _encode_signed, _encode_unsigned = map(_bound, (int8.encode_signed, int8.encode_
 _decode_signed = _bound(int8.decode_signed)
 # Without contraction, which would carry a product that is below the normal numbers, unrounded, into
 # the rule's arithmetic: decoded alone it is rounded.
-_decode_unsigned = bind(int8.decode_unsigned, _OPERATIONS, njit(error_model="numpy", **LINKED))
+_decode_unsigned = bind(int8.decode_unsigned, OPERATIONS, njit(error_model="numpy", **LINKED))
 
 
 def sample_of(format: Format) -> Any:  # noqa: A002 - what it is
@@ -96,6 +97,8 @@ def sample_of(format: Format) -> Any:  # noqa: A002 - what it is
     """
     if format.coded:
         return (np.int8(0) if format.signed else np.uint8(0), np.uint8(0))
+    if format.dtype == OFFSETS:
+        return np.int8(0)
     sample = ELEMENTS[format.dtype].sample
     return (sample,) if format.stochastic else sample
 

@@ -46,6 +46,7 @@ from adamantine.backends.cpu.kernel.arguments import (
     VALUES,
     WORDS,
 )
+from adamantine.backends.cpu.kernel.codes import OPERATIONS as OF_CODECS
 from adamantine.backends.cpu.kernel.codes import (
     close,
     consumer_of,
@@ -212,8 +213,9 @@ def _as_float16(x):
 
 @cache
 def operations() -> dict[str, Any]:
-    """What the names of `rules.ops` stand for here."""
+    """What the names of `rules.ops` and `codecs.ops` stand for here."""
     return {
+        **OF_CODECS,
         "sqrt": math.sqrt,
         "absolute": math.fabs,
         "as_bfloat16": called(_as_bfloat16),
