@@ -33,9 +33,9 @@ class Options(TypedDict, total=False):
         so that updates far smaller than the last digit add up on average (bfloat16 only); or
         ``"kahan"``, with a second 16-bit tensor for the part that was rounded away.
     master
-        What the optimizer holds of a 16-bit parameter beside it, so that it computes with more
-        digits: ``"float32"``, a copy; or ``"24bit"``, one byte, for bfloat16. States without a
-        `state_dtype` are float32 then.
+        Extra digits that the optimizer keeps of 16-bit parameters and computes with: ``"float32"``,
+        a full copy; or ``"24bit"``, one more byte, for bfloat16 only. States without a
+        `state_dtype` are then float32.
     rounding_seed
         Seed of the stochastic rounding; 0 by default.
     max_grad_norm
