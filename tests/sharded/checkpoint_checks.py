@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -186,6 +187,16 @@ def load_all(build: Callable[[], Any], folder: Path, cls: Any = adamantine.AdamW
                 # An int8 is rounded by its own scale, which shards may change.
                 near = 1e-6 if not options else 5e-3
                 assert_same(list(net.parameters()), list(expected.parameters()), 1e-5, near)
+
+
+PAGE = Path(__file__).parents[2] / "docs" / "scale.md"
+
+
+def the_page_runs(mesh: Any, folder: Path) -> None:
+    code = "".join(re.findall(r"^```python\n(.*?)^```", PAGE.read_text("utf-8"), re.M | re.S))
+    assert code.count("init_process_group") == code.count('"checkpoint"') / 2 == 1
+    code = code.replace('torch.distributed.init_process_group("gloo")', "")
+    exec(code.replace('"checkpoint"', repr(str(folder / "page"))), {})
 
 
 def files_are_saved_and_loaded(mesh: Any, folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import json
 import os
@@ -15,22 +16,20 @@ import torch
 
 
 def rank(number: int, processes: int, port: int, names: Sequence[str], folder: Path) -> None:
-    """Do all checks of these names in one process group; write what went wrong in each."""
+    """Do these checks (``module.function``) in one process group; write what went wrong in each."""
     warnings.filterwarnings("ignore", category=FutureWarning)
     torch.set_num_threads(1)
     os.environ.update(
         RANK=str(number), WORLD_SIZE=str(processes), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port)
     )
     torch.distributed.init_process_group("gloo", timeout=timedelta(seconds=30))
-    from sharded import checkpoint_checks, checks, place_checks
-
-    known = {**vars(checks), **vars(checkpoint_checks), **vars(place_checks)}
     mesh = torch.distributed.init_device_mesh("cpu", (processes,))
     file = folder / f"{number}.json"
     problems: dict[str, str] = {}
     for name in names:
         try:
-            check = known[name]
+            module, _, function = name.rpartition(".")
+            check = getattr(importlib.import_module(f"sharded.{module}"), function)
             check(*(mesh, folder)[: len(inspect.signature(check).parameters)])
         except BaseException:
             problems[name] = f"on rank {number}:\n{traceback.format_exc()}"

@@ -16,18 +16,18 @@ if not torch.distributed.is_available() or not torch.distributed.is_gloo_availab
     pytest.skip("this build of torch has no gloo", allow_module_level=True)
 
 import adamantine
-from sharded import checkpoint_checks, checks, place_checks
+from sharded import checkpoint_checks, checks, option_checks, place_checks
 from sharded.cases import network
 from sharded.ranks import rank
 
 NAMES = [
-    name
-    for module in (checks, place_checks, checkpoint_checks)
+    f"{module.__name__.rpartition('.')[2]}.{name}"
+    for module in (checks, option_checks, place_checks, checkpoint_checks)
     for name, found in inspect.getmembers(module, inspect.isfunction)
     if found.__module__ == module.__name__
     and [*inspect.signature(found).parameters][:1] == ["mesh"]
 ]
-FILES = checkpoint_checks.files_are_saved_and_loaded.__name__
+FILES = "checkpoint_checks.files_are_saved_and_loaded"
 Problems = dict[str, list[str]]
 
 

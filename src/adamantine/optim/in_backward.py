@@ -14,11 +14,13 @@ from torch._compile import _disable_dynamo
 from torch.utils.hooks import RemovableHandle
 
 from adamantine.backends.notice import compiling_is_told
+from adamantine.backends.shards import total
 from adamantine.errors import StateError, UsageError
 from adamantine.optim.step.gradient_scaling import SMALL, GradientScaling
 from adamantine.optim.step.gradients import Gradients
 from adamantine.optim.step.member import Only
 from adamantine.optim.step.plan import Plan
+from adamantine.optim.step.sharded import parts_of
 from adamantine.optim.usage import misuse
 from adamantine.optim.usage.labels import several
 from adamantine.optim.usage.options import StepOptions
@@ -58,7 +60,9 @@ class InBackward:
         self._plans: dict[Tensor, Plan] = {}
         self._made_from: tuple[Any, Any] | None = None
         self._scale = 1.0
-        self._squares: float | None = None  # the sum over this step's gradients so far
+        # The sums over this step's gradients so far, by mesh (None for ordinary tensors).
+        self._squares: dict[Any, float] | None = None
+        self._meshes: list[Any] = []
         self._hook = _Hook(self)
         self.follow(optimizer)
 
@@ -97,6 +101,8 @@ class InBackward:
             self._plans.clear()  # load_state_dict brings new groups
         if [*map(_place, now.values())] != [*map(_place, self._params.values())]:
             self._plans.clear()
+            params = [(index, group["params"]) for index, group in enumerate(groups)]
+            self._meshes = [part.mesh for _, part in parts_of(params, groups) if part.takes_part]
         self._made_from, self._params = (groups, state), now
         self._hook.cover(now)
 
@@ -155,7 +161,9 @@ class InBackward:
         for param in self._params:
             self._update(optimizer, param)
         if self._squares is not None:
-            optimizer._gradient_scaling.norm = norm = math.sqrt(self._squares)
+            # All processes of a mesh, also where one had no gradient on it.
+            sums = dict.fromkeys(self._meshes, 0.0) | self._squares
+            optimizer._gradient_scaling.norm = norm = math.sqrt(total(sums))
             if math.isfinite(norm):
                 self.previous_norm = norm
             self._squares = None
@@ -191,7 +199,9 @@ class InBackward:
 
     def _factor(self, gradients: Gradients) -> float:
         """What the coming update multiplies its gradient by; notes the gradient's norm."""
-        self._squares = (self._squares or 0.0) + gradients.sum_of_squares()
+        before = self._squares or {}
+        sums = gradients.sums_of_squares()
+        self._squares = before | {mesh: before.get(mesh, 0.0) + sums[mesh] for mesh in sums}
         return self._scale
 
 
@@ -304,7 +314,7 @@ def check_usable(
         )
 
 
-_REDUCE_LATER = {"DistributedDataParallel", "DDP", "FullyShardedDataParallel", "FSDPModule"}
+_REDUCE_LATER = {"DistributedDataParallel", "DDP", "FullyShardedDataParallel"}
 
 
 def _check_module(optimizer: StepsInBackward, module: nn.Module) -> None:
@@ -330,9 +340,18 @@ def _check_module(optimizer: StepsInBackward, module: nn.Module) -> None:
         )
 
 
+_FSDP = "torch.distributed.fsdp._fully_shard."
+
+
 def _refuse_pass_within_pass() -> None:
     code = torch.autograd.function.BackwardCFunction.apply.__code__
-    if any(frame.f_code is code for frame in misuse.callers()):
+    frames = list(misuse.callers())
+    # FSDP2 calls hooks from a function of its own in the same pass, with a complete gradient.
+    inner = ["", *(frame.f_globals.get("__name__", "") for frame in frames)]
+    if any(
+        frame.f_code is code and not caller.startswith(_FSDP)
+        for frame, caller in zip(frames, inner, strict=False)
+    ):
         raise UsageError(
             "step_in_backward met a backward() inside of a backward(), as checkpoint(..., "
             "use_reentrant=True) runs it: a gradient that is ready there need not be complete; "

@@ -143,7 +143,7 @@ class WithStepOptions(StepsInBackward):
         Raises
         ------
         UsageError
-            A ``ValueError``: the module is wrapped for DistributedDataParallel or FSDP, or lacks a
+            A ``ValueError``: the module is wrapped for DistributedDataParallel or FSDP1, or lacks a
             parameter; the optimizer has ``max_grad_norm`` without `clip_by_previous_norm`, or the
             other way round; or it has ``skip_nonfinite``, ``collect_stats``, ``zero_grad="zeros"``
             or ``differentiable``.

@@ -76,14 +76,15 @@ class TestDistributed:
             with pytest.raises(UsageError, match="does not take a DistributedDataParallel"):
                 optimizer.step_in_backward(module)
 
-    def test_fsdp_is_refused(self) -> None:
+    def test_fsdp2_is_taken(self) -> None:
         from torch.distributed.fsdp import fully_shard
 
         mesh = torch.distributed.init_device_mesh("cpu", (1,))
         model = fully_shard(nn.Linear(2, 2), mesh=mesh)
         optimizer = adamantine.AdamW(model.parameters())
-        with pytest.raises(UsageError, match="does not take a FSDPModule"):
-            optimizer.step_in_backward(model)
+        optimizer.step_in_backward(model)
+        model(torch.ones(1, 2)).sum().backward()
+        assert all(p.grad is None and optimizer.state[p]["step"] == 1 for p in model.parameters())
 
 
 def test_the_module_has_to_have_the_parameters() -> None:
