@@ -63,6 +63,19 @@ def a_state_dict_holds_numbers_in_the_placements_of_parameters(mesh: Any) -> Non
         assert_same(list(other.parameters()), [whole(p.detach()) for p in net.parameters()], 0, 0)
 
 
+def masters_are_saved_and_loaded(mesh: Any) -> None:
+    for master in ("float32", "24bit"):
+        net = sharded(network(torch.bfloat16), mesh)
+        optimizer = trained(net, master=master)
+        other = sharded(network(torch.bfloat16), mesh)
+        other.load_state_dict(net.state_dict())
+        loaded = adamantine.AdamW(other.parameters(), lr=1e-2, master=master)
+        loaded.load_state_dict(copied(optimizer.state_dict()))
+        for each in ((net, optimizer), (other, loaded)):
+            one_more_step(*each)
+        assert_same(list(other.parameters()), [whole(p.detach()) for p in net.parameters()], 0, 0)
+
+
 def codes_of_parts_are_not_saved_as_codes(mesh: Any) -> None:
     net = sharded(network(), mesh)
     optimizer = trained(net, state_dtype="int8")
