@@ -28,6 +28,7 @@ ROOMS = {
     "backends": {
         "formats": 0,
         "huge_pages": 0,
+        "links": 0,
         "layout": 1,
         "modes": 0,
         "notice": 0,
@@ -89,6 +90,7 @@ ROOMS = {
         "state": 1,
         "step": 2,
         "in_backward": 3,
+        "offload": 3,
         "step_options": 4,
         "base": 5,
         "sparse": 6,

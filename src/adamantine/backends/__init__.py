@@ -3,6 +3,7 @@
 - ``formats``: what the tensors of an update are kept in
 - ``layout``: how tensors lie in memory; ``huge_pages``: for large ones
 - ``modes``: who has to see every operation, so that torch has to run it
+- ``links``: the ways between an accelerator's memory and main memory
 - ``notice``: a word while kernels are compiled
 - ``shards``: tensors of which each process holds a part (``DTensor``)
 - ``codes``: the codecs, by torch

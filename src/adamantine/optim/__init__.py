@@ -4,6 +4,7 @@
 - ``state``: what is kept of each parameter between steps
 - ``step``: what happens in a step
 - ``in_backward``: steps inside of ``backward()``
+- ``offload``: states in main memory
 - ``step_options``: what all offer around a step
 - ``base``, ``sparse``: the optimizer that all others are; one for sparse gradients
 - ``classes``: the optimizers by name

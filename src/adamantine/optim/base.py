@@ -21,7 +21,7 @@ from adamantine.optim.step.gradient_scaling import GradientScaling
 from adamantine.optim.step.gradients import fill_with_zeros, held
 from adamantine.optim.step.member import Only
 from adamantine.optim.step.outside import outside_the_graph
-from adamantine.optim.step.plan import Plan
+from adamantine.optim.step.plan import Plan, Travel
 from adamantine.optim.step.rows import MissedByParameter, Mode
 from adamantine.optim.step.stats import Meter
 from adamantine.optim.step_options import WithStepOptions
@@ -79,6 +79,7 @@ class RuleOptimizer(WithStepOptions):
         self._plan: Plan | None = None
         self._warned: set[Callable[[str], None]] = set()
         self._missed_steps: MissedByParameter = {}
+        self._travel: Travel | None = None
         super().__init__(cast(Any, params), defaults)
 
     @outside_the_graph
@@ -183,7 +184,9 @@ class RuleOptimizer(WithStepOptions):
         for pre_hook in self._optimizer_load_state_dict_pre_hooks.values():
             changed = pre_hook(self, state_dict)
             state_dict = state_dict if changed is None else changed
-        self.__setstate__(fitted(state_dict, self.param_groups, self.family, self.defaults, strict))
+        groups = self._groups_of_states()
+        found = fitted(state_dict, groups, self.family, self.defaults, strict)
+        self.__setstate__(self._of_parameters(found))
         for post_hook in self._optimizer_load_state_dict_post_hooks.values():
             post_hook(self)
 
@@ -243,6 +246,11 @@ class RuleOptimizer(WithStepOptions):
         if self._in_backward is not None:
             self._in_backward.step_the_rest()
             return loss
+        if self._step_options.offload:
+            self._step_offloaded()
+            if zeroing := self._step_options.zero_grad:
+                self.zero_grad(set_to_none=zeroing != "zeros")
+            return loss
         factor_of, zeroing = self._factor_of(), self._step_options.zero_grad
         collect_stats = self._meter.is_due()
         # Who collects statistics looks at gradients afterwards.
@@ -285,6 +293,8 @@ class RuleOptimizer(WithStepOptions):
         States that do not exist yet are created first if the algorithm counts its steps. SGD
         creates its momentum from the first gradient, so call this after a step of SGD.
         """
+        if self._step_options.offload:
+            raise UsageError("offload=True keeps states in memory that cannot be shared")
         for group in self.param_groups:
             for param in group["params"]:
                 if self.family.counters:
@@ -298,6 +308,12 @@ class RuleOptimizer(WithStepOptions):
         state = self.state[param]
         treated = treatment(self.family, group, param, state, self.param_groups)
         prepare_state(self.family, treated, param, state, group, self.param_groups)
+
+    def _twin(self, groups: list[dict[str, Any]], options: dict[str, Any]) -> RuleOptimizer:
+        """An optimizer like this one, over other parameters."""
+        twin = type(self).__new__(type(self))
+        RuleOptimizer.__init__(twin, groups, dict(self.defaults), self.backend, options)
+        return twin
 
     def _new_plan(self, only: Only | None = None) -> Plan:
         params = (p for group in self.param_groups for p in group["params"])
@@ -322,6 +338,7 @@ class RuleOptimizer(WithStepOptions):
             self._missed_steps,
             self._step_options.rounding_seed,
             only,
+            self._travel,
         )
 
     # Of the class: a plan that held its optimizer would keep both in memory.
@@ -351,7 +368,9 @@ class RuleOptimizer(WithStepOptions):
         self.__dict__.setdefault("_missed_steps", {})
         self.__dict__.setdefault("_meter", Meter(options.collect_stats))
         self.__dict__.setdefault("_in_backward", None)
+        self.__dict__.setdefault("_travel", None)
         self._plan = None  # it holds the tensors of before
+        self._drop_offload()
         for group in self.param_groups:
             # Checkpoints of older torch versions lack newer settings.
             for name, default in self.defaults.items():

@@ -300,6 +300,10 @@ def check_usable(
             "skip_nonfinite does not go with step_in_backward: whether any gradient is not finite "
             "is known when the last one is, and most parameters are updated by then"
         )
+    if options.offload:
+        raise UsageError(
+            "offload=True does not go with step_in_backward: gradients travel while backward() runs"
+        )
     if options.zero_grad == "zeros":
         raise UsageError("zero_grad='zeros' keeps the gradients that step_in_backward is to free")
     if options.collect_stats:

@@ -10,6 +10,7 @@ from torch import nn
 
 from adamantine.errors import UsageError
 from adamantine.optim.in_backward import InBackward, StepsInBackward, check_usable
+from adamantine.optim.offload import StepsOffloaded
 from adamantine.optim.step.gradient_scaling import GradientScaling
 from adamantine.optim.step.outside import outside_the_graph
 from adamantine.optim.step.plan import FactorOf, Plan
@@ -17,7 +18,7 @@ from adamantine.optim.step.stats import Meter, ParameterStats, stats_of
 from adamantine.optim.usage.options import step_options_of
 
 
-class WithStepOptions(StepsInBackward):
+class WithStepOptions(StepsInBackward, StepsOffloaded):
     """The options of :class:`.RuleOptimizer` that are the optimizer's own, not a group's."""
 
     # GradScaler then leaves gradients scaled and says in two attributes what `step` needs to know.

@@ -6,7 +6,7 @@ import operator
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
@@ -43,6 +43,22 @@ Counts = dict[int, int]
 """What was counted over whole tensors, by the id of the parameter."""
 
 
+class Travel(Protocol):
+    """What brings parameters and gradients from elsewhere, and parameters back."""
+
+    def bucket(self, param: Tensor) -> int:
+        """With which others a parameter is updated; those of smaller numbers come first."""
+        ...
+
+    def before(self, params: Sequence[Tensor]) -> None:
+        """Have these here, with their gradients."""
+        ...
+
+    def after(self, params: Sequence[Tensor]) -> None:
+        """These have been updated."""
+        ...
+
+
 class Plan:
     """The split of an optimizer's parameters between kernels and the reference backend.
 
@@ -64,6 +80,7 @@ class Plan:
         missed_steps: MissedByParameter,
         seed: int,
         only: Only | None = None,
+        travel: Travel | None = None,
     ) -> None:
         self._family, self._groups, self._state, self._seed = family, groups, state, seed
         self._owner, self._mode_of, self._only = owner, mode_of, only
@@ -72,7 +89,7 @@ class Plan:
         self._factor = 1.0
         self._created: list[Tensor] = []  # whose state was made for the coming step
         self._waiting: list[Tensor] = []
-        self._missed_steps, self._backend = missed_steps, backend
+        self._missed_steps, self._backend, self._travel = missed_steps, backend, travel
         self._void = True
         self._tables: list[tuple[Table, list[Tensor]]] = []
 
@@ -99,7 +116,7 @@ class Plan:
             self._later = [m for m in kernels if id(m) in of_rows]
             self._others = [m for m, yes in zip(members, in_kernels, strict=True) if not yes]
             self._is_one_table = len(self._tables) == 1 and not self._others and self._rows is None
-            self._is_simple = self._is_one_table and self._sharded is None
+            self._is_simple = self._is_one_table and self._sharded is None and self._travel is None
             # Tables look at their states themselves, but of DTensors they have the local ones.
             states = [m.state for m in self._others]
             states += [m.state for m in kernels if m.part is not None]
@@ -163,6 +180,11 @@ class Plan:
         if self._others:
             refuse_capture((member.param for member in self._others), self._owner)
         others = [(member, grad_of(member.param)) for member in self._others]
+        if self._travel is not None:
+            self._travel.before([member.param for member in self._others])
+            if factor_of is not None:
+                for table in tables:
+                    self._travel.before(table.wholes)
         for member, grad in others:
             if grad is not None:
                 if grad.is_sparse:
@@ -179,7 +201,7 @@ class Plan:
         watched = self._watch(others) if collect_stats else []
         counts = None if sharded is None else self._counts(sharded, tables, others)
         if self._is_one_table:
-            tables[0].run(self._scalars, zero_grads, collect_stats, counts)  # one compiled call
+            self._run_table(tables[0], zero_grads, collect_stats, counts)  # one compiled call
             self._created.clear()
         elif rows is not None and rows.are_one_call and not tables and not others:
             self._update(tables, others, zero_grads, collect_stats, counts)
@@ -214,14 +236,25 @@ class Plan:
         if self._rows is not None:
             self._rows.prepare()
         for table in tables:
-            table.run(self._scalars, zero_grads, collect_stats, counts)
+            self._run_table(table, zero_grads, collect_stats, counts)
         for member, grad in others:
             if grad is not None:
                 differentiable = bool(self._groups[member.group].get(BY_AUTOGRAD))
                 with torch.set_grad_enabled(differentiable):
                     self._update_by_reference(member, grad, differentiable, counts)
+        if self._travel is not None:
+            self._travel.after([member.param for member, _ in others])
         if self._rows is not None:
             self._update_rows(self._rows)
+
+    def _run_table(
+        self, table: Table, zero_grads: bool, collect_stats: bool, counts: Counts | None
+    ) -> None:
+        if self._travel is not None:
+            self._travel.before(table.wholes)
+        table.run(self._scalars, zero_grads, collect_stats, counts)
+        if self._travel is not None:
+            self._travel.after(table.wholes)
 
     def _counts(
         self,
@@ -341,11 +374,12 @@ class Plan:
             return []
         from adamantine.backends.cpu.table.table import Table
 
-        alike: dict[Treatment, list[Member]] = {}
+        alike: dict[tuple[int, Treatment], list[Member]] = {}
         for member in members:
-            alike.setdefault(member.treatment, []).append(member)
+            bucket = 0 if self._travel is None else self._travel.bucket(member.param)
+            alike.setdefault((bucket, member.treatment), []).append(member)
         tables = []
-        for treated, same in alike.items():
+        for (_, treated), same in sorted(alike.items(), key=lambda item: item[0][0]):
             table = Table(
                 treated.rule,
                 treated.formats,

@@ -49,6 +49,9 @@ class Options(TypedDict, total=False):
         that reads them.
     collect_stats
         True: measure what ``stats()`` returns in every step. A number k: in every k-th step.
+    offload
+        True: keep states in main memory, and update there, what lies on an accelerator. See
+        ``docs/offload.md``.
 
     Raises
     ------
@@ -70,6 +73,7 @@ class Options(TypedDict, total=False):
     skip_nonfinite: bool | int
     zero_grad: bool | Literal["zeros"]
     collect_stats: bool | int
+    offload: bool
 
 
 NAMES = tuple(Options.__annotations__)
@@ -94,6 +98,7 @@ class StepOptions:
     skip_nonfinite: int = 0
     zero_grad: bool | Literal["zeros"] = False
     collect_stats: int = 0
+    offload: bool = False
 
     def given(self) -> dict[str, Any]:
         """Those that are not at their defaults."""
@@ -120,6 +125,8 @@ def step_options_of(options: Mapping[str, Any]) -> StepOptions:
         raise HyperparameterError(
             f"Invalid zero_grad: {own['zero_grad']!r} (expected True, False or 'zeros')"
         )
+    if not isinstance(own.get("offload", False), bool):
+        raise HyperparameterError(f"Invalid offload: {own['offload']!r} (expected True or False)")
     _as_count(own, "skip_nonfinite", SKIPS_IN_A_ROW)
     _as_count(own, "collect_stats", 1)
     _check_int(own, "rounding_seed")
