@@ -26,6 +26,8 @@ from adamantine.backends import links
 from adamantine.backends.links import Link, Wait
 from adamantine.backends.shards import is_dtensor
 from adamantine.errors import BackendError, UsageError
+from adamantine.optim.step.gradient_scaling import GradientScaling
+from adamantine.optim.step.stats import Meter
 from adamantine.optim.usage.labels import label
 from adamantine.optim.usage.options import StepOptions
 
@@ -262,8 +264,8 @@ class StepsOffloaded:
     param_groups: list[Group]
     state: defaultdict[Any, Any]
     _step_options: StepOptions
-    _gradient_scaling: Any
-    _meter: Any
+    _gradient_scaling: GradientScaling
+    _meter: Meter
     _offload: Offload | None = None
 
     def _twin(self, groups: list[Group], options: dict[str, Any]) -> Any:

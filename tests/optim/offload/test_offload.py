@@ -10,6 +10,7 @@ import copy
 import gc
 import io
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -151,13 +152,12 @@ def test_every_option(options: dict[str, Any]) -> None:
                 optimizer.zero_grad()
     assert_same(nets, both)
     # Sums of several buckets are added up in another order.
-    assert both[0].grad_norm == pytest.approx(both[1].grad_norm, rel=1e-14)
+    if both[1].grad_norm is not None:
+        assert both[0].grad_norm == pytest.approx(both[1].grad_norm, rel=1e-14)
     if "collect_stats" in options:
         for ours, theirs in zip(both[0].stats(), both[1].stats(), strict=True):
-            assert vars(ours) == {
-                **vars(theirs),
-                "clipped": pytest.approx(theirs.clipped, rel=1e-14),
-            }
+            assert ours.clipped == pytest.approx(theirs.clipped, rel=1e-14)
+            assert vars(replace(ours, clipped=1.0)) == vars(replace(theirs, clipped=1.0))
     if "zero_grad" in options:
         for ours, theirs in zip(nets[0].parameters(), nets[1].parameters(), strict=True):
             assert (ours.grad is None) == (theirs.grad is None)
