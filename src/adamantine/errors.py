@@ -46,6 +46,14 @@ class CheckpointError(AdamantineError):
     """A checkpoint or a run folder cannot be read, or must not be overwritten."""
 
 
+class ProcessLostError(AdamantineError):
+    """Another process of a run by several has ended, and so does this one."""
+
+
+class SaidElsewhereError(AdamantineError):
+    """Another process of the run says what went wrong; this one ends in silence."""
+
+
 class DivergedError(AdamantineError):
     """The loss became NaN or infinite; carries where it happened."""
 

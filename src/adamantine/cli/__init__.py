@@ -10,10 +10,11 @@ A command's folder has its options in ``command``, for which Typer is all that i
 what it does in ``run``, which is imported when it runs.
 """
 
+import os
 import sys
 
 from adamantine.cli.interrupt import Interrupted
-from adamantine.errors import AdamantineError, UsageError
+from adamantine.errors import AdamantineError, SaidElsewhereError, UsageError
 
 FAILURE, WRONG_USAGE, INTERRUPTED = 1, 2, 130
 
@@ -35,6 +36,8 @@ def run(arguments: list[str]) -> int:
         return _run(arguments)
     except UsageError as error:
         return _complain(error, WRONG_USAGE)
+    except SaidElsewhereError:
+        return FAILURE
     except AdamantineError as error:
         return _complain(error, FAILURE)
     except (Interrupted, KeyboardInterrupt) as error:
@@ -47,6 +50,8 @@ def _run(arguments: list[str]) -> int:
     try:
         result = command(arguments, prog_name="adamantine", standalone_mode=False)
     except ClickException as error:
+        if os.environ.get("RANK", "0") != "0":  # one of several, started with the same line
+            raise SaidElsewhereError from None
         context = getattr(error, "ctx", None)
         path = context.command_path if context else "adamantine"
         raise UsageError(f"{error.format_message()} (see {path} --help)") from error

@@ -91,6 +91,8 @@ class EpochRecord:
         Name of the metric; its JSON key is ``test_<metric>``.
     parameters
         What was measured, by parameter name; None if nothing was.
+    processes
+        That shared the work.
     """
 
     epoch: int
@@ -102,6 +104,7 @@ class EpochRecord:
     lr: float
     metric: str = "accuracy"
     parameters: Mapping[str, ParameterRecord] | None = None
+    processes: int = 1
 
     def __post_init__(self) -> None:
         check_metric_name(self.metric)
@@ -119,6 +122,7 @@ class EpochRecord:
             "train_seconds": finite(self.train_seconds),
             "test_seconds": finite(self.test_seconds),
             "lr": finite(self.lr),
+            **({"processes": self.processes} if self.processes > 1 else {}),
             **measured,
         }
 
@@ -144,6 +148,7 @@ class EpochRecord:
             test_seconds=number(data, "test_seconds", source),
             lr=number(data, "lr", source),
             metric=metric,
+            processes=integer(data, "processes", source) if "processes" in data else 1,
             parameters=None
             if measured is None
             else {

@@ -7,6 +7,7 @@
 - ``callbacks``: who is told meanwhile
 - ``folder``: a run's folder, and who may write there; ``files``: whole files or none
 - ``checkpoint``, ``resuming``: what a run needs to go on, and whether it can
+- ``processes``: several that share a run, which the loop does not notice
 - ``diagnosis``: why a loss is not finite
 """
 

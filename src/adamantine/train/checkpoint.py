@@ -18,6 +18,7 @@ from adamantine.optim import RuleOptimizer
 from adamantine.optim.usage.numbers import python_numbers
 from adamantine.records import EpochRecord, parse_lines, to_line
 from adamantine.train.files import write_atomically
+from adamantine.train.processes.alone import ALONE, Alone
 from adamantine.train.schedules import Schedule
 from adamantine.train.seeds import rng_state, set_rng_state
 
@@ -68,14 +69,21 @@ class Checkpoint:
 
     @classmethod
     def of(
-        cls, state: State, configuration: Mapping[str, Any], epochs: tuple[EpochRecord, ...]
+        cls,
+        state: State,
+        configuration: Mapping[str, Any],
+        epochs: tuple[EpochRecord, ...],
+        processes: Alone = ALONE,
     ) -> "Checkpoint":
-        """Take `state` as it is now; its tensors are shared, so save it before the next step."""
+        """Take `state` as it is now; its tensors are shared, so save it before the next step.
+
+        Of several processes, the first one's is whole.
+        """
         return cls(
             configuration=json.dumps(configuration),
             metrics=metrics_text(epochs),
-            model=_state_of_model(state.model),
-            optimizer=python_numbers(_state_of(state.optimizer)),
+            model=processes.whole(_state_of_model(state.model)),
+            optimizer=processes.whole(python_numbers(_state_of(state.optimizer))),
             scheduler=(
                 python_numbers(state.schedule.scheduler.state_dict()) if state.schedule else {}
             ),
@@ -110,11 +118,15 @@ class Checkpoint:
         ) as error:  # fmt: skip
             raise _unreadable(path, error) from error
 
-    def restore(self, state: State, path: Path) -> tuple[EpochRecord, ...]:
+    def restore(
+        self, state: State, path: Path, processes: Alone = ALONE
+    ) -> tuple[EpochRecord, ...]:
         """Put `state` and the global generators where they were; return the epochs so far."""
         try:
-            state.model.load_state_dict(self.model)
-            state.optimizer.load_state_dict(self.optimizer)
+            state.model.load_state_dict(processes.parts_of_model(self.model, state.model))
+            state.optimizer.load_state_dict(
+                processes.parts_of_optimizer(self.optimizer, state.optimizer)
+            )
             if state.schedule:
                 state.schedule.scheduler.load_state_dict(self.scheduler)
             for generator, saved in zip(state.generators, self.generators, strict=True):

@@ -12,6 +12,7 @@ from adamantine.errors import UsageError
 from adamantine.optim import RuleOptimizer
 from adamantine.optim.usage.numbers import python_numbers
 from adamantine.records import finite
+from adamantine.train.processes.alone import ALONE, Alone
 from adamantine.train.schedules import check_schedule
 from adamantine.train.seeds import check_seed
 from adamantine.workloads.data.batches import in_memory
@@ -59,7 +60,11 @@ class TrainConfig:
 
 
 def describe(
-    workload: Workload, model: nn.Module, optimizer: Optimizer, config: TrainConfig
+    workload: Workload,
+    model: nn.Module,
+    optimizer: Optimizer,
+    config: TrainConfig,
+    processes: Alone = ALONE,
 ) -> dict[str, Any]:
     """All that decides a run's result, as JSON: two equal descriptions give the same bits."""
     description: dict[str, Any] = finite(
@@ -78,6 +83,7 @@ def describe(
             "seed": config.seed,
             "device": str(device_of(model)),
             "threads": torch.get_num_threads(),
+            **processes.description,
         }
     )
     return description

@@ -39,12 +39,13 @@ def diverged(
 
 def weights_are_finite(model: nn.Module) -> bool:
     """Whether no parameter holds NaN or infinity."""
-    return all(bool(torch.isfinite(parameter).all()) for parameter in model.parameters())
+    weights = map(_own, model.parameters())
+    return all(bool(torch.isfinite(weight).all()) for weight in weights)
 
 
 def weights_are_sane(model: nn.Module) -> bool:
     """Whether no parameter holds NaN, or what only a training that has diverged makes of it."""
-    weights = (weight.detach() for weight in model.parameters() if not is_lazy(weight))
+    weights = (_own(weight) for weight in model.parameters() if not is_lazy(weight))
     return all(bool((weight.abs() < HUGE).all()) for weight in weights if _has_nan(weight))
 
 
@@ -116,8 +117,15 @@ def _likely_cause(model: nn.Module, inputs: Tensor | None, lr: float) -> str:
 
 
 def _largest_weight(model: nn.Module) -> float:
-    weights = (parameter.detach() for parameter in model.parameters() if parameter.numel())
-    return max((float(weight.abs().max()) for weight in weights), default=0.0)
+    weights = map(_own, model.parameters())
+    return max((float(weight.abs().max()) for weight in weights if weight.numel()), default=0.0)
+
+
+def _own(tensor: Tensor) -> Tensor:
+    """Of a divided tensor, what this process has: others may not be asking."""
+    tensor = tensor.detach()
+    to_local = getattr(tensor, "to_local", None)
+    return tensor if to_local is None else to_local()
 
 
 def _has_nan(weight: Tensor) -> bool:
@@ -138,7 +146,7 @@ def _gradients(model: nn.Module) -> Iterator[Tensor]:
     for weight in model.parameters():
         grad = weight.grad
         if grad is not None:
-            yield grad._values() if grad.layout == torch.sparse_coo else grad
+            yield grad._values() if grad.layout == torch.sparse_coo else _own(grad)
 
 
 def tensors_in(value: Any) -> Iterator[Tensor]:

@@ -15,6 +15,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -22,6 +23,7 @@ from adamantine.errors import CheckpointError
 from adamantine.records import RunRecord, parse, parse_lines
 from adamantine.train.checkpoint import Checkpoint, State, metrics_text
 from adamantine.train.files import remove_leftovers, write_text
+from adamantine.train.processes.alone import ALONE, Alone
 from adamantine.train.resuming import resumed
 
 IfExists = Literal["refuse", "resume", "overwrite"]
@@ -92,6 +94,7 @@ class RunFolder:
         if_exists: IfExists,
         *,
         allow_changed_data: bool = False,
+        processes: Alone = ALONE,
     ) -> RunRecord:
         """Make the folder `record`'s own, or put `record` and `state` where the run in it was.
 
@@ -108,10 +111,16 @@ class RunFolder:
             The folder cannot be written, holds a run that must not be replaced, or one that
             was configured differently (see :func:`~adamantine.train.resuming.resumed`).
         """
-        if earlier := self.claim(if_exists):
-            record = self._resumed(record, earlier, state, allow_changed_data)
-            if record.status == "finished":
-                return record
+        found = partial(self._found, record, if_exists, allow_changed_data)
+        record, checkpoint = processes.first(found)
+        if checkpoint is not None:
+            epochs = checkpoint.restore(state, self.checkpoint, processes)
+            record = replace(record, epochs=epochs)
+        if record.status != "finished":
+            processes.first(partial(self._write_beginning, record))
+        return record
+
+    def _write_beginning(self, record: RunRecord) -> None:
         self._make()
         for path in (self.run, self.metrics, self.checkpoint):
             remove_leftovers(path)
@@ -121,21 +130,27 @@ class RunFolder:
                 stale.unlink(missing_ok=True)
         write_text(self.metrics, metrics_text(record.epochs))
         self.write_header(record)
-        return record
 
-    def save(self, record: RunRecord, state: State) -> None:
+    def save(self, record: RunRecord, state: State, processes: Alone = ALONE) -> None:
         """Write what the last epoch gave; the checkpoint first, for it holds the rest."""
-        Checkpoint.of(state, record.configuration, record.epochs).save(self.checkpoint)
-        write_text(self.metrics, metrics_text(record.epochs))
+        checkpoint = Checkpoint.of(state, record.configuration, record.epochs, processes)
+        processes.first(partial(self._write, checkpoint))
+
+    def _write(self, checkpoint: Checkpoint) -> None:
+        checkpoint.save(self.checkpoint)
+        write_text(self.metrics, checkpoint.metrics)
 
     def write_header(self, record: RunRecord) -> None:
         """Write ``run.json``."""
         write_text(self.run, json.dumps(record.header(), indent=2, allow_nan=False) + "\n")
 
-    def _resumed(
-        self, record: RunRecord, earlier: RunRecord, state: State, allow_changed_data: bool
-    ) -> RunRecord:
-        """`record` where `earlier` was; from the start if that had no checkpoint yet."""
+    def _found(
+        self, record: RunRecord, if_exists: IfExists, allow_changed_data: bool
+    ) -> tuple[RunRecord, Checkpoint | None]:
+        """`record` as the run in the folder goes on, and from where; None from the start."""
+        earlier = self.claim(if_exists)
+        if earlier is None:
+            return record, None
         record = replace(record, started=earlier.started)
         checkpoint = Checkpoint.load(self.checkpoint) if self.checkpoint.exists() else None
         if checkpoint is None and earlier.status == "finished":
@@ -154,11 +169,10 @@ class RunFolder:
             allow_changed_data=allow_changed_data,
         )
         record = replace(record, configuration=configuration)
-        if checkpoint is None:
-            return record
-        epochs = checkpoint.restore(state, self.checkpoint)
-        is_finished = earlier.status == "finished" and len(epochs) == configuration["epochs"]
-        return replace(record, epochs=epochs, status="finished" if is_finished else record.status)
+        if checkpoint and earlier.status == "finished":
+            is_done = checkpoint.epochs == configuration["epochs"]
+            record = replace(record, status="finished" if is_done else record.status)
+        return record, checkpoint
 
     def _make(self) -> None:
         try:

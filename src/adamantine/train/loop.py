@@ -10,6 +10,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from adamantine.errors import WorkloadError
 from adamantine.train.diagnosis import diverged, is_divergence
+from adamantine.train.processes.alone import ALONE, Alone
 from adamantine.workloads.protocol import Batch, Metric
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -24,9 +25,12 @@ class LossReader:
     ----------
     device
         Of the losses. On the CPU a loss is read at once, elsewhere in windows of 64.
+    processes
+        Whose mean a loss is.
     """
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, processes: Alone = ALONE) -> None:
+        self._processes = processes
         self._window = 1 if device.type == "cpu" else GPU_WINDOW
         self._pending: list[Tensor] = []
         self._total = 0.0
@@ -40,13 +44,20 @@ class LossReader:
         self._pending.append(loss.detach())
         return self.read() if len(self._pending) >= self._window else None
 
-    def read(self) -> float | None:
-        """Read what is pending; returns as :meth:`add` does."""
+    def read(self, *, here: bool = False) -> float | None:
+        """Read what is pending; returns as :meth:`add` does.
+
+        Parameters
+        ----------
+        here
+            Of this process alone, which has failed in a step that others may not have come to.
+        """
         pending, self._pending = self._pending, []
+        mean = ALONE.mean if here else self._processes.mean
         if len(pending) == 1:
-            values = [pending[0].item()]
+            values = [mean(pending[0]).item()]
         else:
-            values = torch.stack(pending).tolist() if pending else []
+            values = mean(torch.stack(pending)).tolist() if pending else []
         for value in values:
             self.count += 1
             if not math.isfinite(value):
@@ -70,6 +81,7 @@ def train_epoch(
     device: torch.device,
     on_step: Callable[[int], None],
     scheduler: LRScheduler | None = None,
+    processes: Alone = ALONE,
 ) -> tuple[float, float]:
     """Train on every batch once.
 
@@ -77,6 +89,8 @@ def train_epoch(
     ----------
     scheduler
         Moved after every batch; None leaves the learning rate to the caller.
+    processes
+        That each have a part of every batch.
 
     Returns
     -------
@@ -92,14 +106,14 @@ def train_epoch(
         There are no batches, or the loss is no scalar.
     """
     model.train()
-    losses = LossReader(device)
+    losses = LossReader(device, processes)
     lr = _learning_rate(optimizer)
     for step, (inputs, targets) in enumerate(batches, 1):
         outputs = None
         try:
             optimizer.zero_grad()
             outputs = model(inputs)
-            loss = loss_of(outputs, targets)
+            loss = processes.weighted(loss_of(outputs, targets))
             if step == 1:
                 _check_scalar(loss)
             if (bad := losses.add(loss)) is not None:
@@ -108,9 +122,10 @@ def train_epoch(
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
         except Exception as error:
+            processes.raise_if_lost(error)
             if not is_divergence(error, model, outputs):
                 raise
-            bad = losses.read()
+            bad = losses.read(here=True)
             lost, at = (math.nan, step) if bad is None else (bad, losses.count)
             raise diverged(model, inputs, loss=lost, lr=lr, epoch=epoch, step=at) from error
         if scheduler is not None:
@@ -128,9 +143,13 @@ def train_epoch(
 
 
 def evaluate(
-    model: nn.Module, loss_of: Loss, metric: Metric, batches: Iterable[Batch]
+    model: nn.Module,
+    loss_of: Loss,
+    metric: Metric,
+    batches: Iterable[Batch],
+    processes: Alone = ALONE,
 ) -> tuple[float, float]:
-    """The mean loss and the mean metric over the examples of `batches`.
+    """The mean loss and the mean metric over the examples of `batches`, those of all processes.
 
     Both are NaN where the model's numbers have exploded and something raised an exception for it.
 
@@ -152,15 +171,20 @@ def evaluate(
                 losses.append(loss_of(outputs, targets))
                 scores.append(_total_score(metric, outputs, targets))
             except Exception as error:
+                processes.raise_if_lost(error)
                 if not is_divergence(error, model, outputs):
                     raise
+                processes.total((math.nan, math.nan, 1))
                 return math.nan, math.nan  # as a loss that lets them pass
     if not counts:
         raise WorkloadError(
             "the test data gave no batches; a generator is spent after one epoch: give "
             "tensors, or something that can be iterated again, such as a DataLoader"
         )
-    return _weighted_mean(losses, counts), sum(torch.stack(scores).tolist()) / sum(counts)
+    loss, score, count = processes.total(
+        (_weighted_sum(losses, counts), sum(torch.stack(scores).tolist()), sum(counts))
+    )
+    return loss / count, score / count
 
 
 def _total_score(metric: Metric, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -175,10 +199,9 @@ def _total_score(metric: Metric, outputs: Tensor, targets: Tensor) -> Tensor:
     return score.sum() if score.dim() else score * len(targets)
 
 
-def _weighted_mean(values: list[Tensor], weights: list[int]) -> float:
+def _weighted_sum(values: list[Tensor], weights: list[int]) -> float:
     numbers = torch.stack(values).tolist()
-    total = sum(value * weight for value, weight in zip(numbers, weights, strict=True))
-    return float(total / sum(weights))
+    return float(sum(value * weight for value, weight in zip(numbers, weights, strict=True)))
 
 
 def _check_scalar(loss: Tensor) -> None:

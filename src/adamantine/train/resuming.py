@@ -10,6 +10,8 @@ from adamantine.train.schedules import SCHEDULES
 
 DATA = ("data", "train_examples", "test_examples")
 """What a configuration says of the data."""
+PROCESSES = ("parallel", "processes")
+"""What it says of those that share the work."""
 
 
 def resumed(
@@ -23,7 +25,8 @@ def resumed(
     """The configuration that a run goes on with: `now`, if that gives what `then` began.
 
     The number of epochs may change where the epochs that are done do not depend on it, and the
-    data where that is asked for; the sums over all data that it has seen are then kept.
+    data where that is asked for; the sums over all data that it has seen are then kept. The
+    number of processes may change: another one rounds otherwise, and does the same.
 
     Parameters
     ----------
@@ -43,7 +46,7 @@ def resumed(
             f"that are asked for: give --epochs {done} or more, or another folder with --out"
         )
     schedule = now["schedule"]
-    free = DATA if schedule in SCHEDULES else (*DATA, "epochs")
+    free = (*DATA, *PROCESSES, *(() if schedule in SCHEDULES else ("epochs",)))
     changed = differences(_without(then, free), _without(now, free))
     if schedule in SCHEDULES and then["epochs"] != now["epochs"]:
         changed.append(

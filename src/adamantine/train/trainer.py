@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from adamantine.errors import CheckpointError, DivergedError
+from adamantine.errors import CheckpointError, DivergedError, ProcessLostError
 from adamantine.records import EpochRecord, RunRecord, Status, check_metric_name
 from adamantine.train.callbacks import Callbacks
 from adamantine.train.checkpoint import State
@@ -24,6 +24,7 @@ from adamantine.train.epoch_stats import EpochStats
 from adamantine.train.folder import IfExists, RunFolder
 from adamantine.train.loop import evaluate, train_epoch
 from adamantine.train.machine import machine, versions
+from adamantine.train.processes.alone import ALONE, Alone
 from adamantine.train.schedules import build_schedule
 from adamantine.train.seeds import data_order, seed_everything
 from adamantine.train.tables import up_to_date
@@ -42,6 +43,7 @@ def train(
     allow_changed_data: bool = False,
     callbacks: Callbacks | None = None,
     options: Mapping[str, Any] | None = None,
+    processes: Alone = ALONE,
 ) -> RunRecord:
     """Train `model` and test it after every epoch.
 
@@ -75,6 +77,9 @@ def train(
         Called during the run.
     options
         Stored in the record unchanged.
+    processes
+        This one alone, or a :class:`~adamantine.train.processes.group.Group`, whose ``prepared``
+        model and an optimizer built for that are then expected.
 
     Returns
     -------
@@ -107,7 +112,7 @@ def train(
     callbacks = callbacks or Callbacks()
     check_metric_name(workload.metric.name)
     record = RunRecord(
-        configuration=describe(workload, model, optimizer, config),
+        configuration=describe(workload, model, optimizer, config, processes),
         versions=versions(),
         machine=machine(),
         started=datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -120,24 +125,26 @@ def train(
     state = State(model, optimizer, schedule, [order, *_own_generators(workload)])
     folder = RunFolder(out) if out is not None else None
     if folder:
-        record = folder.begin(record, state, if_exists, allow_changed_data=allow_changed_data)
+        record = folder.begin(
+            record, state, if_exists, allow_changed_data=allow_changed_data, processes=processes
+        )
     if record.status == "finished":
         return record
-    epoch_runner = _EpochRunner(workload, state, config, callbacks, order, steps)
+    epoch_runner = _EpochRunner(workload, state, config, callbacks, order, steps, processes)
     try:
         with up_to_date(model, optimizer):
             for epoch in range(len(record.epochs) + 1, config.epochs + 1):
                 record = replace(record, epochs=(*record.epochs, epoch_runner.run(epoch)))
                 if folder:
-                    folder.save(record, state)
+                    folder.save(record, state, processes)
                 callbacks.on_epoch_end(record.epochs[-1])
     except BaseException as error:
-        if folder:
+        if folder and processes.is_first:
             with suppress(CheckpointError):  # a full disk must not hide the first error
                 folder.write_header(replace(record, status=_status_after(error)))
         raise
     record = replace(record, status="finished")
-    if folder:
+    if folder and processes.is_first:
         folder.write_header(record)
     return record
 
@@ -153,9 +160,12 @@ class _EpochRunner:
         callbacks: Callbacks,
         order: torch.Generator,
         steps: int | None,
+        processes: Alone,
     ) -> None:
         self.workload, self.state, self.config = workload, state, config
         self.callbacks, self.order, self.steps = callbacks, order, steps
+        self.processes = processes
+        self.replica = processes.replica(state.model)
         self.measured = EpochStats(state.optimizer)
         self.device = device_of(state.model)
         self.train_data = placed(workload.train, self.device)
@@ -179,6 +189,7 @@ class _EpochRunner:
             lr=lr,
             metric=self.workload.metric.name,
             parameters=self.measured.record(),
+            processes=self.processes.count,
         )
 
     def _on_step(self, step: int) -> None:
@@ -189,7 +200,7 @@ class _EpochRunner:
         schedule = self.state.schedule
         self.measured.begin()
         result = train_epoch(
-            self.state.model,
+            self.replica,
             self.workload.loss,
             self.state.optimizer,
             self._batches(self.train_data, self.config.batch_size, self.order),
@@ -197,6 +208,7 @@ class _EpochRunner:
             device=self.device,
             on_step=self._on_step,
             scheduler=schedule.scheduler if schedule and schedule.per == "batch" else None,
+            processes=self.processes,
         )
         if schedule and schedule.per == "epoch":
             schedule.scheduler.step()
@@ -205,7 +217,7 @@ class _EpochRunner:
     def _test(self, epoch: int, lr: float) -> tuple[float, float]:
         model, workload = self.state.model, self.workload
         data = self._batches(self.test_data, self.config.test_batch_size, None)
-        loss, metric = evaluate(model, workload.loss, workload.metric, data)
+        loss, metric = evaluate(model, workload.loss, workload.metric, data, self.processes)
         if not math.isfinite(loss) and not weights_are_sane(model):
             # The last step broke the weights: without this the checkpoint would be replaced.
             raise diverged(model, None, loss=loss, lr=lr, epoch=epoch, step=self.steps or 0)
@@ -214,7 +226,8 @@ class _EpochRunner:
     def _batches(
         self, data: Data, batch_size: int, order: torch.Generator | None
     ) -> Iterable[Batch]:
-        return moved(batches(data, batch_size, order), self.device)
+        stream = batches(data, batch_size, order)
+        return moved(self.processes.share(stream, trains=order is not None), self.device)
 
 
 def _own_generators(workload: Workload) -> list[torch.Generator]:
@@ -224,6 +237,6 @@ def _own_generators(workload: Workload) -> list[torch.Generator]:
 
 
 def _status_after(error: BaseException) -> Status:
-    if isinstance(error, KeyboardInterrupt):
+    if isinstance(error, KeyboardInterrupt | ProcessLostError):
         return "interrupted"
     return "diverged" if isinstance(error, DivergedError) else "failed"

@@ -48,6 +48,13 @@ def complete_schedules() -> list[str]:
     return list(NAMES)
 
 
+def complete_parallel() -> list[str]:
+    """What ``--parallel`` takes."""
+    from adamantine.train.processes.launch import KINDS
+
+    return list(KINDS)
+
+
 def complete_state_dtypes() -> list[str]:
     """What ``--state-dtype`` takes."""
     from adamantine.optim.usage.options import StateDtype

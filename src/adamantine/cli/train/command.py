@@ -23,9 +23,10 @@ from adamantine.cli.options.declarations import (
     Threads,
     WeightDecay,
     WorkloadName,
+    complete_parallel,
     complete_schedules,
 )
-from adamantine.cli.options.given import is_given
+from adamantine.cli.options.given import is_given, repeat
 from adamantine.errors import UsageError
 
 
@@ -57,6 +58,15 @@ def train(
     threads: Threads = None,
     device: Device = "auto",
     data_dir: DataDir = None,
+    parallel: Annotated[
+        str | None,
+        Option(
+            help="How processes that torchrun started train together: ddp (a model in each) or"
+            " fsdp (divided among them).",
+            show_default="ddp where torchrun started it",
+            autocompletion=complete_parallel,
+        ),
+    ] = None,
     stats: Annotated[
         bool,
         Option(
@@ -86,6 +96,7 @@ def train(
     """Train a model and test it after every epoch."""
     from adamantine.cli.train.config import options_of_config
     from adamantine.cli.train.options import TrainOptions
+    from adamantine.cli.train.processes import join
     from adamantine.cli.train.run import options_to_resume, run_train
 
     if resume and overwrite:
@@ -119,15 +130,17 @@ def train(
         "stats": stats,
     }
     given = {name: value for name, value in options.items() if is_given(context, name)}
-    if resume and out is not None:
-        options |= options_to_resume(out) | given
-    if config is not None:
-        options |= options_of_config(config, given) | given
-    run_train(
-        TrainOptions(**options),
-        out=out,
-        if_exists="resume" if resume else "overwrite" if overwrite else "refuse",
-        allow_changed_data=allow_changed_data,
-        batch_size_given=is_given(context, "batch_size"),
-        as_json=as_json,
-    )
+    with join(parallel, repeat(context)) as processes:
+        if resume and out is not None:
+            options |= processes.first(lambda: options_to_resume(out)) | given
+        if config is not None:
+            options |= options_of_config(config, given) | given
+        run_train(
+            TrainOptions(**options),
+            out=out,
+            if_exists="resume" if resume else "overwrite" if overwrite else "refuse",
+            allow_changed_data=allow_changed_data,
+            batch_size_given=is_given(context, "batch_size"),
+            as_json=as_json,
+            processes=processes,
+        )

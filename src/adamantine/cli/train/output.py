@@ -58,6 +58,18 @@ class TrainOutput(Callbacks):
         print(to_line(record) if self.as_json else epoch_lines(record), flush=True)
 
 
+class Follower(TrainOutput):
+    """Says nothing: the first process of the run does."""
+
+    def on_step(self, step: int) -> None:
+        """Ctrl-C is the first one's to heed."""
+        self._steps = step
+
+    def on_epoch_end(self, record: EpochRecord) -> None:  # noqa: ARG002
+        """Count."""
+        self.epochs += 1
+
+
 class TerminalOutput(TrainOutput):
     """Also draws a bar on standard error, which is gone when the epoch's lines are printed."""
 

@@ -1,6 +1,6 @@
 """What ``adamantine train`` does."""
 
-import shlex
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,14 +11,22 @@ from adamantine.cli.options.machine import find_device, use_threads
 from adamantine.cli.options.optimizers import check_settings, check_sparse
 from adamantine.cli.output.terminal import note
 from adamantine.cli.train.options import TrainOptions, from_json
-from adamantine.cli.train.output import TrainOutput, train_output
-from adamantine.errors import AdamantineError, DivergedError, UsageError
+from adamantine.cli.train.output import TrainOutput
+from adamantine.cli.train.processes import (
+    device_of,
+    how_to_go_on,
+    options_of,
+    output_of,
+    restarted,
+)
+from adamantine.errors import AdamantineError, DivergedError, ProcessLostError, UsageError
 from adamantine.optim.by_name import build
 from adamantine.report import curves_png, stats_png
 from adamantine.train import RunFolder, seed_everything, train
 from adamantine.train.diagnosis import failure
 from adamantine.train.files import write_bytes
 from adamantine.train.folder import IfExists
+from adamantine.train.processes.alone import Alone
 
 
 def run_train(
@@ -29,22 +37,30 @@ def run_train(
     allow_changed_data: bool,
     batch_size_given: bool,
     as_json: bool,
+    processes: Alone,
 ) -> None:
     """Train as asked, print every epoch, and leave the record in `out`.
 
     What can be wrong with the request is looked for before any data is loaded.
     """
     folder = RunFolder(out) if out is not None else None
+    if earlier := processes.first(lambda: restarted(processes, folder)):
+        if_exists = "resume"
+        if processes.is_first:
+            note(f"Started again by torchrun: going on after {len(earlier.epochs)} epochs")
     if folder:
-        folder.claim(if_exists)
+        processes.first(lambda: folder.claim(if_exists))
     config = options.config
     check_settings(options.optimizer, options.settings)
     threads = use_threads(options.threads, options.workload)
-    device = find_device(options.device)
-    options = replace(options, threads=threads, device=str(device))
-    output = train_output(as_json=as_json)
+    device = find_device(device_of(processes, options.device))
+    shared = processes.count > 1
+    options = replace(options, threads=threads, device=device.type if shared else str(device))
+    output = output_of(processes, as_json=as_json)
     try:
-        workload = workloads.load(options.workload, options.data_dir, progress=output.on_terminal)
+        with processes.one_by_one():  # the first one of a machine may have to fetch the data
+            bar = output.on_terminal
+            workload = workloads.load(options.workload, options.data_dir, progress=bar)
         if batch_size_given and not workloads.in_memory(workload.train):
             raise UsageError(
                 f"workload {options.workload} brings batches of its own; leave out --batch-size"
@@ -52,7 +68,8 @@ def run_train(
         seed_everything(options.seed)
         model = workload.model().to(device)
         check_sparse(options.optimizer, options.settings, model)
-        with output.interrupt:
+        model = processes.prepared(model)
+        with output.interrupt if processes.is_first else nullcontext():
             record = train(
                 workload,
                 model,
@@ -62,12 +79,15 @@ def run_train(
                 if_exists=if_exists,
                 allow_changed_data=allow_changed_data,
                 callbacks=output,
-                options=options.to_json(),
+                options=options.to_json() | options_of(processes),
+                processes=processes,
             )
     except KeyboardInterrupt:
-        raise Interrupted(_how_to_go_on(folder, output)) from None
+        raise Interrupted(f"interrupted{_what_is_saved(folder, output, processes)}") from None
+    except ProcessLostError as error:
+        raise ProcessLostError(f"{error}{_what_is_saved(folder, output, processes)}") from error
     except DivergedError:
-        if folder:
+        if folder and processes.is_first:
             draw(folder)
         raise
     except Exception as error:
@@ -76,7 +96,7 @@ def run_train(
         raise failure(error, _in_words(options, output)) from error
     finally:
         output.close()
-    if folder:
+    if folder and processes.is_first:
         if not output.epochs:
             note(f"The run in {folder.path} is finished: {len(record.epochs)} epochs")
         draw(folder)
@@ -109,12 +129,12 @@ def _in_words(options: TrainOptions, output: TrainOutput) -> str:
     return f"training {options.workload} by {run} and seed {options.seed} ({output.place})"
 
 
-def _how_to_go_on(folder: RunFolder | None, output: TrainOutput) -> str:
+def _what_is_saved(folder: RunFolder | None, output: TrainOutput, processes: Alone) -> str:
+    """After an end before the end: how much is lost, and how to go on."""
     if not output.began:
-        return "interrupted before the training began"
+        return " before the training began"
     if folder is None:
-        return "interrupted; nothing is saved, for there was no --out"
+        return "; nothing is saved, for there was no --out"
     record = folder.read()
     done = len(record.epochs) if record else 0
-    command = f"adamantine train --resume --out {shlex.quote(str(folder.path))}"
-    return f"interrupted; {done} epochs are saved. Go on with: {command}"
+    return f"; {done} epochs are saved. {how_to_go_on(processes, folder.path)}"
