@@ -226,6 +226,35 @@ def test_gradients_that_were_changed_or_replaced_count_as_they_are() -> None:
     assert_same(nets, both)
 
 
+@pytest.mark.usefixtures("link", "small_buckets")
+@pytest.mark.parametrize("master", ["float32", "24bit"])
+def test_masters_of_16_bits_are_in_main_memory_too(master: str) -> None:
+    def step(params: list[Tensor], optimizer: torch.optim.Optimizer, seed: int) -> None:
+        random = torch.Generator().manual_seed(seed)
+        for param in params:
+            param.grad = torch.randn(param.shape, generator=random).bfloat16()
+        optimizer.step()
+
+    nets = model().bfloat16(), model().bfloat16()
+    both = tuple(
+        adamantine.AdamW(net.parameters(), master=master, state_dtype="int8", **more)
+        for net, more in zip(nets, ({"offload": True}, {}), strict=True)
+    )
+    for net, optimizer in zip(nets, both, strict=True):
+        for seed in range(3):
+            step(list(net.parameters()), optimizer, seed)
+            with torch.no_grad():
+                net[0].weight.clamp_(-0.1, 0.1)
+    assert_same(nets, both)
+    again = model(1).bfloat16()
+    resumed = adamantine.AdamW(again.parameters(), master=master, state_dtype="int8", offload=True)
+    resumed.load_state_dict(copy.deepcopy(both[1].state_dict(compact=True)))
+    again.load_state_dict(nets[1].state_dict())
+    for net, optimizer in ((again, resumed), (nets[1], both[1])):
+        step(list(net.parameters()), optimizer, 9)
+    assert_same((again, nets[1]), (resumed, both[1]))
+
+
 @pytest.mark.usefixtures("link")
 def test_states_are_in_torchs_format_and_load_both_ways() -> None:
     net, twin, third = model(), model(), model()
