@@ -7,7 +7,7 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter_ns
 from typing import Any, Protocol
 
@@ -141,6 +141,15 @@ def of_torch(
 
     label = around.format(f"{path}({arguments})")
     return Contender(label, module.partition(".")[0], make, only_small)
+
+
+def in_bfloat16(contender: Contender) -> Contender:
+    """The same with parameters and gradients in bfloat16."""
+    return replace(
+        contender,
+        label=f"{contender.label}, bfloat16 parameters",
+        make=lambda grads: contender.make([grad.bfloat16() for grad in grads]),
+    )
 
 
 def of_optax(mu_dtype: str | None = None) -> Contender:

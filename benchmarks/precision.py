@@ -1,4 +1,4 @@
-"""States of 16 and 8 bits: bytes and time per parameter, for ours and for other packages' Adam.
+"""States and parameters of few bits: bytes and time per parameter, ours and other packages' Adam.
 
 One step of each in turn, in one process, with new gradients in every step; then clipping, step and
 zeroing together; then the peak memory of a training in a process of its own. Needs 9 GB of memory.
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from benchmarks import markdown
 from benchmarks.measure import interleave, no_garbage_collection, quartiles, ratio_of_medians
-from benchmarks.peers import Contender, Subject, of_optax, of_torch, subjects
+from benchmarks.peers import Contender, Subject, in_bfloat16, of_optax, of_torch, subjects
 from benchmarks.records import Options, Record
 from benchmarks.runs import in_process
 from benchmarks.step import QUICK_ROUNDS, THREADS, WARM_UP, Case
@@ -62,6 +62,24 @@ STEPS: tuple[Contender, ...] = (
     of_optax("bfloat16"),
 )
 
+FULL = of_torch("adamantine.Adam")
+MASTER_24 = in_bfloat16(of_torch("adamantine.Adam", master="24bit", state_dtype="int8"))
+OF_16_BITS: tuple[Contender, ...] = (
+    FULL,
+    *(
+        in_bfloat16(of_torch("adamantine.Adam", **settings))
+        for settings in (
+            {"state_dtype": "float32"},
+            {"param_rounding": "kahan", "state_dtype": "float32"},
+            {"master": "float32"},
+            {"master": "24bit"},
+            {"param_rounding": "stochastic", "state_dtype": "int8"},
+        )
+    ),
+    MASTER_24,
+)
+"""How updates of 16-bit parameters keep digits, against float32."""
+
 PEERS = ("bitsandbytes", "torchao", "jax", "optax")
 
 AROUND = {"max_grad_norm": MAX_NORM, "zero_grad": True}
@@ -103,6 +121,7 @@ def run(options: Options) -> Record:
         "threads": threads,
         "steps": [_measure(case, STEPS, options, left_out) for case in cases],
         "around": [_measure(case, around, options, left_out) for case in (cases[0], cases[-1])],
+        "of_16_bits": [_measure(case, OF_16_BITS, options, left_out) for case in cases],
         "trainings": [_train(name, options) for name in TRAININGS],
         "left_out": left_out,
         "peers": {name: version(name) for name in PEERS if find_spec(name)},
@@ -160,6 +179,7 @@ def to_markdown(found: Record) -> str:
             "Peers: " + ", ".join(f"{name} {number}" for name, number in found["peers"].items()),
             f"**Clip to a norm of {MAX_NORM:g}, step, zero; {threads}**",
             _table(found["around"], CLIPPED.label),
+            *_of_16_bits(found, threads),
             f"**A training's peak memory beyond what it takes to start, a transformer of "
             f"{found['trainings'][0]['parameters'] / 1e6:.0f} million parameters**",
             _memory(found["trainings"]),
@@ -169,10 +189,18 @@ def to_markdown(found: Record) -> str:
     )
 
 
-def _table(cases: Sequence[Record], reference: str) -> str:
+def _of_16_bits(found: Record, threads: str) -> list[str]:
+    """Nothing where the record is older than these rows."""
+    if "of_16_bits" not in found:
+        return []
+    title = f"**Parameters of 16 bits, one step; {threads}**"
+    return [title, _table(found["of_16_bits"], FULL.label, "float32 parameters")]
+
+
+def _table(cases: Sequence[Record], reference: str, called: str = "torch fused") -> str:
     header = (
         "case", "optimizer", "state, bytes/parameter", "tables", "median", "quartiles",
-        "ns/parameter", "speed (95 %), torch fused: 1",
+        "ns/parameter", f"speed (95 %), {called}: 1",
     )  # fmt: skip
     rows = [
         [
@@ -221,6 +249,10 @@ def _counted(training: Record) -> float:
 
 def _bars(found: Record) -> str:
     rows = [*_memory_bars(found["steps"], found["trainings"]), *_speed_bars(found)]
+    for case in found.get("of_16_bits", ()):
+        size = 2 + case["contenders"][MASTER_24.label]["tensor_bytes"] / case["parameters"]
+        what = f"`{MASTER_24.label}`: bytes of parameter and state"
+        rows.append([what, case["case"], "≤ 5.1", _judged(f"**{size:.3f}**", size <= 5.1)])
     return markdown.table(("what", "case", "bar", "found"), rows, names=2)
 
 

@@ -27,6 +27,7 @@ def _measured(monkeypatch):
     of_torch = [*precision.OURS.values(), precision.FUSED, peers.of_torch("no_such.Adam8bit")]
     monkeypatch.setattr(precision, "QUICK_CASES", TINY)
     monkeypatch.setattr(precision, "STEPS", of_torch)
+    monkeypatch.setattr(precision, "OF_16_BITS", (precision.FULL, precision.MASTER_24))
     trained = []
     monkeypatch.setattr(precision, "in_process", lambda run: trained.append(run) or TRAINED)
     threads = torch.get_num_threads()
@@ -48,6 +49,19 @@ def test_precision_measures_every_contender_in_every_case(measured):
     fused = measured["steps"][0]["contenders"][precision.FUSED.label]
     assert fused["tensor_bytes"] == 8 * 40 + 2 * 4  # two states, and a step count a tensor
     assert measured["left_out"] == {"no_such.Adam8bit()": "no_such is not installed"}
+
+
+def test_precision_of_16_bit_parameters(measured):
+    by_label = measured["of_16_bits"][1]["contenders"]
+    assert set(by_label) == {precision.FULL.label, precision.MASTER_24.label}
+    assert by_label[precision.FULL.label]["tensor_bytes"] == 8 * 5000 + 4
+    # A byte below the bfloat16, codes of two states, their exponents, and a step count.
+    assert by_label[precision.MASTER_24.label]["tensor_bytes"] == 3 * 5000 + 2 * 20 + 4
+    printed = precision.to_markdown(measured)
+    assert "speed (95 %), float32 parameters: 1" in printed
+    assert "bytes of parameter and state | one tensor | ≤ 5.1 | **5.009**, met |" in printed
+    older = {key: value for key, value in measured.items() if key != "of_16_bits"}
+    assert precision.MASTER_24.label not in precision.to_markdown(older)
 
 
 def test_precision_tables(measured):
