@@ -74,6 +74,11 @@ SECTIONS = {
         "As a recommender has them. In each cell: our median, torch's median, and torch's divided "
         "by ours with its 95 % interval.",
     ),
+    "scale": Section(
+        "Sharded parameters",
+        "A step of DTensors, as FSDP2 makes them, on two processes that share the machine. See "
+        "[sharded models](scale.md).",
+    ),
     "program": Section(
         "A whole program",
         "MNIST from the start of the process to its end, imports and reading of data included. "

@@ -23,6 +23,7 @@ from benchmarks import (
     other_work,
     program,
     records,
+    scale,
     sparse,
     startup,
     step,
@@ -130,6 +131,16 @@ def test_sparse_measures_every_contender_on_both_distributions(monkeypatch):
     printed = sparse.to_markdown(found)
     assert '| even, 500 rows | `adamantine.Adam(sparse="lazy")` |' in printed
     assert "`torch.optim.SparseAdam()`" in printed
+
+
+@pytest.mark.slow
+def test_scale_measures_every_contender_on_two_processes():
+    found = scale.run(records.Options(quick=True, rounds=2))
+    for case in found["cases"]:
+        assert list(case["nanoseconds"]) == list(scale.CONTENDERS)
+        assert all(len(samples) == 2 for samples in case["nanoseconds"].values())
+    printed = scale.to_markdown(found)
+    assert "| 10: 20 × 10 each, 2,000 elements | `torch.optim.AdamW(fused=True)` |" in printed
 
 
 @torch_may_warn

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -32,6 +33,11 @@ from sharded.cases import (
 )
 
 ALL = [*OPTIMIZERS]
+CONVERSIONS = {
+    *("aten::to", "aten::item", "aten::_local_scalar_dense", "aten::detach_", "aten::empty"),
+    *("aten::lift_fresh", "aten::resolve_neg", "aten::resolve_conj"),
+}
+"""Of the numbers that are added up, to Python and back."""
 
 
 def every_optimizer_follows_one_process(mesh: Any) -> None:
@@ -59,6 +65,32 @@ def every_optimizer_follows_one_process(mesh: Any) -> None:
                 if isinstance(given, DTensor):
                     assert given.placements == other.placements
                 assert_same([given], [value], 1e-4, 1e-6)
+
+
+def a_step_runs_no_operator_and_one_collective(mesh: Any) -> None:
+    for options, collectives in (
+        ({}, 0),
+        ({"max_grad_norm": 1.0}, 1),
+        ({"cautious": True}, 1),
+        ({"cautious": True, "max_grad_norm": 1.0, "collect_stats": True}, 3),
+    ):
+        net = sharded(network(), mesh)
+        optimizer = adamantine.AdamW(net.parameters(), backend="cpu", **options)
+        for step in range(2):
+            backward(net, step)
+            optimizer.step()
+            optimizer.zero_grad()
+        backward(net, 2)
+        with (
+            mock.patch.object(
+                torch.distributed, "all_reduce", wraps=torch.distributed.all_reduce
+            ) as reduce,
+            torch.profiler.profile() as profile,
+        ):
+            optimizer.step()
+        assert reduce.call_count == collectives
+        operators = {event.key for event in profile.key_averages() if event.key[:6] == "aten::"}
+        assert operators <= (CONVERSIONS if collectives else set()), operators
 
 
 def kernels_do_it(mesh: Any) -> None:

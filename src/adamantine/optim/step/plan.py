@@ -171,7 +171,10 @@ class Plan:
             self._later = []
         tables = []
         for table, params in self._tables:
-            grads = list(map(grad_of, params))
+            if sharded is None:
+                grads = list(map(grad_of, params))
+            else:
+                grads = sharded.all_gradients(params, grad_of)
             if rows is not None and not any(grad is not None for grad in grads):
                 continue  # a table of embeddings, with nothing to do
             if not table.refresh(grads):

@@ -26,7 +26,12 @@ Numbers = NDArray[Any]
 Measured = tuple[Tensor, Numbers, Numbers]
 """See :data:`.stats.Measured`."""
 
-_LOCAL = operator.attrgetter("_local_tensor")
+_LOCAL, _GRAD = operator.attrgetter("_local_tensor"), operator.attrgetter("grad")
+
+
+def _spec(grad: Any) -> Any:
+    """Of a DTensor; None of what is none."""
+    return getattr(grad, "_spec", None)
 
 
 def parts_of(
@@ -52,6 +57,15 @@ def _part_of(param: Tensor, groups: Sequence[Group]) -> Part:
             "processes, so that there is nothing to update; redistribute it first"
         )
     return part
+
+
+class _Rows:
+    """The DTensors on one mesh, each with a row in its collectives."""
+
+    def __init__(self, parts: Sequence[Part]) -> None:
+        self.ids = [id(part.whole) for part in parts]
+        self.counts = np.array([[part.counts] for part in parts], np.int64)
+        self.replicas = np.array([[part.replicas] for part in parts], np.float64)
 
 
 class Sharded:
@@ -80,10 +94,13 @@ class Sharded:
         self._whole_of = {id(part.local): part.whole for part in parts}
         # By id of the parameter, a spec that its gradient may have.
         self._known: dict[int, Any] = {}
-        self._meshes: dict[Any, list[Part]] = {}
+        self._specs: dict[int, list[Any]] = {}  # by id of a list of parameters, all of theirs
+        self._meshes: dict[Any, _Rows] = {}
+        by_mesh: dict[Any, list[Part]] = {}
         for part in parts:
             if part.takes_part:
-                self._meshes.setdefault(part.mesh, []).append(part)
+                by_mesh.setdefault(part.mesh, []).append(part)
+        self._meshes = {mesh: _Rows(found) for mesh, found in by_mesh.items()}
 
     def part_of(self, param: Tensor) -> Part | None:
         """The part of `param` that is here, if it is a DTensor."""
@@ -110,6 +127,20 @@ class Sharded:
 
         return gradient
 
+    def all_gradients(self, params: list[Tensor], of: Callable[[Tensor], Any]) -> list[Any]:
+        """What :meth:`gradients` says, `of`, of a list; quick where all have known placements."""
+        specs = self._specs.get(id(params))
+        if specs is not None:
+            grads = list(map(_GRAD, params))
+            # Some may have none, or one that is an ordinary tensor.
+            if all(map(operator.is_, map(_spec, grads), specs)):
+                return list(map(_LOCAL, grads))
+        found = list(map(of, params))
+        known = [self._known.get(id(param)) for param in params]
+        if all(spec is not None for spec in known):
+            self._specs[id(params)] = known
+        return found
+
     def _first_gradient(self, part: Part, grad: Any) -> Tensor:
         """The local part of a gradient whose placements are not known yet."""
         if problem := _problem(part, grad):
@@ -130,15 +161,13 @@ class Sharded:
         has the element gives its share, so that a NaN in any of them is one for all.
         """
         sums: dict[int, list[Any]] = {}
-        for mesh, parts in self._meshes.items():
-            numbers = np.zeros((len(parts), columns), np.int64 if exact else np.float64)
-            for row, part in enumerate(parts):
-                if id(part.whole) in found and (part.counts or not exact):
-                    numbers[row] = found[id(part.whole)]
-                    if not exact:
-                        numbers[row] /= part.replicas
+        nothing = [0] * columns
+        for mesh, rows in self._meshes.items():
+            kind = np.int64 if exact else np.float64
+            numbers: Any = np.array([found.get(key, nothing) for key in rows.ids], kind)
+            numbers = numbers * rows.counts if exact else numbers / rows.replicas
             total = added_up(torch.from_numpy(numbers), mesh).tolist()
-            sums |= {id(part.whole): row for part, row in zip(parts, total, strict=True)}
+            sums |= zip(rows.ids, total, strict=True)
         return sums
 
     def by_mesh(self, pairs: Iterable[tuple[Tensor, float]]) -> dict[Any, float]:
@@ -146,14 +175,12 @@ class Sharded:
 
         Each process that has an element gives its share.
         """
-        sums: dict[Any, float] = {None: 0.0} | dict.fromkeys(self._meshes, 0.0)
-        for param, number in pairs:
-            part = self._parts.get(id(param))
-            if part is None:
-                sums[None] += number
-            elif part.takes_part:
-                sums[part.mesh] += number / part.replicas
-        return sums
+        found = {id(param): number for param, number in pairs}
+        sums: dict[Any, float] = {}
+        for mesh, rows in self._meshes.items():
+            here = np.array([found.get(key, 0.0) for key in rows.ids])
+            sums[mesh] = float((here / rows.replicas[:, 0]).sum())
+        return sums | {None: sum(n for key, n in found.items() if key not in self._parts)}
 
     def of_wholes(self, measured: Sequence[Measured]) -> list[Measured]:
         """What was measured of parts, said of the whole: sums are added up, samples stay those
