@@ -21,9 +21,10 @@ from adamantine.optim.step.gradient_scaling import GradientScaling
 from adamantine.optim.step.gradients import fill_with_zeros, held
 from adamantine.optim.step.member import Only
 from adamantine.optim.step.outside import outside_the_graph
-from adamantine.optim.step.plan import Plan, Travel
+from adamantine.optim.step.plan import Plan
 from adamantine.optim.step.rows import MissedByParameter, Mode
 from adamantine.optim.step.stats import Meter
+from adamantine.optim.step.travel import Travel
 from adamantine.optim.step_options import WithStepOptions
 from adamantine.optim.usage import misuse
 from adamantine.optim.usage.labels import label_at

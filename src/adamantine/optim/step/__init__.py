@@ -4,9 +4,11 @@
 - ``sharded``: parameters that are spread over processes, and what these tell each other
 - ``choice``: who gets a kernel
 - ``by_reference``: who gets none
+- ``scalars``: the numbers of an update that are the same for all elements
 - ``gradients``, ``gradient_scaling``: their norm, and what the update multiplies them by
 - ``stats``: what a step did to each parameter
 - ``row_batch``, ``rows``: sparse gradients
+- ``travel``: parameters that are elsewhere between steps
 - ``unchanged``: whether everything is as in the step before
 - ``interrupts``: Ctrl-C waits for the end of a step; ``outside``: ``torch.compile`` goes around it
 - ``plan``: who updates what, made once and run in every step; it uses all of the others

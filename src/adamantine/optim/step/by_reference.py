@@ -11,7 +11,6 @@ from torch import Tensor
 from adamantine.backends import reference
 from adamantine.codecs import noise
 from adamantine.optim.step.member import Member
-from adamantine.rules import Settings
 
 
 def update_by_reference(
@@ -54,21 +53,3 @@ def count_by_reference(member: Member, grad: Tensor, scalars: Mapping[str, Any])
     """How many of the elements that are here have the property that the rule asks for."""
     states = reference.opened(member.rule, member.treatment.formats, member.state_here)
     return reference.count(member.rule, member.here, grad, states, scalars)
-
-
-def as_numbers(group: Settings) -> Settings:
-    """The group with one-element tensors (``lr=torch.tensor(1e-3)``) as Python numbers."""
-    first_beta = group["betas"][0] if "betas" in group else None
-    if (
-        isinstance(group["lr"], Tensor)
-        or isinstance(group["weight_decay"], Tensor)
-        or (isinstance(first_beta, Tensor))
-    ):
-        return {key: _number(value) for key, value in group.items() if key != "params"}
-    return group
-
-
-def _number(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return tuple(map(_number, value))
-    return value.item() if isinstance(value, Tensor) else value

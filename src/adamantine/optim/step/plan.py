@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import operator
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from itertools import count
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -18,14 +18,16 @@ from adamantine.codecs import noise
 from adamantine.optim.state.precision import Treatment, treatment
 from adamantine.optim.state.preparing import prepare_state
 from adamantine.optim.state.sharded import prepare_part
-from adamantine.optim.step.by_reference import as_numbers, count_by_reference, update_by_reference
+from adamantine.optim.step.by_reference import count_by_reference, update_by_reference
 from adamantine.optim.step.choice import select_for_kernels
 from adamantine.optim.step.gradients import Gradients
 from adamantine.optim.step.interrupts import Uninterrupted
 from adamantine.optim.step.member import Member, Only
 from adamantine.optim.step.rows import MissedByParameter, Mode, RowUpdates
+from adamantine.optim.step.scalars import Scalars
 from adamantine.optim.step.sharded import Sharded, parts_of
 from adamantine.optim.step.stats import Measured, Watched
+from adamantine.optim.step.travel import Travel
 from adamantine.optim.step.unchanged import SPARSE, Unchanged, covered
 from adamantine.optim.usage.hints import BY_AUTOGRAD, check_hints, refuse_capture
 from adamantine.rules import Family
@@ -41,22 +43,6 @@ FactorOf = Callable[[Gradients], float | None]
 
 Counts = dict[int, int]
 """What was counted over whole tensors, by the id of the parameter."""
-
-
-class Travel(Protocol):
-    """What brings parameters and gradients from elsewhere, and parameters back."""
-
-    def bucket(self, param: Tensor) -> int:
-        """With which others a parameter is updated; those of smaller numbers come first."""
-        ...
-
-    def before(self, params: Sequence[Tensor]) -> None:
-        """Have these here, with their gradients."""
-        ...
-
-    def after(self, params: Sequence[Tensor]) -> None:
-        """These have been updated."""
-        ...
 
 
 class Plan:
@@ -86,7 +72,7 @@ class Plan:
         self._owner, self._mode_of, self._only = owner, mode_of, only
         self.zeroed: dict[int, Tensor] = {}  # by id, gradients that it left as zeros
         self.measured: list[Measured] = []
-        self._factor = 1.0
+        self._scalars = Scalars(family, groups)
         self._created: list[Tensor] = []  # whose state was made for the coming step
         self._waiting: list[Tensor] = []
         self._missed_steps, self._backend, self._travel = missed_steps, backend, travel
@@ -156,7 +142,8 @@ class Plan:
     def _run(self, factor_of: FactorOf | None, zero_grads: bool, collect_stats: bool) -> bool:
         if not self._holds():
             return False
-        self._factor, self.measured = 1.0, []
+        self.measured, scalars = [], self._scalars
+        scalars.factor, scalars.constant = 1.0, self._unchanged.constant
         if self._is_simple and factor_of is None and not zero_grads and not collect_stats:
             return self._run_one_table()
         rows = self._rows
@@ -224,7 +211,7 @@ class Plan:
         ((table, params),) = self._tables
         if not table.refresh(list(map(_GRAD, params))):
             return False
-        table.run(self._scalars)
+        table.run(self._scalars.of_group)
         self._created.clear()
         return True
 
@@ -255,7 +242,7 @@ class Plan:
     ) -> None:
         if self._travel is not None:
             self._travel.before(table.wholes)
-        table.run(self._scalars, zero_grads, collect_stats, counts)
+        table.run(self._scalars.of_group, zero_grads, collect_stats, counts)
         if self._travel is not None:
             self._travel.after(table.wholes)
 
@@ -271,10 +258,10 @@ class Plan:
             return None
         found: dict[int, int] = {}
         for table in tables:
-            found |= table.counts(self._scalars)
+            found |= table.counts(self._scalars.of_group)
         for member, grad in others:
             if grad is not None and member.rule.share is not None:
-                scalars = self._coming_scalars(member)
+                scalars = self._scalars.coming(member)
                 found[id(member.param)] = count_by_reference(member, grad, scalars)
         totals = sharded.totals({key: [number] for key, number in found.items()}, 1, exact=True)
         return found | {key: int(numbers[0]) for key, numbers in totals.items()}
@@ -289,7 +276,7 @@ class Plan:
     def _goes_on(self, factor: float | None) -> bool:
         """Take in what was decided; where the step is left out, everything is as it was before."""
         if factor is not None:
-            self._factor = factor
+            self._scalars.factor = factor
             return True
         self.zeroed = {}
         for table, _ in self._tables:
@@ -370,7 +357,7 @@ class Plan:
         if not self._family.counters:
             # Tables note themselves whose first step it was, and members do: tell the other.
             self._void = rows.begins
-        rows.run(self._scalars, lambda member: self._next_scalars(member, False))
+        rows.run(self._scalars.of_group, lambda member: self._scalars.next(member, False))
 
     def _make_tables(self, members: list[Member]) -> list[tuple[Table, list[Tensor]]]:
         if not members:
@@ -398,44 +385,11 @@ class Plan:
             tables.append((table, table.wholes))
         return tables
 
-    def _scalars(self, group: int, *counters: float) -> Mapping[str, Any]:
-        given = self._groups[group]
-        settings = given if self._unchanged.constant else as_numbers(given)
-        return self._scaled(self._family.scalars(settings, *counters))
-
-    def _scaled(self, scalars: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The same for gradients times the factor: every rule begins with `sign` times them."""
-        return scalars if self._factor == 1 else {**scalars, "sign": self._factor * scalars["sign"]}
-
     def _update_by_reference(
         self, member: Member, grad: Tensor, differentiable: bool, counts: Counts | None
     ) -> None:
-        scalars = self._next_scalars(member, differentiable)
+        scalars = self._scalars.next(member, differentiable)
         share = None if counts is None else member.share_of(counts)
         update_by_reference(member, grad, scalars, differentiable, share)
         for name in self._family.counters[1:]:
             member.state[name].fill_(scalars[name])
-
-    def _coming_scalars(self, member: Member) -> Mapping[str, Any]:
-        """What :meth:`_next_scalars` is going to return, with nothing counted."""
-        names = member.treatment.counters
-        step = float(member.state["step"]) + 1 if names else 1.0 if member.fresh else 2.0
-        others = (float(member.state[name]) for name in self._family.counters[1:])
-        return self._scalars(member.group, step, *others)
-
-    def _next_scalars(self, member: Member, differentiable: bool) -> Mapping[str, Any]:
-        """Count the step of a member outside of the tables; returns its scalars."""
-        group, state = self._groups[member.group], member.state
-        if member.treatment.counters:
-            state["step"] += 1
-            step = float(state["step"])
-        else:
-            step = 1.0 if member.fresh else 2.0
-            member.fresh = False
-        others = (state[name] for name in self._family.counters[1:])
-        scalars = self._family.scalars(
-            group if differentiable else as_numbers(group),
-            step,
-            *(value.double() if differentiable else float(value) for value in others),
-        )
-        return self._scaled(scalars)

@@ -1,0 +1,88 @@
+"""The numbers of an update that are the same for all elements, computed on the host."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from adamantine.optim.step.member import Member
+from adamantine.rules import Family, Settings
+
+Group = dict[str, Any]
+
+
+class Scalars:
+    """A family's scalars, from the settings of groups and from what is counted.
+
+    Parameters
+    ----------
+    family
+        Has the formulas.
+    groups
+        The optimizer's.
+
+    Attributes
+    ----------
+    factor
+        What this step multiplies gradients by.
+    constant
+        Whether all settings are Python's numbers.
+    """
+
+    def __init__(self, family: Family, groups: Sequence[Group]) -> None:
+        self._family, self._groups = family, groups
+        self.factor, self.constant = 1.0, False
+
+    def of_group(self, group: int, *counters: float) -> Mapping[str, Any]:
+        """Those of a group's parameters, for these counters."""
+        given = self._groups[group]
+        settings = given if self.constant else _as_numbers(given)
+        return self._scaled(self._family.scalars(settings, *counters))
+
+    def coming(self, member: Member) -> Mapping[str, Any]:
+        """What :meth:`next` is going to return, with nothing counted."""
+        names = member.treatment.counters
+        step = float(member.state["step"]) + 1 if names else 1.0 if member.fresh else 2.0
+        others = (float(member.state[name]) for name in self._family.counters[1:])
+        return self.of_group(member.group, step, *others)
+
+    def next(self, member: Member, differentiable: bool) -> Mapping[str, Any]:
+        """Count the step of a member outside of the tables; returns its scalars."""
+        group, state = self._groups[member.group], member.state
+        if member.treatment.counters:
+            state["step"] += 1
+            step = float(state["step"])
+        else:
+            step = 1.0 if member.fresh else 2.0
+            member.fresh = False
+        others = (state[name] for name in self._family.counters[1:])
+        scalars = self._family.scalars(
+            group if differentiable else _as_numbers(group),
+            step,
+            *(value.double() if differentiable else float(value) for value in others),
+        )
+        return self._scaled(scalars)
+
+    def _scaled(self, scalars: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The same for gradients times the factor: every rule begins with `sign` times them."""
+        return scalars if self.factor == 1 else {**scalars, "sign": self.factor * scalars["sign"]}
+
+
+def _as_numbers(group: Settings) -> Settings:
+    """The group with one-element tensors (``lr=torch.tensor(1e-3)``) as Python numbers."""
+    first_beta = group["betas"][0] if "betas" in group else None
+    if (
+        isinstance(group["lr"], Tensor)
+        or isinstance(group["weight_decay"], Tensor)
+        or (isinstance(first_beta, Tensor))
+    ):
+        return {key: _number(value) for key, value in group.items() if key != "params"}
+    return group
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return tuple(map(_number, value))
+    return value.item() if isinstance(value, Tensor) else value
