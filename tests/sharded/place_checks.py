@@ -77,7 +77,7 @@ def rounding_gives_the_bits_of_one_process(mesh: Any) -> None:
                 (bfloat16, {"param_rounding": "stochastic"}),
                 (torch.float32, {"state_dtype": "bfloat16"}),
                 (bfloat16, {"param_rounding": "kahan", "state_dtype": "bfloat16"}),
-                (bfloat16, {"master": "24bit"}),
+                (bfloat16, {"master": "24bit", "cautious": True}),
             ):
                 plain = parameters((9, 20), (3, 64, 5), (1, 7), dtype=dtype)
                 others = spread(plain, over, placements)

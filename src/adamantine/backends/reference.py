@@ -136,6 +136,12 @@ def update_kept(
         param.copy_(codes.stochastic_bfloat16(target, key, len(values), places))
 
 
+def joined(rule: Rule, param: Tensor, second: Tensor) -> Tensor:
+    """The number that a parameter and its rule's last state are."""
+    number: Tensor = bound(rule.joined)(*_computed_with([param, second]))
+    return number
+
+
 def opened(rule: Rule, formats: Sequence[Format], state: Mapping[str, Any]) -> list[Tensor]:
     """The states of a rule as numbers to compute with."""
     values = []

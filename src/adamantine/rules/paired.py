@@ -63,7 +63,7 @@ def paired(
         tensors = tuple(name for name in share.arguments if name in rule.tensors)
         held = _around(share.holds, _holds, len(tensors) - 1, tensors, second, kind, scope)
         share = replace(share, holds=held)
-    return replace(rule, update=update, states=(*rule.states, second), share=share)
+    return replace(rule, update=update, states=(*rule.states, second), share=share, joined=join)
 
 
 def _around(

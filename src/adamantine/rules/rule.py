@@ -64,6 +64,9 @@ class Rule:
         The states that are never below zero, such as averages of squares.
     exact
         The states that must not be rounded: what divides is a difference of them.
+    joined
+        Where a parameter is kept in two tensors, of which its last state is the second: from both
+        to the number that they are.
     """
 
     update: Callable[..., Any]
@@ -71,6 +74,7 @@ class Rule:
     share: Share | None = None
     nonnegative: tuple[str, ...] = ()
     exact: tuple[str, ...] = ()
+    joined: Callable[..., Any] | None = None
 
     @property
     def name(self) -> str:

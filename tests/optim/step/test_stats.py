@@ -69,6 +69,32 @@ def test_in_fewer_bits(backend: str, state_dtype: str, dtype: torch.dtype) -> No
     assert all(torch.equal(ours[name], others[name]) for name in ours | others)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"master": "24bit"},
+        pytest.param({"master": "float32"}, marks=pytest.mark.slow),
+        pytest.param({"master": "24bit", "state_dtype": "int8"}, marks=pytest.mark.slow),
+        pytest.param({"param_rounding": "kahan", "state_dtype": "float32"}, marks=pytest.mark.slow),
+    ],
+    ids=str,
+)
+@every_backend
+def test_what_the_optimizer_holds_of_a_parameter_counts(backend: str, options: Any) -> None:
+    """A bfloat16 alone jumps by a digit now and then: its steps would be far too long."""
+    values, grad = (t.bfloat16() for t in drawn(1000))
+    a, b = parameter(values, grad), parameter(values.float(), grad.float())
+    half = adamantine.Adam([a], lr=1e-5, collect_stats=True, backend=backend, **options)
+    state_dtype = options.get("state_dtype", "float32")
+    full = adamantine.Adam([b], lr=1e-5, collect_stats=True, state_dtype=state_dtype)
+    for _ in range(3):
+        (told, _), (expected, _) = measured_step(half, a), measured_step(full, b)
+        assert told.update_norm == pytest.approx(expected.update_norm, rel=0.05)
+        assert told.param_norm == pytest.approx(expected.param_norm, rel=1e-4)
+        assert told.grad_norm == pytest.approx(expected.grad_norm, rel=1e-4)
+        assert told.learning_rates == pytest.approx(expected.learning_rates, rel=1)
+
+
 def test_an_update_that_a_bfloat16_cannot_hold_is_none() -> None:
     param = parameter(torch.ones(70, dtype=torch.bfloat16), torch.ones(70, dtype=torch.bfloat16))
     told, _ = measured_step(adamantine.SGD([param], lr=1e-4, collect_stats=True), param)

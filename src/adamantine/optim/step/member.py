@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from adamantine.backends import reference
 from adamantine.backends.shards import Part
 from adamantine.codecs.blocks import BLOCK
 from adamantine.optim.state.precision import Treatment
@@ -41,6 +42,13 @@ class Member:
     def rule(self) -> Rule:
         """What updates it."""
         return self.treatment.rule
+
+    def number(self) -> Tensor:
+        """What the parameter is, with what a state may hold of it."""
+        param = self.here.detach()
+        if self.rule.joined is None:
+            return param
+        return reference.joined(self.rule, param, self.state_here[self.rule.states[-1]])
 
     def share_of(self, counts: Mapping[int, int]) -> float | None:
         """The share of all elements that were counted; None where the rule needs none."""

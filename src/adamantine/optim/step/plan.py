@@ -268,10 +268,11 @@ class Plan:
 
     def _watch(self, others: Sequence[tuple[Member, Tensor | None]]) -> list[Watched]:
         """Those that torch updates, with what they were before."""
-        pairs = [(member.here, grad) for member, grad in others if grad is not None]
+        by_torch = [
+            Watched(member.here, grad, member.number) for member, grad in others if grad is not None
+        ]
         rows = [] if self._rows is None else self._rows.parameters()
-        pairs += [(param, param.grad) for param in rows if param.grad is not None]
-        return [Watched(*pair) for pair in pairs]
+        return by_torch + [Watched(p, p.grad) for p in rows if p.grad is not None]
 
     def _goes_on(self, factor: float | None) -> bool:
         """Take in what was decided; where the step is left out, everything is as it was before."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,7 +39,8 @@ class ParameterStats:
     grad_norm
         The norm of its gradient, unscaled and before clipping.
     update_norm
-        The norm of its change in the step, rounding included. For float32 and 16-bit parameters,
+        The norm of its change in the step, rounding included; with a master or compensation, of
+        the number that the two tensors hold. For float32 and 16-bit parameters,
         updates of less than 1e-19 are lost, and from 1e19 on the norm is infinite.
     param_norm
         The norm of the parameter after the step.
@@ -178,15 +179,21 @@ def _quantiles(samples: NDArray[np.float64], factor: float) -> tuple[float, ...]
 
 
 class Watched:
-    """A parameter that torch updates, looked at before and after."""
+    """A parameter that torch updates, looked at before and after.
 
-    def __init__(self, param: Tensor, grad: Tensor) -> None:
-        self._param, self._before = param, param.detach().clone()
+    `number` is the number that it is, where the optimizer has more of it than is in `param`.
+    """
+
+    def __init__(
+        self, param: Tensor, grad: Tensor, number: Callable[[], Tensor] | None = None
+    ) -> None:
+        self._param, self._number = param, number or param.detach
+        self._before = self._number().clone()
         self._grad = grad.detach().to_dense() if grad.is_sparse else grad.detach()
 
     def measured(self) -> Measured:
         """What the step in between did."""
-        after = self._param.detach()
+        after = self._number()
         update = after - self._before
         sums = [sum_of_squares([t]) for t in (self._grad, update, after)]
         # Complex numbers are pairs to a rule, each part with a rate of its own.

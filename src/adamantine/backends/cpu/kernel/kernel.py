@@ -89,7 +89,10 @@ ARRAYS: int = 0
 SCALARS: int = 0
 SAMPLES: Any = None
 WORKING: Any = None
+NUMBER: Any = None
 GRADIENT: Any = None
+HELD: Any = None
+SECOND: int = 0
 READ: int = 0
 CONSUMERS: Any = None
 SCRATCH: int = 0
@@ -116,12 +119,13 @@ def _run_piece(arguments, piece):
         pointers = to_fixed_tuple(columns, READ)
         own = to_fixed_tuple(constants.astype(COMPUTE), SCALARS)
         if COLLECT_STATS:
-            (param,) = arrays_at(pointers[:1], GRADIENT, offset, length)
-            look_before(words, chunk, param)
+            held = arrays_at(pointers[:1] + pointers[SECOND:ARRAYS], HELD, offset, length)
+            look_before(words, chunk, held)
         EACH_CHUNK(words, tensor, chunk, offset, length, pointers, own)
         if COLLECT_STATS:
-            param, grad = arrays_at(pointers[:2], GRADIENT, offset, length)
-            look_after(words, chunk, param, grad)
+            held = arrays_at(pointers[:1] + pointers[SECOND:ARRAYS], HELD, offset, length)
+            (grad,) = arrays_at(pointers[1:2], GRADIENT, offset, length)
+            look_after(words, chunk, held, grad)
         if ZERO_GRADS:
             (grad,) = arrays_at(pointers[1:2], GRADIENT, offset, length)  # still in the cache
             for i in range(length):
@@ -137,7 +141,9 @@ def _update(words, tensor, chunk, offset, length, pointers, own):
         results = FORMULA(*(given + own))
         store(written, i, results)
         if COLLECT_STATS:
-            sums = added(sums, given, after(arrays[0], i, results[0]))
+            before = NUMBER(*(given[:1] + given[SECOND:]))
+            now = NUMBER(*after(arrays[:1] + arrays[SECOND:], i, results[0]))
+            sums = added(sums, before, given[1], now)
     if COLLECT_STATS:
         leave(words, chunk, sums)
 
@@ -164,7 +170,9 @@ def _update_coded(words, tensor, chunk, offset, length, pointers, own):
             store_rounded(written, i, results, WORKING, CONSUMERS, streams)
             streams = streams_after(streams)
             if COLLECT_STATS:
-                sums = added(sums, given, after(arrays[0], i, results[0]))
+                before = NUMBER(*(given[:1] + given[SECOND:]))
+                now = NUMBER(*after(arrays[:1] + arrays[SECOND:], i, results[0]))
+                sums = added(sums, before, given[1], now)
         kept, samples = (addresses[0],) + addresses[2:], (SAMPLES[0],) + SAMPLES[2:]
         close(kept, samples, exponents, scratch, stretch, key, start + moved, CONSUMERS)
     if COLLECT_STATS:
@@ -189,6 +197,10 @@ def _count_coded(words, tensor, chunk, offset, length, pointers, own):
         for i in range(stretch):
             found += 1 if FORMULA(*(load(arrays, i) + own)) > ZERO else 0
     carray(int64_pointer(words[FOUND]), chunk + 1)[chunk] = found
+
+
+def _alone(param):
+    return param
 
 
 def _signum(x):
@@ -268,7 +280,9 @@ def updating(
     each_chunk = _update if all(f.plain for f in formats) else _update_coded
     param, *states = formats
     tensors = (param, Format(param.dtype), *states)  # a gradient is as its parameter
-    switches = {"ZERO_GRADS": zero_grads, "COLLECT_STATS": collect_stats}
+    switches: dict[str, Any] = {"ZERO_GRADS": zero_grads, "COLLECT_STATS": collect_stats}
+    if rule.joined is not None:
+        switches |= {"NUMBER": bind(rule.joined, operations(), called), "SECOND": len(tensors) - 1}
     return specialised(each_chunk, rule.update, tensors, len(rule.scalars), name, switches)
 
 
@@ -285,7 +299,7 @@ def specialised(
     formats: tuple[Format, ...],
     scalars: int,
     name: str,
-    switches: Mapping[str, bool] | None = None,
+    switches: Mapping[str, Any] | None = None,
 ) -> FunctionType:
     """The walk over chunks with `each_chunk` in its middle, and `element` in the middle of that.
 
@@ -311,10 +325,17 @@ def specialised(
         "OPEN": BLOCK if any(f.coded for f in formats) else sys.maxsize,
         "COMPUTE": np.float64 if formats[0].dtype == torch.float64 else np.float32,
         "GRADIENT": sample_of(Format(formats[0].dtype)),  # and parameter, as they are
+        "NUMBER": called(_alone),
+        "SECOND": len(formats),
         **(switches or {}),
     }
+    held = (Format(formats[0].dtype), *formats[scope["SECOND"] :])
+    scope["HELD"] = tuple(map(sample_of, held))
     inlined = njit(inline="always", **OPTIONS)
     scope["EACH_CHUNK"] = inlined(FunctionType(each_chunk.__code__, scope, each_chunk.__name__))
+    for look in (look_before, look_after):
+        own = {**look.__globals__, "NUMBER": scope["NUMBER"]}
+        scope[look.__name__] = inlined(FunctionType(look.__code__, own, look.__name__))
     function = FunctionType(_run_piece.__code__, scope, name)
     function.__qualname__ = name
     return function

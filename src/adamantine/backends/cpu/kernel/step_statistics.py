@@ -7,13 +7,15 @@ processor that waits for roots and divisions has time for them.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba import carray, types
 from numba.extending import intrinsic
 
 from adamantine.backends.cpu.compiling.decorators import called, overloads
 from adamantine.backends.cpu.compiling.elements import read
-from adamantine.backends.cpu.compiling.memory import float64_pointer
+from adamantine.backends.cpu.compiling.memory import float64_pointer, load
 from adamantine.backends.cpu.kernel.arguments import SAMPLED, SUMS
 
 SAMPLES = 64
@@ -42,31 +44,34 @@ def _nothing(zero):
     return lambda zero: (zero, zero, zero)
 
 
-def after(params, i, result):
-    """What element `i` is now that `result` has been written to it."""
+def after(held, i, result):
+    """What element `i` of a parameter is now that `result` has been written to it.
+
+    `held` are the tensors that hold it, one or two, and so are what is returned.
+    """
     raise NotImplementedError("only inside compiled code")
 
 
 @overloads(after)
-def _after(params, i, result):
-    if params.dtype == types.float32 or params.dtype == types.float64:
-        return lambda params, i, result: result  # as it is: no need to read it again
-    return lambda params, i, result: read(params, i)
+def _after(held, i, result):
+    if len(held) == 1 and held[0].dtype in (types.float32, types.float64):
+        return lambda held, i, result: (result,)  # as it is: no need to read it again
+    return lambda held, i, result: load(held, i)
 
 
-def added(sums, given, param):
-    """`sums` with one element's, from the rule's arguments and what the parameter is now."""
+def added(sums, before, grad, now):
+    """`sums` with one element's: its gradient, and what it was and is."""
     raise NotImplementedError("only inside compiled code")
 
 
 @overloads(added)
-def _added(sums, given, param):
-    def implementation(sums, given, param):
-        update = param - given[0]
+def _added(sums, before, grad, now):
+    def implementation(sums, before, grad, now):
+        update = now - before
         return (
-            _plus(sums[0], given[1] * given[1]),
+            _plus(sums[0], grad * grad),
             _plus(sums[1], update * update),
-            _plus(sums[2], param * param),
+            _plus(sums[2], now * now),
         )
 
     return implementation
@@ -90,20 +95,26 @@ def leave(words, chunk, sums):
         found[i] = sums[i]
 
 
-@called
-def look_before(words, chunk, params):
+# Compiled for each kernel, which has its own: what an element is, by the one or two numbers that
+# are held of it.
+NUMBER: Any = None
+
+
+def look_before(words, chunk, held):
     """Keep some elements of a chunk of parameters as they are before the update."""
     found = carray(float64_pointer(words[SAMPLED] + 8 * SAMPLES * chunk), SAMPLES)
-    stride = _stride(len(params))
+    length = len(held[0])
+    stride = _stride(length)
     found[:] = np.nan
-    for k in range(min(SAMPLES, len(params) // stride)):
-        found[k] = read(params, k * stride)
+    for k in range(min(SAMPLES, length // stride)):
+        found[k] = NUMBER(*load(held, k * stride))
 
 
-@called
-def look_after(words, chunk, params, grads):
+def look_after(words, chunk, held, grads):
     """Put in their place how far they went for each unit of their gradient."""
     found = carray(float64_pointer(words[SAMPLED] + 8 * SAMPLES * chunk), SAMPLES)
-    stride = _stride(len(params))
-    for k in range(min(SAMPLES, len(params) // stride)):
-        found[k] = abs(read(params, k * stride) - found[k]) / abs(read(grads, k * stride))
+    length = len(held[0])
+    stride = _stride(length)
+    for k in range(min(SAMPLES, length // stride)):
+        now = NUMBER(*load(held, k * stride))
+        found[k] = abs(now - found[k]) / abs(read(grads, k * stride))
