@@ -148,7 +148,7 @@ def test_weighted_means_over_slices_are_the_batchs(examples, monkeypatch):
         (3, "few", ["--schedule", "cosine", "--max-grad-norm", 0.5]),
         (3, "few", ["--parallel", "fsdp", "--schedule", "cosine"]),
         (2, "uneven", ["--parallel", "fsdp", "--optimizer", "sgd", "--momentum", 0.9]),
-        (2, "uneven", ["--optimizer", "sgd", "--state-dtype", "float32", "--stats"]),
+        (2, "uneven", ["--optimizer", "adamw", "--stats"]),
         (1, "uneven", []),
     ],
 )

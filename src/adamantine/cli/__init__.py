@@ -12,6 +12,7 @@ what it does in ``run``, which is imported when it runs.
 
 import os
 import sys
+from contextlib import suppress
 
 from adamantine.cli.interrupt import Interrupted
 from adamantine.errors import AdamantineError, SaidElsewhereError, UsageError
@@ -21,7 +22,15 @@ FAILURE, WRONG_USAGE, INTERRUPTED = 1, 2, 130
 
 def main() -> None:
     """Run the command that the process was started with, and exit with its code."""
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    if "RANK" in os.environ:
+        # torch.distributed leaves threads behind, which abort the process if they ask for Python
+        # while it is taken down.
+        with suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:

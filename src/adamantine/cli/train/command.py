@@ -99,16 +99,6 @@ def train(
     from adamantine.cli.train.processes import join
     from adamantine.cli.train.run import options_to_resume, run_train
 
-    if resume and overwrite:
-        raise UsageError("--resume and --overwrite exclude each other; give one of them")
-    if allow_changed_data and not resume:
-        raise UsageError("--allow-changed-data is for --resume; leave it out")
-    if resume and config is not None:
-        raise UsageError("--resume has the options of its run; leave --config out")
-    if out is None and (resume or overwrite):
-        raise UsageError(f"{'--resume' if resume else '--overwrite'} needs --out DIR")
-    if stats and out is None and not as_json:
-        raise UsageError("--stats needs --out DIR or --json, or nobody would see them")
     options: dict[str, Any] = {
         "workload": workload,
         "optimizer": optimizer,
@@ -131,6 +121,16 @@ def train(
     }
     given = {name: value for name, value in options.items() if is_given(context, name)}
     with join(parallel, repeat(context)) as processes:
+        if resume and overwrite:
+            raise UsageError("--resume and --overwrite exclude each other; give one of them")
+        if allow_changed_data and not resume:
+            raise UsageError("--allow-changed-data is for --resume; leave it out")
+        if resume and config is not None:
+            raise UsageError("--resume has the options of its run; leave --config out")
+        if out is None and (resume or overwrite):
+            raise UsageError(f"{'--resume' if resume else '--overwrite'} needs --out DIR")
+        if stats and out is None and not as_json:
+            raise UsageError("--stats needs --out DIR or --json, or nobody would see them")
         if resume and out is not None:
             options |= processes.first(lambda: options_to_resume(out)) | given
         if config is not None:

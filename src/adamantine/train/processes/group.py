@@ -65,10 +65,11 @@ class Group(Alone):
         # others end because it does.
         if self.launch.local_rank:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, self._terminated)
         with self._watch():
             store, rank, count = next(rendezvous("env://", timeout=TIMEOUT))
             store.set_timeout(TIMEOUT)
+            # torchrun may keep its store over restarts, with the addresses of those that are gone.
+            store = PrefixStore(f"start {self.launch.restarts} of {count}", store)
             cuda = torch.cuda.is_available() and dist.is_nccl_available()
             dist.init_process_group(
                 "cpu:gloo,cuda:nccl" if cuda else "gloo",
@@ -78,6 +79,8 @@ class Group(Alone):
             if self.is_first:
                 self._store.set("speakers", "0")
             self._wait()
+        # Not before: it would be called only after the last of the waiting above.
+        signal.signal(signal.SIGTERM, self._terminated)
         return self
 
     def __exit__(
