@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 from torch.distributed.tensor import (
+    DeviceMesh,
     DTensor,
     Partial,
     Replicate,
@@ -19,7 +20,7 @@ from torch.distributed.tensor import (
 )
 
 import adamantine
-from adamantine.errors import BackendError
+from adamantine.errors import BackendError, UsageError
 from adamantine.optim.by_name import OPTIMIZERS
 from sharded.cases import (
     assert_same,
@@ -240,3 +241,44 @@ def autograd_is_told(mesh: Any) -> None:
     before = param._version
     adamantine.AdamW([param]).step()
     assert param._version > before
+
+
+def states_lie_where_parameters_do_and_not_where_the_mesh_is(mesh: Any) -> None:
+    """``CPUOffloadPolicy`` keeps shards in main memory, on a mesh of accelerators."""
+    (param,) = spread(parameters((6, 5)), mesh, [Shard(0)])
+    give_gradients([param], 0)
+    optimizer = adamantine.AdamW([param], state_dtype="bfloat16")
+    with mock.patch.object(type(mesh), "device_type", "meta"):
+        optimizer.step()
+    state = optimizer.state[param]
+    assert state["exp_avg"].dtype == torch.bfloat16
+    assert state["exp_avg"]._local_tensor.is_cpu
+    assert whole(state["exp_avg"]).any()
+
+
+def numbers_and_empty_tensors(mesh: Any) -> None:
+    for backend in ("cpu", "reference"):
+        options: dict[str, Any] = {"backend": backend, "cautious": True, "max_grad_norm": 0.1}
+        follows(parameters((), (4,)), mesh, [Replicate()], "adamw", **options)
+        follows(parameters((0, 3), (1,)), mesh, [Shard(0)], "adamw", **options)
+
+
+def some_processes_may_have_nothing_to_do_with_a_tensor(mesh: Any) -> None:
+    first = DeviceMesh("cpu", [0])
+    (plain,), (other,) = parameters((6, 5)), parameters((2,))
+    local = plain.detach().clone() if mesh.get_rank() == 0 else torch.empty(0)
+    param = nn.Parameter(
+        DTensor.from_local(local, first, [Replicate()], shape=(6, 5), stride=(5, 1))
+    )
+    optimizer = adamantine.AdamW([param, other], max_grad_norm=1e9, cautious=True)
+    local = torch.ones_like(local)
+    param.grad = DTensor.from_local(local, first, [Replicate()], shape=(6, 5), stride=(5, 1))
+    other.grad = torch.ones(2)
+    optimizer.step()
+    assert optimizer.grad_norm == math.sqrt(32 if mesh.get_rank() == 0 else 2)
+
+
+def memory_is_not_shared(mesh: Any) -> None:
+    optimizer = adamantine.AdamW(spread(parameters((6, 5)), mesh, [Shard(0)]))
+    with pytest.raises(UsageError, match="have all of a tensor"):
+        optimizer.share_memory()

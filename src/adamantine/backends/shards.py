@@ -6,6 +6,7 @@ the local tensors, by the kernels of their device; no operator of DTensor runs i
 
 from __future__ import annotations
 
+import copy
 import sys
 from collections.abc import Mapping
 from functools import cached_property
@@ -120,19 +121,16 @@ class Part:
         """Whether another DTensor is spread over the same processes in the same way."""
         return self.placements == other.placements and self.mesh == other.mesh
 
-    @torch.no_grad()
     def like(self, local: Tensor) -> Tensor:
         """`local` as the part that this process has of a DTensor that is spread as this one is."""
         from torch.distributed.tensor import DTensor
 
-        found: Tensor = DTensor.from_local(
-            local,
-            self.mesh,
-            self.placements,
-            run_check=False,
-            shape=self.whole.shape,
-            stride=self.whole.stride(),
-        )
+        whole: Any = self.whole
+        spec = copy.copy(whole._spec)
+        spec.tensor_meta = spec.tensor_meta._replace(dtype=local.dtype)
+        # As FSDP2 makes its parameters. from_local() would move it to the mesh's device, where it
+        # is not under CPUOffloadPolicy.
+        found: Tensor = DTensor(local, spec, requires_grad=False)  # type: ignore[no-untyped-call]
         return found
 
     def cut(self, whole: Tensor) -> Tensor:

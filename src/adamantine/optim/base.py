@@ -13,6 +13,7 @@ from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimize
 
 from adamantine.backends import BACKENDS, BackendName
 from adamantine.backends.notice import compiling_is_told
+from adamantine.backends.shards import is_dtensor
 from adamantine.errors import BackendError, StateError, UsageError
 from adamantine.optim.state.loading import fitted, to_torchs_format
 from adamantine.optim.state.precision import treatment
@@ -298,6 +299,8 @@ class RuleOptimizer(WithStepOptions):
             raise UsageError("offload=True keeps states in memory that cannot be shared")
         for group in self.param_groups:
             for param in group["params"]:
+                if is_dtensor(param):
+                    raise UsageError("share_memory() is for processes that have all of a tensor")
                 if self.family.counters:
                     self._prepare(param, group)
                 for value in self.state.get(param, {}).values():

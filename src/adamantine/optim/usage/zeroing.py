@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle, unserializable_hook
 
+from adamantine.backends.shards import local_of
 from adamantine.optim.usage.labels import label
 from adamantine.optim.usage.misuse import warn
 
@@ -95,5 +96,5 @@ class ZeroingWatch:
 
 
 def _any_nonzero(grad: Tensor) -> bool:
-    values = grad._values() if grad.is_sparse else grad
+    values = grad._values() if grad.is_sparse else local_of(grad)
     return bool(torch.count_nonzero(values))
