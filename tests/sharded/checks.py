@@ -68,6 +68,28 @@ def every_optimizer_follows_one_process(mesh: Any) -> None:
                 assert_same([given], [value], 1e-4, 1e-6)
 
 
+def torchs_optimizers_go_the_same_way(mesh: Any) -> None:
+    """Under FSDP2 with torch's own clipping, for those that torch has."""
+    for name in ALL:
+        theirs = getattr(torch.optim, OPTIMIZERS[name].__name__, None)
+        if theirs is None:
+            continue
+        nets = [sharded(network(), mesh) for _ in range(2)]
+        ours = OPTIMIZERS[name](nets[0].parameters(), lr=1e-2, max_grad_norm=0.3)
+        other = theirs(nets[1].parameters(), lr=1e-2, foreach=True)
+        for step in range(6):
+            for net in nets:
+                backward(net, step)
+            norm = nn.utils.clip_grad_norm_(nets[1].parameters(), 0.3)
+            other.step()
+            ours.step()
+            assert math.isclose(ours.grad_norm, whole(norm), rel_tol=1e-5), name
+            for optimizer in (ours, other):
+                optimizer.zero_grad()
+        expected = [whole(p.detach()) for p in nets[1].parameters()]
+        assert_same(list(nets[0].parameters()), expected, 1e-5, 2e-6)
+
+
 def a_step_runs_no_operator_and_one_collective(mesh: Any) -> None:
     for options, collectives in (
         ({}, 0),
