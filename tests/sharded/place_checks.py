@@ -99,6 +99,25 @@ def codes_are_those_of_one_process_where_shards_end_on_blocks(mesh: Any) -> None
             assert torch.equal(whole(others[0].detach()), plain[0].detach())
 
 
+def codes_are_within_one_of_those_of_one_process_elsewhere(mesh: Any) -> None:
+    """Three bits after the leading one: neighbours are an eighth of the smaller apart."""
+    plain = parameters((7, 390), (5, 3))
+    for placements in ([Shard(0)], [Shard(1)]):
+        states = []
+        for params in ([nn.Parameter(p.detach().clone()) for p in plain], plain):
+            given = spread(params, mesh, placements) if params is plain else params
+            optimizer = adamantine.AdamW(given, state_dtype="int8")
+            give_gradients(given, 0)
+            optimizer.step()
+            states.append(list(optimizer.state_dict()["state"].values()))
+        for one, several in zip(*states, strict=True):
+            for name in ("exp_avg", "exp_avg_sq"):
+                expected = one[name]
+                apart = (whole(several[name]) - expected).abs()
+                smallest = expected.abs().max() / 256
+                assert (apart <= expected.abs().clamp(min=smallest) / 7).all(), name
+
+
 def kernels_and_the_reference_agree_on_codes_of_shards(mesh: Any) -> None:
     for placements in ([Shard(0)], [Shard(1)]):
         pair = []
