@@ -79,6 +79,12 @@ SECTIONS = {
         "A step of DTensors, as FSDP2 makes them, on two processes that share the machine. See "
         "[sharded models](scale.md).",
     ),
+    "offload": Section(
+        "States in main memory",
+        "A second piece of main memory stands for the accelerator: copies to it are timed, an "
+        "accelerator's own way is not. Bytes are states, copies of parameters and buffers for "
+        "gradients. [How it works](offload.md).",
+    ),
     "program": Section(
         "A whole program",
         "MNIST from the start of the process to its end, imports and reading of data included. "

@@ -20,6 +20,7 @@ from benchmarks import (
     child,
     markdown,
     measure,
+    offload,
     other_work,
     program,
     records,
@@ -141,6 +142,16 @@ def test_scale_measures_every_contender_on_two_processes():
         assert all(len(samples) == 2 for samples in case["nanoseconds"].values())
     printed = scale.to_markdown(found)
     assert "| 10: 20 × 10 each, 2,000 elements | `torch.optim.AdamW(fused=True)` |" in printed
+
+
+def test_offload_measures_every_contender_and_counts_bytes():
+    found = offload.run(records.Options(quick=True, rounds=2))
+    for case in found["cases"]:
+        per_parameter = [total / case["parameters"] for total in case["bytes"].values()]
+        assert per_parameter[:2] == pytest.approx([16, 10], rel=0.01)
+        assert all(len(samples) == 2 for samples in case["nanoseconds"].values())
+    printed = offload.to_markdown(found)
+    assert "| 300 tensors × 1,000 | `adamantine.AdamW(offload=True)` |" in printed
 
 
 @torch_may_warn
