@@ -20,7 +20,7 @@ SUBNORMAL = 2.0**-126
 
 def digit(x: float, mantissa: int) -> Fraction:
     """The last digit of a number like `x` with so many bits of mantissa."""
-    exponent = max(math.frexp(x)[1] - 1, -126)
+    exponent = max(math.frexp(x)[1] - 1, -126) if x else -126
     return Fraction(2) ** (exponent - mantissa)
 
 
@@ -95,18 +95,27 @@ def test_infinities_and_nans_stay_what_they_are() -> None:
         assert found == x or (math.isnan(found) and math.isnan(x))
 
 
-@given(FLOATS, UPPERS)
+@given(UPPERS, st.integers(-3 << 15, 3 << 15))
+@example(1.0, 1 << 15)
+@example(1.0, -(1 << 15))
+@example(1.0, (1 << 15) + 1)
+@example(0.0, 5000)
 def test_the_byte_beside_a_given_bfloat16_brings_it_as_close_as_it_can(
-    x: float, upper: float
+    upper: float, away: int
 ) -> None:
-    if not math.isfinite(upper):
+    """`away` in the last digits of a float32."""
+    magnitude = (bits(upper) & 0x7FFFFFFF) + away
+    if not math.isfinite(upper) or not 0 <= magnitude < 0x7F800000:
         return
+    x = math.copysign(number(magnitude), upper)
     found = joined(upper, offset_beside(x, upper))
-    apart = abs(Fraction(x) - Fraction(upper))
-    if apart <= digit(upper, 9) and math.copysign(1, x) == math.copysign(1, upper):
-        assert abs(Fraction(found) - Fraction(x)) <= digit(upper, 15) * 3 / 2
-    elif apart > 2 * digit(upper, 8):
+    if abs(away) <= 1 << 15:
+        # Of a float32's digits, half of the last one that is kept; a tie upwards loses all of it.
+        assert abs((bits(found) & 0x7FFFFFFF) - magnitude) <= (1 << 7 if away < 0x7F80 else 1 << 8)
+    elif abs(away) > (1 << 15) + (1 << 7):
         assert found == upper
+    opposite = joined(-upper, offset_beside(x, -upper))
+    assert opposite == -upper or upper == 0
 
 
 def test_a_tie_that_torch_rounds_to_even_loses_one_digit_of_24_bits() -> None:
