@@ -172,6 +172,17 @@ def test_rounded_states_under_modes(name: str, state_dtype: str) -> None:
     torch.testing.assert_close(WATCHED[name](run), run(*START), rtol=1e-2, atol=1e-2)
 
 
+@pytest.mark.parametrize("master", ["float32", "24bit"])
+@pytest.mark.parametrize("name", ["make_fx-real", "functionalize", "vmap", "flops"])
+def test_masters_under_modes(name: str, master: str) -> None:
+    steps = two_steps(adamantine.AdamW, {"lr": 0.1}, master=master, backend="reference")
+
+    def run(start: Tensor, grad: Tensor) -> Tensor:
+        return steps(start.bfloat16(), grad.bfloat16()).float()
+
+    torch.testing.assert_close(WATCHED[name](run), run(*START), rtol=0, atol=0)
+
+
 def test_kernels_step_aside_only_while_somebody_looks() -> None:
     sides = []
     for cls in (adamantine.AdamW, torch.optim.AdamW):
