@@ -60,8 +60,8 @@ class Gradients:
         return self.sharded.by_mesh(pairs)
 
     def _of_whole(self) -> float:
-        here = sum_of_squares(grad for _, grad in self.others)
-        return sum(table.sum_of_squares() for table in self.tables) + here
+        found = sum(table.sum_of_squares() for table in self.tables)
+        return found + sum_of_squares(grad for _, grad in self.others) if self.others else found
 
     def are_apart(self) -> bool:
         """Whether no two share memory, so that each may be zeroed as soon as it has been read."""
@@ -145,6 +145,7 @@ def fill_with_zeros(grads: Iterable[Tensor], zeroed: Collection[int]) -> None:
     for grad in grads:
         if grad.requires_grad:
             grad.detach_() if grad.grad_fn is not None else grad.requires_grad_(False)
-        here = local_of(grad)
-        if id(here) not in zeroed:
-            here.zero_()
+        if id(grad) not in zeroed:
+            here = local_of(grad)
+            if id(here) not in zeroed:
+                here.zero_()
