@@ -53,8 +53,23 @@ def breaks_on_one(outputs, targets):
 
 breaks_on_one.calls = 0
 
+
+class Idle(nn.Module):
+    """Uses one of its layers in every other step, and another one never."""
+
+    def __init__(self):
+        super().__init__()
+        self.always, self.sometimes, self.never = (nn.Linear(5, 3).double() for _ in range(3))
+        self.steps = 0
+
+    def forward(self, x):
+        self.steps += self.training
+        return self.always(x) + (self.sometimes(x) if self.steps % 2 else 0)
+
+
 # In batches of 16: 70 = 4 · 16 + 6, and 66 = 4 · 16 + 2, too few for three.
 uneven = workload("uneven")
+idle = workload("idle", model=Idle)
 few = workload("few", 66)
 breaking = workload("breaking", loss=breaks_on_one)
 batch_norm = workload("batch_norm", model=lambda: model(nn.BatchNorm1d(7)))

@@ -23,7 +23,7 @@ FAILURE, WRONG_USAGE, INTERRUPTED = 1, 2, 130
 def main() -> None:
     """Run the command that the process was started with, and exit with its code."""
     code = run(sys.argv[1:])
-    if "RANK" in os.environ:
+    if "RANK" in os.environ and "adamantine.train.processes.group" in sys.modules:
         # torch.distributed leaves threads behind, which abort the process if they ask for Python
         # while it is taken down.
         with suppress(OSError):

@@ -1,5 +1,6 @@
 """The options of ``adamantine train``."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -94,6 +95,10 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train a model and test it after every epoch."""
+    if "RANK" in os.environ:
+        # DDP warns, in every process, that it looks for parameters without a gradient. torch reads
+        # this when it is imported, which is now.
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     from adamantine.cli.train.config import options_of_config
     from adamantine.cli.train.options import TrainOptions
     from adamantine.cli.train.processes import join

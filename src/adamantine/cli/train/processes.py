@@ -52,6 +52,15 @@ def join(kind: str | None, command: str) -> Iterator[Alone]:
         yield group
 
 
+def check_options(processes: Alone, state_dtype: str | None) -> None:
+    """Raise :class:`UsageError` for what could be trained together, but not put together again."""
+    if isinstance(processes, Group) and processes.kind == "fsdp" and state_dtype == "int8":
+        raise UsageError(
+            "--state-dtype int8 does not go with --parallel fsdp: the codes of parts have scales "
+            "of their own; give bfloat16, or --parallel ddp"
+        )
+
+
 def output_of(processes: Alone, *, as_json: bool) -> TrainOutput:
     """The first one's is seen."""
     return train_output(as_json=as_json) if processes.is_first else Follower(as_json=as_json)

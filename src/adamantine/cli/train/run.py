@@ -13,6 +13,7 @@ from adamantine.cli.output.terminal import note
 from adamantine.cli.train.options import TrainOptions, from_json
 from adamantine.cli.train.output import TrainOutput
 from adamantine.cli.train.processes import (
+    check_options,
     device_of,
     how_to_go_on,
     options_of,
@@ -52,6 +53,7 @@ def run_train(
         processes.first(lambda: folder.claim(if_exists))
     config = options.config
     check_settings(options.optimizer, options.settings)
+    check_options(processes, options.settings.get("state_dtype"))
     threads = use_threads(options.threads, options.workload)
     device = find_device(device_of(processes, options.device))
     shared = processes.count > 1

@@ -139,7 +139,8 @@ class Group(Alone):
         if self.kind == "fsdp":
             return model
         with self._watch():
-            return DistributedDataParallel(model)
+            # One process trains models that do not use all of their parameters, so this does.
+            return DistributedDataParallel(model, find_unused_parameters=True)
 
     @override
     def share(self, stream: Iterable[Batch], *, trains: bool) -> Iterator[Batch]:
