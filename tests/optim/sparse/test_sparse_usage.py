@@ -177,7 +177,7 @@ def test_same_bits_for_any_number_of_threads(
 ) -> None:
     for smallest in ("SMALLEST", "PER_THREAD"):
         monkeypatch.setattr(parallel, smallest, 1)
-    monkeypatch.setattr(row_table, "SHARE", 4 * WIDTH)
+    monkeypatch.setattr(row_table, "MIN_PER_THREAD", 4 * WIDTH)
     before = torch.get_num_threads()
     results = []
     try:

@@ -150,7 +150,7 @@ class RowBatch:
         """
         table = self._table
         assert table is not None
-        table.set_constants(scalars_of)
+        table.set_step_scalars(scalars_of)
         missed_steps = {}
         if missed_of is not None:
             for place, dims, scalars in table.due():

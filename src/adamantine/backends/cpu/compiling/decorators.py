@@ -36,7 +36,7 @@ def sources() -> str:
     return hashed.hexdigest()[:16]
 
 
-def kept(**options: Any) -> Callable[[Callable[..., Any]], Any]:
+def njit_cached(**options: Any) -> Callable[[Callable[..., Any]], Any]:
     """Compile a function, and keep it on disk for the next process: a decorator.
 
     Numba files it under its name and looks at the age of one source file, which is wrong where
@@ -53,7 +53,7 @@ def kept(**options: Any) -> Callable[[Callable[..., Any]], Any]:
     return decorate
 
 
-def called(function: Callable[..., Any]) -> Any:
+def njit_called(function: Callable[..., Any]) -> Any:
     """Compile a function that others call."""
     return njit(**OPTIONS, **LINKED)(function)
 

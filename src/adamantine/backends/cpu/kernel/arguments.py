@@ -32,12 +32,12 @@ from numpy.typing import NDArray
     BYTES,  # (T, C) int64: how many it fills; 0 for gradients
     VALUES,  # (T, max(1, counters)) float64: the counters, as they were found
     STATUS,  # (T,) int64: what was found of each tensor
-    ROWS,  # (T,) int64: which row of constants it takes; below 0, it sits this step out
+    ROWS,  # (T,) int64: which row of scalars it takes; below 0, it sits this step out
     COMMON,  # whether all that take part have the same counters
     CHUNKS,  # (chunks, 3) int64: tensor, offset, length
     PLACES,  # (chunks,) int64: of each one's first element, for random numbers
     BOUNDS,  # int64: piece p is the chunks from bounds[p] to bounds[p + 1]
-    CONSTANTS,  # (rows, scalars) float64: a row for each group and set of counters
+    STEP_SCALARS,  # (rows, scalars) float64: a row for each group and set of counters
     NEXT,  # (rows, counters) float64: what the counters become
     FOUND,  # (chunks,) int64 or float64: what a kernel that only reads found in each
     SUMS,  # (chunks, 3) float64: squares of gradient, update and parameter

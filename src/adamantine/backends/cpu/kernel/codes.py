@@ -17,7 +17,7 @@ from numba import carray, njit, typeof, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from adamantine.backends.cpu.compiling.decorators import LINKED, called, overloads
+from adamantine.backends.cpu.compiling.decorators import LINKED, njit_called, overloads
 from adamantine.backends.cpu.compiling.elements import ELEMENTS, read, write
 from adamantine.backends.cpu.compiling.memory import (
     float32_pointer,
@@ -63,15 +63,15 @@ def _choose(condition, x, y):
 
 OPERATIONS = {
     "bits": _bits,
-    "number": called(_number_of),
-    "low": called(_low),
-    "choose": called(_choose),
+    "number": njit_called(_number_of),
+    "low": njit_called(_low),
+    "choose": njit_called(_choose),
 }
 """What the names of `codecs.ops` stand for here."""
 
 
 def _bound(function: Any) -> Any:
-    return bind(function, OPERATIONS, called)
+    return bind(function, OPERATIONS, njit_called)
 
 
 _scale_of, _inverse_of, _exponent_of, key_of, _bits_at, _following, _first, _second = map(
@@ -127,7 +127,7 @@ def stack(typingctx, size):
 # to encode a block.
 
 
-@called
+@njit_called
 def _top(values, length):
     """The bits of the largest magnitude; those of a NaN are above all others."""
     given = carray(float32_pointer(values), length)
@@ -145,7 +145,7 @@ def _top(values, length):
 def _loop(*parts: object) -> Any:
     def compiled(function: Any) -> Any:
         function.__qualname__ = "_".join([function.__name__, *map(str, parts)])
-        return called(function)
+        return njit_called(function)
 
     return compiled
 

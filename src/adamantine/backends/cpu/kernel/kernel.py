@@ -16,7 +16,7 @@ from numba import carray, cfunc, njit, types
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from adamantine.backends.cpu.compiling.compile_lock import compile_lock
-from adamantine.backends.cpu.compiling.decorators import OPTIONS, called, sources
+from adamantine.backends.cpu.compiling.decorators import OPTIONS, njit_called, sources
 from adamantine.backends.cpu.compiling.elements import (
     ELEMENTS,
     from_bfloat16,
@@ -37,11 +37,11 @@ from adamantine.backends.cpu.kernel.arguments import (
     BOUNDS,
     CHUNKS,
     COLUMNS,
-    CONSTANTS,
     COUNTERS,
     FOUND,
     PLACES,
     ROWS,
+    STEP_SCALARS,
     STREAMS,
     VALUES,
     WORDS,
@@ -114,10 +114,10 @@ def _run_piece(arguments, piece):
         row = carray(int64_pointer(words[ROWS] + 8 * tensor), 1)[0]
         if row < 0:
             continue
-        constants = carray(float64_pointer(words[CONSTANTS] + 8 * SCALARS * row), SCALARS)
+        step_scalars = carray(float64_pointer(words[STEP_SCALARS] + 8 * SCALARS * row), SCALARS)
         columns = carray(int64_pointer(words[ADDRESSES] + 8 * words[COLUMNS] * tensor), READ)
         pointers = to_fixed_tuple(columns, READ)
-        own = to_fixed_tuple(constants.astype(COMPUTE), SCALARS)
+        own = to_fixed_tuple(step_scalars.astype(COMPUTE), SCALARS)
         if COLLECT_STATS:
             held = arrays_at(pointers[:1] + pointers[SECOND:ARRAYS], HELD, offset, length)
             look_before(words, chunk, held)
@@ -230,11 +230,11 @@ def operations() -> dict[str, Any]:
         **OF_CODECS,
         "sqrt": math.sqrt,
         "absolute": math.fabs,
-        "as_bfloat16": called(_as_bfloat16),
-        "as_float16": called(_as_float16),
-        "signum": called(_signum),
-        "maximum": called(_maximum),
-        "where": called(_where),
+        "as_bfloat16": njit_called(_as_bfloat16),
+        "as_float16": njit_called(_as_float16),
+        "signum": njit_called(_signum),
+        "maximum": njit_called(_maximum),
+        "where": njit_called(_where),
     }
 
 
@@ -282,7 +282,10 @@ def updating(
     tensors = (param, Format(param.dtype), *states)  # a gradient is as its parameter
     switches: dict[str, Any] = {"ZERO_GRADS": zero_grads, "COLLECT_STATS": collect_stats}
     if rule.joined is not None:
-        switches |= {"NUMBER": bind(rule.joined, operations(), called), "SECOND": len(tensors) - 1}
+        switches |= {
+            "NUMBER": bind(rule.joined, operations(), njit_called),
+            "SECOND": len(tensors) - 1,
+        }
     return specialised(each_chunk, rule.update, tensors, len(rule.scalars), name, switches)
 
 
@@ -309,7 +312,7 @@ def specialised(
     scope = {
         **globals(),
         **each_chunk.__globals__,
-        "FORMULA": bind(element, operations(), called),
+        "FORMULA": bind(element, operations(), njit_called),
         "ARRAYS": len(formats),
         "SCALARS": scalars,
         "SAMPLES": tuple(map(sample_of, formats)),
@@ -325,7 +328,7 @@ def specialised(
         "OPEN": BLOCK if any(f.coded for f in formats) else sys.maxsize,
         "COMPUTE": np.float64 if formats[0].dtype == torch.float64 else np.float32,
         "GRADIENT": sample_of(Format(formats[0].dtype)),  # and parameter, as they are
-        "NUMBER": called(_alone),
+        "NUMBER": njit_called(_alone),
         "SECOND": len(formats),
         **(switches or {}),
     }
@@ -364,8 +367,8 @@ def digest(what: object, *functions: Callable[..., Any]) -> str:
 
 def _hash_function(hashed: Any, function: Any) -> None:
     code = function.__code__
-    constants = [c for c in code.co_consts if not isinstance(c, CodeType)]
-    hashed.update(repr((code.co_code, constants, code.co_names, code.co_varnames)).encode())
+    step_scalars = [c for c in code.co_consts if not isinstance(c, CodeType)]
+    hashed.update(repr((code.co_code, step_scalars, code.co_names, code.co_varnames)).encode())
     for name in code.co_names:
         value = function.__globals__.get(name)
         if isinstance(value, FunctionType) and name not in operations():

@@ -13,7 +13,7 @@ import numpy as np
 from numba import carray, types
 from numba.extending import intrinsic
 
-from adamantine.backends.cpu.compiling.decorators import called, overloads
+from adamantine.backends.cpu.compiling.decorators import njit_called, overloads
 from adamantine.backends.cpu.compiling.elements import read
 from adamantine.backends.cpu.compiling.memory import float64_pointer, load
 from adamantine.backends.cpu.kernel.arguments import SAMPLED, SUMS
@@ -77,7 +77,7 @@ def _added(sums, before, grad, now):
     return implementation
 
 
-@called
+@njit_called
 def _stride(length):
     # Odd, or every sample of a matrix with an even number of columns might be of the same one.
     return (
@@ -87,7 +87,7 @@ def _stride(length):
     )
 
 
-@called
+@njit_called
 def leave(words, chunk, sums):
     """Write the sums of a chunk."""
     found = carray(float64_pointer(words[SUMS] + 24 * chunk), 3)

@@ -20,7 +20,7 @@ import numpy as np
 from numba import carray, cfunc, int64, njit, void
 from torch import Tensor
 
-from adamantine.backends.cpu.compiling.decorators import kept, sources
+from adamantine.backends.cpu.compiling.decorators import njit_cached, sources
 from adamantine.backends.cpu.compiling.memory import (
     float32_pointer,
     float64_pointer,
@@ -158,7 +158,7 @@ def _has_blocks(exported, layouts, start, ndim):
     )
 
 
-@kept()
+@njit_cached()
 def probe(arguments, grads):
     """Look at every tensor of a table, `grads` being a list; the caller holds the GIL.
 
@@ -240,7 +240,7 @@ def probe(arguments, grads):
     return worst
 
 
-@kept()
+@njit_cached()
 def follow_moved(arguments, looks):
     """Take the addresses in ``MOVED`` for those that tensors have.
 
@@ -271,7 +271,7 @@ def follow_moved(arguments, looks):
     return True
 
 
-@kept()
+@njit_cached()
 def advance_counters(arguments):
     """Count the step for every tensor that takes part: ``NEXT`` says what counters become."""
     words = carray(int64_pointer(arguments), WORDS)

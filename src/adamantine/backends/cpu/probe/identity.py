@@ -17,7 +17,7 @@ import numpy as np
 from numba import carray
 from numpy.typing import NDArray
 
-from adamantine.backends.cpu.compiling.decorators import kept
+from adamantine.backends.cpu.compiling.decorators import njit_cached
 from adamantine.backends.cpu.compiling.memory import int64_pointer
 from adamantine.backends.cpu.compiling.native import address_of, call1, call4, object2
 
@@ -43,7 +43,7 @@ def _functions() -> NDArray[np.int64]:
     return np.array(list(map(address_of, found)), np.int64)
 
 
-@kept()
+@njit_cached()
 def _hold(block):
     """The caller holds the GIL."""
     words = carray(int64_pointer(block), _WORDS)

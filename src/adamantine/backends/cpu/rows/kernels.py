@@ -29,7 +29,7 @@ import numpy as np
 import torch
 from numba import carray, njit
 
-from adamantine.backends.cpu.compiling.decorators import OPTIONS, called, kept
+from adamantine.backends.cpu.compiling.decorators import OPTIONS, njit_cached, njit_called
 from adamantine.backends.cpu.compiling.elements import ELEMENTS
 from adamantine.backends.cpu.compiling.memory import (
     arrays_at,
@@ -74,8 +74,8 @@ COUNTS = (1 << DIGIT) // 2 + 1
     WIDEST,  # elements of the longest row
     ADDRESSES,  # (TABLES, COLUMNS) int64, as :mod:`.kernel.arguments`; 0: they are in the blocks
     COLUMNS,
-    ROWS,  # (TABLES,) int64: which row of constants each takes; below 0, it sits this step out
-    CONSTANTS,  # (rows, scalars) float64: the rule's scalars
+    ROWS,  # (TABLES,) int64: which row of scalars each takes; below 0, it sits this step out
+    STEP_SCALARS,  # (rows, scalars) float64: the rule's scalars
     SUM_SCALARS,  # (rows, scalars) float64: what `advance` and `coefficients` take
     HEAD,
 ) = range(14)
@@ -132,7 +132,7 @@ def scratch_words(tables: int, indices: int) -> int:
     return COUNTS + 4 * indices + 4 * tables
 
 
-@kept()
+@njit_cached()
 def gather(arguments, size, states):
     """Read and sort the indices of all tables; returns the first that has one out of bounds, or -1.
 
@@ -245,7 +245,7 @@ def _run_piece(arguments, piece):
         if start + count * weight > high:
             end = (high - start + weight - 1) // weight
         pointers = tuple_at(block + 8 * TENSORS, ARRAYS, WORD, WORD)
-        own = tuple_at(head[CONSTANTS] + 8 * SCALARS * rows[table], SCALARS, DOUBLE, COMPUTE(0))
+        own = tuple_at(head[STEP_SCALARS] + 8 * SCALARS * rows[table], SCALARS, DOUBLE, COMPUTE(0))
         numbers = carray(int64_pointer(words[NUMBERS]), count)
         begins = carray(int32_pointer(words[BEGINS]), count + 1)
         order = carray(int32_pointer(words[ORDER]), words[GIVEN])
@@ -360,7 +360,7 @@ def specialised(
         "COMPUTE": ELEMENTS[dtype].compute,
     }
     scope = {**globals(), **described}
-    scope |= {name: bind(f, operations(), called) for name, f in functions.items()}
+    scope |= {name: bind(f, operations(), njit_called) for name, f in functions.items()}
     end = digest((described, dtype, LENGTH), *functions.values())
     if exact:
         row = FunctionType(_catch_row_up.__code__, scope, f"{rule.name}_catch_row_up_{end}")

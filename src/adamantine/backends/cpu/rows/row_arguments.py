@@ -16,7 +16,7 @@ from adamantine.backends.cpu.rows import row_probe
 from adamantine.backends.cpu.threads import parallel
 from adamantine.backends.missed_steps import MissedSteps
 
-SHARE = 65_536
+MIN_PER_THREAD = 65_536
 """Elements for each thread of our own; less than in a table, as rows come from all over memory."""
 
 PIECES_PER_THREAD = 4

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numba import carray
 
-from adamantine.backends.cpu.compiling.decorators import kept
+from adamantine.backends.cpu.compiling.decorators import njit_cached
 from adamantine.backends.cpu.compiling.memory import int64_pointer
 from adamantine.backends.cpu.compiling.native import call0, call2, object2
 from adamantine.backends.cpu.probe.compiled_probe import (
@@ -44,7 +44,7 @@ INT64 = 0 | 64 << 8 | 1 << 16
 """DLPack's code of the type."""
 
 
-@kept()
+@njit_cached()
 def look(arguments, calls, indices, values, none, element):
     """Fill in what was given to each table; the caller holds the GIL.
 

@@ -16,7 +16,7 @@ from adamantine.backends.cpu.kernel import arguments as arguments
 from adamantine.backends.cpu.probe.compiled_probe import STAGE, advance_counters
 from adamantine.backends.cpu.probe.tensor_probe import TensorProbe
 from adamantine.backends.cpu.rows import kernels as rows
-from adamantine.backends.cpu.rows.row_arguments import SHARE, RowArguments
+from adamantine.backends.cpu.rows.row_arguments import MIN_PER_THREAD, RowArguments
 from adamantine.backends.cpu.threads import parallel
 from adamantine.backends.formats import Format
 from adamantine.backends.layout import check_memory
@@ -82,14 +82,14 @@ class RowTable:
         self._pack, self._row_bytes = packing.pack_into, packing.size
         self._in_order = itemgetter(*rule.scalars)
         # At most a row for each parameter, where none has the counters of another.
-        self._constants = np.empty((len(params), len(rule.scalars)))
-        self._buffer = self._constants.data.cast("B")
+        self._step_scalars = np.empty((len(params), len(rule.scalars)))
+        self._buffer = self._step_scalars.data.cast("B")
         self._next = np.empty((len(params), len(counters)))
-        self._arguments.point(rows.CONSTANTS, self._constants)
+        self._arguments.point(rows.STEP_SCALARS, self._step_scalars)
         self._probe.arguments.point(arguments.NEXT, self._next)
         self._dtype, self._element = params[0].dtype, params[0].element_size()
         self._dlpack = dlpack_of(self._dtype)
-        self._scalars: list[Mapping[str, Any]] = []  # by row of constants
+        self._scalars: list[Mapping[str, Any]] = []  # by row of scalars
         self._held: list[Any] = []
         self._threads = 1
 
@@ -122,7 +122,7 @@ class RowTable:
         if bad >= 0:
             return bad
         bad = given.gather(self._element)
-        self._threads = parallel.threads_for(given.weight, SHARE)
+        self._threads = parallel.threads_for(given.weight, MIN_PER_THREAD)
         return bad
 
     def _look(self, indices: list[Any], values: list[Any], lazily_negative: bool) -> int:
@@ -142,7 +142,7 @@ class RowTable:
         """Whether one call of compiled code is all that :meth:`run` writes."""
         return not (self._exact or self._counters or self._first)
 
-    def set_constants(self, scalars_of: ScalarsOf) -> None:
+    def set_step_scalars(self, scalars_of: ScalarsOf) -> None:
         """Compute this step's scalars; after :meth:`refresh`, and before :meth:`run`."""
         probe = self._probe
         self._scalars = []
@@ -164,7 +164,7 @@ class RowTable:
             probe.rows[place] = known[key]
 
     def due(self) -> list[Due]:
-        """The parameters that take part, after :meth:`set_constants`."""
+        """The parameters that take part, after :meth:`set_step_scalars`."""
         dims = self._arguments.blocks[:, rows.DIMS].tolist()
         return [
             Due(place, dims[place], self._scalars[row])
@@ -235,7 +235,7 @@ class CompiledRows:
         self._arguments = RowArguments([param.shape], len(states))
         self._arguments.point(rows.ROWS, np.zeros(1, np.int64))
         # Nothing is updated, but the kernel reads them.
-        self._arguments.point(rows.CONSTANTS, np.zeros(len(rule.scalars)))
+        self._arguments.point(rows.STEP_SCALARS, np.zeros(len(rule.scalars)))
 
     def catch_up(self, missed: MissedSteps, numbers: Tensor | None = None) -> bool:
         """Let rows (all, or those numbered, twice or not) do the steps that they missed.
@@ -250,7 +250,7 @@ class CompiledRows:
             check_memory("a parameter or its state", tensor)
             given.blocks[0, rows.TENSORS + index] = tensor.data_ptr()
         width = param.shape[len(missed.shape) :].numel()
-        threads = parallel.threads_for(len(waiting) * width, SHARE)
+        threads = parallel.threads_for(len(waiting) * width, MIN_PER_THREAD)
         parallel.wake(threads)
         if numbers is None:
             given.give_all(len(missed.shape), param.element_size())

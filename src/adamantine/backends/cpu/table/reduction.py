@@ -13,9 +13,9 @@ from adamantine.backends.cpu.kernel.arguments import (
     BOUNDS,
     CHUNKS,
     COLUMNS,
-    CONSTANTS,
     FOUND,
     ROWS,
+    STEP_SCALARS,
     KernelArguments,
 )
 from adamantine.backends.cpu.kernel.kernel import Kernel
@@ -68,13 +68,13 @@ class Reduction:
         self,
         bounds: NDArray[np.int64],
         threads: int,
-        constants: NDArray[np.float64] | None = None,
+        step_scalars: NDArray[np.float64] | None = None,
     ) -> None:
-        """Look, with a row of `constants` for each of the probe's rows if the kernel takes any."""
+        """Look, with a row of `step_scalars` for each of the probe's rows, if it takes any."""
         addresses = np.ascontiguousarray(self._probe.addresses[:, self._columns])
         self._arguments.point(ADDRESSES, addresses)
-        if constants is not None:
-            self._arguments.point(CONSTANTS, np.ascontiguousarray(constants))
+        if step_scalars is not None:
+            self._arguments.point(STEP_SCALARS, np.ascontiguousarray(step_scalars))
         self._arguments.point(BOUNDS, bounds)
         self.found.fill(0)
         parallel.run(self._kernel.address, self._arguments.address, len(bounds) - 1, threads)

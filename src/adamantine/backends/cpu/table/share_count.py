@@ -60,17 +60,17 @@ class ShareCount:
         self._reduction = Reduction(compiled_count(share, kept), columns, probe, chunks, np.int64)
 
     def counts(
-        self, constants: NDArray[np.float64], bounds: NDArray[np.int64], threads: int
+        self, step_scalars: NDArray[np.float64], bounds: NDArray[np.int64], threads: int
     ) -> NDArray[np.int64]:
-        """How many elements of each tensor have the property; `constants` are by row."""
-        self._reduction.run(bounds, threads, constants[:, self._scalars])
+        """How many elements of each tensor have the property; `step_scalars` are by row."""
+        self._reduction.run(bounds, threads, step_scalars[:, self._scalars])
         return self._by_tensor(self._reduction.found)
 
-    def constants_by_tensor(
-        self, constants: NDArray[np.float64], counts: Sequence[int]
+    def step_scalars_by_tensor(
+        self, step_scalars: NDArray[np.float64], counts: Sequence[int]
     ) -> NDArray[np.float64]:
-        """Constants by tensor instead of by row, with the scalar that the counts decide."""
-        own = constants[self._probe.rows]
+        """Scalars by tensor instead of by row, with the scalar that the counts decide."""
+        own = step_scalars[self._probe.rows]
         pairs = zip(counts, self._elements, strict=True)
         own[:, self._decided] = [self._share.decide(*pair) for pair in pairs]
         return own

@@ -17,10 +17,10 @@ from adamantine.backends.cpu.compiling.elements import PAIRS, supported
 from adamantine.backends.cpu.kernel.arguments import (
     BOUNDS,
     CHUNKS,
-    CONSTANTS,
     NEXT,
     PLACES,
     SAMPLED,
+    STEP_SCALARS,
     STREAMS,
     SUMS,
 )
@@ -41,7 +41,7 @@ CHUNK, CHUNK_OF_LARGE, LARGE = 4_096, 16_384, 1 << 20
 """Elements a chunk: few enough to share out a network of one large tensor evenly. Tables of `LARGE`
 or more elements have plenty of chunks."""
 
-SHARE = 131_072
+MIN_PER_THREAD = 131_072
 """Elements for each thread of our own (:func:`.parallel.threads_for`)."""
 
 PIECES_PER_THREAD = 64
@@ -155,7 +155,7 @@ class Table:
         False when a tensor is no longer what the table was built for: build another. Nothing has
         been written then.
         """
-        self._threads = parallel.threads_for(int(self._elements[-1]), SHARE)
+        self._threads = parallel.threads_for(int(self._elements[-1]), MIN_PER_THREAD)
         parallel.wake(self._threads)
         worst = self._probe.read(grads)
         if worst == STAGE:
@@ -221,9 +221,9 @@ class Table:
         if self._share_count is None:
             return {}
         before = self._probe.rows.copy()
-        self._set_constants(scalars_of)
+        self._set_step_scalars(scalars_of)
         bounds = self._split(self._threads)
-        counts = self._share_count.counts(self._constants, bounds, self._threads)
+        counts = self._share_count.counts(self._step_scalars, bounds, self._threads)
         self._probe.rows[:] = before
         return dict(zip(map(id, self.wholes), counts.tolist(), strict=True))
 
@@ -241,16 +241,16 @@ class Table:
         of :meth:`counts`, added up over processes.
         """
         probe = self._probe
-        self._set_constants(scalars_of)
+        self._set_step_scalars(scalars_of)
         bounds = self._split(self._threads)
         self._arguments.point(BOUNDS, bounds)
         if self._share_count:
             if counts is None:
-                found = self._share_count.counts(self._constants, bounds, self._threads).tolist()
+                found = self._share_count.counts(self._step_scalars, bounds, self._threads).tolist()
             else:
                 found = [counts[id(whole)] for whole in self.wholes]
-            self._set_constants_by_tensor(
-                self._share_count.constants_by_tensor(self._constants, found)
+            self._set_step_scalars_by_tensor(
+                self._share_count.step_scalars_by_tensor(self._step_scalars, found)
             )
         kernel = self._kernel
         if zero_grads or collect_stats:
@@ -302,8 +302,8 @@ class Table:
             if rows[t] >= 0
         ]
 
-    def _set_constants(self, scalars_of: ScalarsOf) -> None:
-        """A row of constants for each group and set of counters; points the tensors to theirs."""
+    def _set_step_scalars(self, scalars_of: ScalarsOf) -> None:
+        """A row of scalars for each group and set of counters; points the tensors to theirs."""
         probe = self._probe
         if probe.common:
             counters = probe.values[0].tolist()
@@ -327,18 +327,18 @@ class Table:
         for column, name in enumerate(self._counters):
             self._next[row, column] = scalars.get(name, step)
 
-    def _set_constants_by_tensor(self, constants: NDArray[np.float64]) -> None:
+    def _set_step_scalars_by_tensor(self, step_scalars: NDArray[np.float64]) -> None:
         """Give every tensor a row of its own."""
         rows = self._probe.rows
-        self._arguments.point(CONSTANTS, constants)
+        self._arguments.point(STEP_SCALARS, step_scalars)
         self._arguments.point(NEXT, self._next[rows])
         rows[rows >= 0] = np.flatnonzero(rows >= 0)
 
     def _make_rows(self, count: int) -> None:
-        self._constants = np.empty((count, len(self._rule.scalars)))
-        self._buffer = self._constants.data.cast("B")
+        self._step_scalars = np.empty((count, len(self._rule.scalars)))
+        self._buffer = self._step_scalars.data.cast("B")
         self._next = np.empty((count, len(self._counters)))
-        self._arguments.point(CONSTANTS, self._constants)
+        self._arguments.point(STEP_SCALARS, self._step_scalars)
         self._arguments.point(NEXT, self._next)
 
     def _split(self, threads: int) -> NDArray[np.int64]:

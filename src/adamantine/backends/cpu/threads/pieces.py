@@ -13,7 +13,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from adamantine.backends.cpu.compiling.decorators import LINKED, kept
+from adamantine.backends.cpu.compiling.decorators import LINKED, njit_cached
 from adamantine.backends.cpu.compiling.native import call1, call2, fetch_add, load, store
 
 LINE = 64
@@ -58,7 +58,7 @@ def take_pieces(queue: Any, helping: Any) -> None:
             front += 1
 
 
-@kept(nogil=True)
+@njit_cached(nogil=True)
 def run_alone(kernel, arguments, pieces, afterwards):
     """Do all of them on the calling thread."""
     for piece in range(pieces):

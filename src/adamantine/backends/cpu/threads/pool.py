@@ -28,7 +28,7 @@ from threading import Lock, Thread
 import numpy as np
 from numpy.typing import NDArray
 
-from adamantine.backends.cpu.compiling.decorators import kept
+from adamantine.backends.cpu.compiling.decorators import njit_cached
 from adamantine.backends.cpu.compiling.native import (
     address_of,
     call1,
@@ -62,7 +62,7 @@ PATIENCE = 2_000
 """Looks at the gate before a helper goes back to sleep: about half a millisecond."""
 
 
-@kept(nogil=True)
+@njit_cached(nogil=True)
 def _serve(queue, calls):
     """A helper's life: sleep until a step begins, watch for its work, do it."""
     done, answered = 0, 0
@@ -88,7 +88,7 @@ def _serve(queue, calls):
             fetch_add(queue + INSIDE, -1)
 
 
-@kept()
+@njit_cached()
 def _wake(queue, calls, count):
     call1(calls[LOCK], queue + MUTEX)
     fetch_add(queue + REQUESTS, 1)
@@ -98,7 +98,7 @@ def _wake(queue, calls, count):
         call1(calls[SIGNAL], queue + CONDITION)
 
 
-@kept(nogil=True)
+@njit_cached(nogil=True)
 def _run(queue, calls, kernel, arguments, pieces, helpers, afterwards):
     if load(queue + ASLEEP) > 0:
         # Awake too early, or called away: large work is worth another call.

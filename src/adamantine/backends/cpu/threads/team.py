@@ -28,7 +28,7 @@ from typing import NamedTuple
 import torch
 from numba import cfunc, types
 
-from adamantine.backends.cpu.compiling.decorators import kept, sources
+from adamantine.backends.cpu.compiling.decorators import njit_cached, sources
 from adamantine.backends.cpu.compiling.native import address_of, call1, call4, load, number_from
 from adamantine.backends.cpu.threads.pieces import BACK, FREE, LINE, fill, new_queue, take_pieces
 
@@ -42,7 +42,7 @@ def _take_part(queue):
     take_pieces(queue, number_from(load(queue + _THREAD_NUMBER)) != 0)
 
 
-@kept(nogil=True)
+@njit_cached(nogil=True)
 def _run(queue, parallel, take_part, kernel, arguments, pieces, threads, afterwards):
     """Whether anybody but the caller has done a piece."""
     fill(queue, kernel, arguments, pieces)
