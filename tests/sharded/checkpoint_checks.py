@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import warnings
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -215,3 +218,55 @@ def the_page_runs(mesh: Any, folder: Path) -> None:
 def files_are_saved_and_loaded(mesh: Any, folder: Path) -> None:
     save_all(lambda: sharded(network(), mesh), folder, mesh.size())
     load_all(lambda: sharded(network(), mesh), folder)
+
+
+def a_save_beside_the_training_has_the_states_of_its_moment(mesh: Any, folder: Path) -> None:
+    own_group = torch.distributed.new_group(backend="gloo")  # or its messages meet the training's
+    for index, options in enumerate(ROUNDED):
+        net = sharded(network(), mesh)
+        optimizer = trained(net, **options)
+        model, states = tools.get_state_dict(net, optimizer)
+        expected = [whole(p.detach()).clone() for p in net.parameters()]
+        place = folder / f"beside_{mesh.size()}_{index}"
+        with warnings.catch_warnings(action="ignore"):
+            saving = checkpoint.async_save(
+                {"model": model, "optimizer": states},
+                checkpoint_id=place,
+                process_group=own_group,
+            )
+            one_more_step(net, optimizer)
+            saving.result()
+        other = sharded(network(), mesh)
+        loaded = adamantine.AdamW(other.parameters(), lr=1.0, **options)
+        load(other, loaded, place)
+        assert_same(list(other.parameters()), expected, 0, 0)
+        one_more_step(other, loaded)
+        after = [whole(p.detach()) for p in net.parameters()]
+        assert_same(list(other.parameters()), after, 0, 5e-3 if options else 0)
+
+
+class Killed(checkpoint.FileSystemWriter):
+    """Writes for one process what all others wait for in vain: it is killed with a file begun."""
+
+    def write_data(self, plan: Any, planner: Any) -> Any:
+        if torch.distributed.get_rank() == 1:
+            Path(self.path, "__1_0.distcp").write_bytes(b"begun")
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().write_data(plan, planner)
+
+
+def train_until_killed(number: int, port: int, folder: Path) -> None:
+    """One of two processes, of which the second dies while it saves a second time."""
+    os.environ.update(
+        RANK=str(number), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port)
+    )
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", timeout=timedelta(seconds=20))
+    mesh = torch.distributed.init_device_mesh("cpu", (2,))
+    net = sharded(network(), mesh)
+    optimizer = trained(net, state_dtype="int8")
+    save(net, optimizer, folder / "first")
+    torch.distributed.barrier()
+    one_more_step(net, optimizer)
+    model, states = tools.get_state_dict(net, optimizer)
+    checkpoint.save({"model": model, "optimizer": states}, storage_writer=Killed(folder / "second"))

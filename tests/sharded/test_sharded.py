@@ -17,7 +17,7 @@ if not torch.distributed.is_available() or not torch.distributed.is_gloo_availab
 
 import adamantine
 from sharded import checkpoint_checks, checks, option_checks, place_checks
-from sharded.cases import network
+from sharded.cases import assert_same, network
 from sharded.ranks import rank
 
 NAMES = [
@@ -31,11 +31,16 @@ FILES = "checkpoint_checks.files_are_saved_and_loaded"
 Problems = dict[str, list[str]]
 
 
-def problems(processes: int, folder: Path, names: list[str] = NAMES) -> Problems:
-    """What went wrong in each check, on each process."""
+def free_port() -> int:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
+        port: int = found.getsockname()[1]
+        return port
+
+
+def problems(processes: int, folder: Path, names: list[str] = NAMES) -> Problems:
+    """What went wrong in each check, on each process."""
+    port = free_port()
     with suppress(torch.multiprocessing.ProcessRaisedException):
         torch.multiprocessing.spawn(rank, (processes, port, names, folder), nprocs=processes)
     told = [json.loads((folder / f"{n}.json").read_text()) for n in range(processes)]
@@ -78,3 +83,19 @@ def test_files_of_four_processes_are_loaded_by_fewer(of_four: Any) -> None:
         found = problems(processes, of_four[1], [FILES])
         assert not any(found[FILES]), "\n".join(found[FILES])
     checkpoint_checks.load_all(network, of_four[1])
+
+
+@pytest.mark.slow
+def test_a_process_killed_while_it_saves_leaves_the_checkpoint_before(tmp_path: Path) -> None:
+    with pytest.raises(torch.multiprocessing.ProcessExitedException, match="SIGKILL"):
+        torch.multiprocessing.spawn(
+            checkpoint_checks.train_until_killed, (free_port(), tmp_path), nprocs=2
+        )
+    net = network()
+    optimizer = adamantine.AdamW(net.parameters(), state_dtype="int8")
+    with pytest.raises((FileNotFoundError, torch.distributed.checkpoint.CheckpointException)):
+        checkpoint_checks.load(net, optimizer, tmp_path / "second")
+    checkpoint_checks.load(net, optimizer, tmp_path / "first")
+    expected = network()
+    checkpoint_checks.trained(expected, state_dtype="int8")
+    assert_same(list(net.parameters()), list(expected.parameters()), 1e-5, 5e-3)

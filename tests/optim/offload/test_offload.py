@@ -164,6 +164,33 @@ def test_every_option(options: dict[str, Any]) -> None:
             assert ours.grad is None or not ours.grad.any()
 
 
+@pytest.mark.usefixtures("link", "small_buckets")
+def test_three_hundred_tensors_with_all_options_at_once() -> None:
+    torch.manual_seed(0)
+    start = [torch.randn(7 + n % 50) for n in range(300)]
+    both = []
+    for more in ({"offload": True}, {}):
+        params = [nn.Parameter(t.clone()) for t in start]
+        groups = [{"params": params[:100], "lr": 1e-2}, {"params": params[100:], "weight_decay": 0}]
+        optimizer = adamantine.AdamW(
+            groups, max_grad_norm=1.0, skip_nonfinite=True, state_dtype="int8", cautious=True,
+            collect_stats=2, zero_grad=True, **more,
+        )  # fmt: skip
+        for step in range(6):
+            for n, param in enumerate(params):
+                if (n + step) % 7:
+                    param.grad = torch.sin(param.detach() * (step + 1))
+            if step == 3:
+                params[5].grad = torch.full_like(params[5], float("inf"))
+            optimizer.step()
+        both.append((params, optimizer))
+    (ours, one), (theirs, other) = both
+    assert all(map(torch.equal, ours, theirs))
+    assert all(map(torch.equal, states(one), states(other)))
+    assert one.skipped_steps == other.skipped_steps == 1
+    assert len(one.stats()) == len(other.stats())
+
+
 @pytest.mark.usefixtures("small_buckets")
 def test_each_gradient_travels_once_and_while_backward_runs(link: Late) -> None:
     net = model()
