@@ -3,6 +3,7 @@
 import json
 import re
 import signal
+import socket
 from pathlib import Path
 
 import pytest
@@ -160,7 +161,7 @@ def test_weighted_means_over_slices_are_the_batchs(examples, monkeypatch):
         (2, "uneven", ["--optimizer", "adamw", "--stats"]),
         (2, "idle", ["--optimizer", "adamw"]),
         (2, "uneven", ["--parallel", "fsdp", "--stats", "--max-grad-norm", 0.5]),
-        (1, "uneven", []),
+        (1, "batch_norm", []),
     ],
 )
 def test_processes_agree_with_one(count, workload, more, tmp_path):
@@ -169,6 +170,31 @@ def test_processes_agree_with_one(count, workload, more, tmp_path):
     several = more[2:] if "--parallel" in more else more
     alone(*options(workload, "--epochs", 3, "--out", tmp_path / "one"), *several)
     assert_same_run(tmp_path / "many", tmp_path / "one")
+
+
+@pytest.mark.slow
+def test_two_machines_agree_with_one_process_and_one_of_them_writes(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    meeting = (
+        *("--nnodes", "2", "--rdzv-backend", "c10d", "--rdzv-endpoint", address),
+        *("--rdzv-id", "test", "--local-addr", "127.0.0.1"),
+    )
+    machines = [
+        Torchrun(
+            2,
+            *options("uneven", "--epochs", 2, "--out", tmp_path / name),
+            launcher=meeting,
+            standalone=False,
+        )
+        for name in ("here", "there")
+    ]
+    assert [machine.end() for machine in machines] == [0, 0]
+    (written,) = tmp_path.iterdir()
+    alone(*options("uneven", "--epochs", 2, "--out", tmp_path / "one"))
+    assert_same_run(written, tmp_path / "one")
+    assert RunFolder(written).read().configuration["processes"] == 4
 
 
 @pytest.mark.slow

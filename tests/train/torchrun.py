@@ -11,10 +11,11 @@ HERE = str(Path(__file__).parent)
 class Torchrun:
     """Processes that train together."""
 
-    def __init__(self, count, *arguments, launcher=()):
+    def __init__(self, count, *arguments, launcher=(), standalone=True):
         paths = os.pathsep.join([HERE, *filter(None, [os.environ.get("PYTHONPATH")])])
         command = [
-            *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
+            *(sys.executable, "-m", "torch.distributed.run"),
+            *(["--standalone"] if standalone else []),
             *("--nproc-per-node", str(count), *launcher, "-m", "adamantine", "train"),
             *map(str, arguments),
         ]

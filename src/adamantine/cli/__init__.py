@@ -50,6 +50,8 @@ def run(arguments: list[str]) -> int:
     except AdamantineError as error:
         return _complain(error, FAILURE)
     except (Interrupted, KeyboardInterrupt) as error:
+        if _is_follower() and not str(error):
+            return INTERRUPTED
         return _complain(str(error) or "interrupted", INTERRUPTED)
 
 
@@ -59,7 +61,7 @@ def _run(arguments: list[str]) -> int:
     try:
         result = command(arguments, prog_name="adamantine", standalone_mode=False)
     except ClickException as error:
-        if os.environ.get("RANK", "0") != "0":  # one of several, started with the same line
+        if _is_follower():
             raise SaidElsewhereError from None
         context = getattr(error, "ctx", None)
         path = context.command_path if context else "adamantine"
@@ -69,6 +71,11 @@ def _run(arguments: list[str]) -> int:
     if result == INTERRUPTED:  # how newer Typers tell of a KeyboardInterrupt
         raise Interrupted
     return result if isinstance(result, int) else 0
+
+
+def _is_follower() -> bool:
+    """Whether torchrun started this as one of several, of which the first says what is wrong."""
+    return os.environ.get("RANK", "0") != "0"
 
 
 def _complain(reason: object, code: int) -> int:

@@ -32,7 +32,7 @@ class TrainOutput(Callbacks):
         self.began = False
         self.epochs = 0
         self.interrupt = Interrupt()
-        self._epoch = self._steps = 0
+        self._epoch = self._steps = self.done = 0
 
     def close(self) -> None:
         """Leave the terminal as it was."""
@@ -40,7 +40,7 @@ class TrainOutput(Callbacks):
     def on_epoch_start(self, epoch: int, steps: int | None) -> None:  # noqa: ARG002
         """Note that something has been done that can be gone on with."""
         self.began = True
-        self._epoch, self._steps = epoch, 0
+        self._epoch, self._steps, self.done = epoch, 0, epoch - 1
 
     def on_step(self, step: int) -> None:
         """Stop here if there was a Ctrl-C."""
@@ -55,6 +55,7 @@ class TrainOutput(Callbacks):
     def on_epoch_end(self, record: EpochRecord) -> None:
         """Print the epoch's result."""
         self.epochs += 1
+        self.done = record.epoch
         print(to_line(record) if self.as_json else epoch_lines(record), flush=True)
 
 
@@ -65,9 +66,10 @@ class Follower(TrainOutput):
         """Ctrl-C is the first one's to heed."""
         self._steps = step
 
-    def on_epoch_end(self, record: EpochRecord) -> None:  # noqa: ARG002
+    def on_epoch_end(self, record: EpochRecord) -> None:
         """Count."""
         self.epochs += 1
+        self.done = record.epoch
 
 
 class TerminalOutput(TrainOutput):

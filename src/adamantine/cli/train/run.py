@@ -138,5 +138,6 @@ def _what_is_saved(folder: RunFolder | None, output: TrainOutput, processes: Alo
     if folder is None:
         return "; nothing is saved, for there was no --out"
     record = folder.read()
-    done = len(record.epochs) if record else 0
+    # Another machine may not see the folder.
+    done = len(record.epochs) if record else output.done
     return f"; {done} epochs are saved. {how_to_go_on(processes, folder.path)}"

@@ -4,6 +4,7 @@ from typing import Any
 
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
@@ -17,6 +18,8 @@ def divide(model: nn.Module) -> None:
     """
     for tensor in (*model.parameters(), *model.buffers()):
         dist.broadcast(tensor.detach(), src=0)
+    # Of the parameters' device, which need not be the machine's fastest.
+    mesh = init_device_mesh(next(model.parameters()).device.type, (dist.get_world_size(),))
     # Inner ones first; a parameter that two blocks share can belong to neither.
     if len(list(model.parameters())) == len(list(model.named_parameters(remove_duplicate=False))):
         for module in reversed(list(model.modules())):
@@ -24,8 +27,8 @@ def divide(model: nn.Module) -> None:
                 for block in module:
                     held = next(block.children(), None), next(block.parameters(), None)
                     if None not in held:
-                        fully_shard(block)
-    fully_shard(model)
+                        fully_shard(block, mesh=mesh)
+    fully_shard(model, mesh=mesh)
 
 
 def whole(value: Any, *, keep: bool) -> Any:

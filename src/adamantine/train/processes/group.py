@@ -114,7 +114,8 @@ class Group(Alone):
         UsageError
             The model has layers that would learn something else than in one process.
         """
-        if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules()):
+        norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        if norms and self.count > 1:
             if any(parameter.device.type != "cuda" for parameter in model.parameters()):
                 raise UsageError(
                     "this workload's model has batch norm, which on the CPU would see each "
@@ -245,7 +246,11 @@ class Group(Alone):
         ):
             # torchrun ends this process, too, which has something left to say and to write.
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
-            raise ProcessLostError("another process of the run has ended") from error
+            said = f"has not answered for {TIMEOUT.seconds // 60} minutes"
+            late = "timed out" in str(error).lower() or "timeout" in str(error).lower()
+            raise ProcessLostError(
+                f"another process of the run {said if late else 'has ended'}"
+            ) from error
 
     @contextmanager
     def _watch(self) -> Iterator[None]:
