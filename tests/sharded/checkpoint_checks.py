@@ -168,6 +168,39 @@ def torchs_tools_save_and_load(mesh: Any) -> None:
             assert_same(ended[0], ended[-1], 1e-5, 1e-6)
 
 
+def flat_parameters_of_fsdp1_are_as_torchs(mesh: Any) -> None:
+    """Ordinary tensors, of which torch's own tools make whole states and back."""
+    from torch.distributed.fsdp import FullyShardedDataParallel
+
+    for flat in (False, True):
+        ended = []
+        for cls in (adamantine.AdamW, torch.optim.AdamW):
+            nets = [
+                FullyShardedDataParallel(
+                    network(), device_id=torch.device("cpu"), use_orig_params=not flat
+                )
+                for _ in range(2)
+            ]
+            optimizers = [cls(net.parameters(), lr=1e-2) for net in nets]
+            for step in range(4):
+                backward(nets[0], step)
+                nets[0].clip_grad_norm_(0.5)
+                optimizers[0].step()
+                optimizers[0].zero_grad()
+            states = FullyShardedDataParallel.optim_state_dict(nets[0], optimizers[0])
+            nets[1].load_state_dict(nets[0].state_dict())
+            optimizers[1].load_state_dict(
+                FullyShardedDataParallel.optim_state_dict_to_load(nets[1], optimizers[1], states)
+            )
+            for net, optimizer in zip(nets, optimizers, strict=True):
+                one_more_step(net, optimizer)
+                with FullyShardedDataParallel.summon_full_params(net):
+                    ended.append([p.detach().clone() for p in net.parameters()])
+        # As torch's in each: with use_orig_params its own do not all go on as if never stopped.
+        for ours, theirs in zip(ended[:2], ended[2:], strict=True):
+            assert_same(ours, theirs, 1e-5, 1e-6)
+
+
 def save(net: Any, optimizer: Any, place: Path) -> None:
     model, states = tools.get_state_dict(net, optimizer)
     with warnings.catch_warnings(action="ignore"):  # one process saves alone
