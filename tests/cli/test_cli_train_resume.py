@@ -46,7 +46,7 @@ def unfinished(digits, tmp_path, monkeypatch):
 
 def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(unfinished):
     out, _, result = unfinished
-    assert result.failed(130, saying="interrupted; 1 epochs are saved. Go on with: ")
+    assert result.failed(130, saying="interrupted; 1 epoch saved. Go on with: ")
     assert result.err.endswith(f"adamantine train --resume --out {out}\n")
     assert json.loads((out / "run.json").read_text())["status"] == "interrupted"
     assert len((out / "metrics.jsonl").read_text().splitlines()) == 1

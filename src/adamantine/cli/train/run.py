@@ -23,6 +23,7 @@ from adamantine.cli.train.processes import (
 from adamantine.errors import AdamantineError, DivergedError, ProcessLostError, UsageError
 from adamantine.optim.by_name import build
 from adamantine.report import curves_png, stats_png
+from adamantine.study.statistics.wording import counted
 from adamantine.train import RunFolder, seed_everything, train
 from adamantine.train.diagnosis import failure
 from adamantine.train.files import write_bytes
@@ -48,7 +49,9 @@ def run_train(
     if earlier := processes.first(lambda: restarted(processes, folder)):
         if_exists = "resume"
         if processes.is_first:
-            note(f"Started again by torchrun: going on after {len(earlier.epochs)} epochs")
+            note(
+                f"Started again by torchrun: going on after {counted(len(earlier.epochs), 'epoch')}"
+            )
     if folder:
         processes.first(lambda: folder.claim(if_exists))
     config = options.config
@@ -140,4 +143,4 @@ def _what_is_saved(folder: RunFolder | None, output: TrainOutput, processes: Alo
     record = folder.read()
     # Another machine may not see the folder.
     done = len(record.epochs) if record else output.done
-    return f"; {done} epochs are saved. {how_to_go_on(processes, folder.path)}"
+    return f"; {counted(done, 'epoch')} saved. {how_to_go_on(processes, folder.path)}"
