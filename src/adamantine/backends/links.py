@@ -6,29 +6,33 @@ its speed can be tested with two pieces of main memory.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+Tensors = Sequence[Tensor]
 Wait = Callable[[], None]
 """Returns when what was begun is done."""
 
 
 class Link(Protocol):
-    """Copies between one device and main memory, begun now and waited for later."""
+    """Copies between one device and main memory, begun now and waited for later.
+
+    Those in one direction are done in the order in which they were begun.
+    """
 
     def host_like(self, tensor: Tensor) -> Tensor:
         """Main memory for the elements of `tensor`, laid out as they are; holds anything yet."""
         ...
 
-    def fetch(self, source: Tensor, target: Tensor) -> Wait:
+    def fetch(self, sources: Tensors, targets: Tensors) -> Wait:
         """Begin to copy from the device, after all that was begun there."""
         ...
 
-    def send(self, source: Tensor, target: Tensor) -> Wait:
+    def send(self, sources: Tensors, targets: Tensors) -> Wait:
         """Begin to copy to the device, after all that was begun there."""
         ...
 
@@ -48,14 +52,14 @@ class Blocking:
         """As :class:`Link` says."""
         return torch.empty_like(tensor, device="cpu", requires_grad=False)
 
-    def fetch(self, source: Tensor, target: Tensor) -> Wait:
+    def fetch(self, sources: Tensors, targets: Tensors) -> Wait:
         """As :class:`Link` says."""
-        target.copy_(source)
+        torch._foreach_copy_(list(targets), list(sources))
         return _done
 
-    def send(self, source: Tensor, target: Tensor) -> Wait:
+    def send(self, sources: Tensors, targets: Tensors) -> Wait:
         """As :class:`Link` says."""
-        target.copy_(source)
+        torch._foreach_copy_(list(targets), list(sources))
         return _done
 
     def finish(self) -> None:
@@ -77,20 +81,21 @@ class Streams:
         """As :class:`Link` says."""
         return torch.empty_like(tensor, device="cpu", pin_memory=True, requires_grad=False)
 
-    def fetch(self, source: Tensor, target: Tensor) -> Wait:
+    def fetch(self, sources: Tensors, targets: Tensors) -> Wait:
         """As :class:`Link` says."""
-        # The caller may free the gradient as soon as it likes.
-        source.record_stream(self._fetching)
-        return self._copy(source, target, self._fetching)
+        # The caller may free gradients as soon as it likes.
+        for source in sources:
+            source.record_stream(self._fetching)
+        return self._copy(sources, targets, self._fetching)
 
-    def send(self, source: Tensor, target: Tensor) -> Wait:
+    def send(self, sources: Tensors, targets: Tensors) -> Wait:
         """As :class:`Link` says."""
-        return self._copy(source, target, self._sending)
+        return self._copy(sources, targets, self._sending)
 
-    def _copy(self, source: Tensor, target: Tensor, stream: Any) -> Wait:
+    def _copy(self, sources: Tensors, targets: Tensors, stream: Any) -> Wait:
         stream.wait_stream(self._device.current_stream(self._place))
         with self._device.stream(stream):
-            target.copy_(source, non_blocking=True)
+            torch._foreach_copy_(list(targets), list(sources), non_blocking=True)
             event = stream.record_event()
         wait: Wait = event.synchronize
         return wait

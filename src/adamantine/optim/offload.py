@@ -51,42 +51,40 @@ class _Copy:
     coming: tuple[Wait, ...] = ()
     going: Wait | None = None
 
-    def begin(self) -> None:
-        """Fetch the gradient, unless it is on its way, and the parameter if somebody wrote to it.
+    def missing(self) -> list[tuple[Tensor, Tensor]]:
+        """What has to be fetched for a step, and where to: the gradient, unless it is on its way,
+        and the parameter if somebody wrote to it.
 
         Whoever loads a model's state, ties weights or clamps them expects that this counts.
         """
         grad = self.param.grad
         if grad is None:
             self.host.grad = None
-            return
-        self.fetch(grad)
-        if self._now() != self.seen:
-            self.coming += (self.link.fetch(self.param.detach(), self.host.detach()),)
-            self.seen = self._now()
+            return []
+        found = self.missing_gradient(grad)
+        now = self._now()
+        if now != self.seen:
+            found.append((self.param.detach(), self.host.detach()))
+            self.seen = now
         self.host.grad = self.buffer
+        return found
 
-    def fetch(self, grad: Tensor) -> None:
-        """Fetch a gradient, unless it is here or on its way."""
+    def missing_gradient(self, grad: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """The gradient and its buffer, unless it is here or on its way."""
         known, version = self.fetched or (_nothing, 0)
         if known() is grad and version == grad._version:
-            return
+            return []
         if self.buffer is None:
             # As its parameter lies, so that kernels can walk both side by side.
             self.buffer = self.link.host_like(self.param.detach())
-        self.coming += (self.link.fetch(grad.detach(), self.buffer),)
         self.fetched = (weakref.ref(grad), grad._version)
+        return [(grad.detach(), self.buffer)]
 
-    def wait(self) -> None:
-        """Until all is here, and the parameter of the step before has gone."""
-        waits = self.coming if self.going is None else (*self.coming, self.going)
+    def waits(self) -> tuple[Wait, ...]:
+        """After these all is here, and the parameter of the step before has gone."""
+        found = self.coming if self.going is None else (*self.coming, self.going)
         self.coming, self.going = (), None
-        for wait in waits:
-            wait()
-
-    def send(self) -> None:
-        """Let the parameter be what it is here."""
-        self.going = self.link.send(self.host.detach(), self.param.detach())
+        return found
 
     def end(self) -> None:
         """Know the parameter as it is after a step."""
@@ -169,6 +167,7 @@ class Offload:
     def step(self, groups: Sequence[Group], state: Any) -> None:
         """Fetch, let the inner optimizer do its step, and send."""
         self._take_settings(groups)
+        missing: dict[tuple[int, int], list[_Missing]] = {}
         for copy in self._copies.values():
             grad = copy.param.grad
             if grad is not None and grad.layout != torch.strided:
@@ -176,7 +175,11 @@ class Offload:
                     f"offload=True takes dense gradients, and that of {label(groups, copy.param)} "
                     "is sparse; build the layer with sparse=False"
                 )
-            copy.begin()
+            pairs = copy.missing()
+            if pairs:
+                missing.setdefault((copy.bucket, id(copy.link)), []).append((copy, pairs))
+        for key in sorted(missing):
+            _fetch(missing[key])
         self._share(groups, state, to_inner=True)
         try:
             self.inner._step()
@@ -217,17 +220,26 @@ class Offload:
 
     def before(self, hosts: Iterable[Tensor]) -> None:
         """These are about to be read, and perhaps written."""
-        for host in hosts:
-            copy = self._of_host.get(id(host))
-            if copy is not None and host.grad is not None:
-                copy.wait()
+        for wait in dict.fromkeys(
+            wait for copy in self._taking_part(hosts) for wait in copy.waits()
+        ):
+            wait()
 
     def after(self, hosts: Iterable[Tensor]) -> None:
         """These have been updated."""
-        for host in hosts:
-            copy = self._of_host.get(id(host))
-            if copy is not None and host.grad is not None:
-                copy.send()
+        by_link: dict[int, list[_Copy]] = {}
+        for copy in self._taking_part(hosts):
+            by_link.setdefault(id(copy.link), []).append(copy)
+        for copies in by_link.values():
+            sources = [copy.host.detach() for copy in copies]
+            wait = copies[0].link.send(sources, [copy.param.detach() for copy in copies])
+            for copy in copies:
+                copy.going = wait
+
+    def _taking_part(self, hosts: Iterable[Tensor]) -> list[_Copy]:
+        """Of parameters on a device that have a gradient, what there is of them here."""
+        found = ((host, self._of_host.get(id(host))) for host in hosts)
+        return [copy for host, copy in found if copy is not None and host.grad is not None]
 
     def on_gradient(self, param: Tensor) -> None:
         """``backward()`` has made a gradient."""
@@ -235,7 +247,7 @@ class Offload:
         if grad is not None and grad.layout == torch.strided:
             copy = self._copies[id(param)]
             copy.fetched = None  # whatever it was, this is another one, or more was added to it
-            copy.fetch(grad)
+            _fetch([(copy, copy.missing_gradient(grad))])
 
 
 def _copies(params: Sequence[Tensor], groups: Sequence[Group]) -> Iterator[_Copy]:
@@ -252,6 +264,19 @@ def _copies(params: Sequence[Tensor], groups: Sequence[Group]) -> Iterator[_Copy
             host = nn.Parameter(link.host_like(param.detach()), param.requires_grad)
             yield _Copy(param, host, link, elements // BUCKET)
             elements += param.numel()
+
+
+_Missing = tuple[_Copy, list[tuple[Tensor, Tensor]]]
+
+
+def _fetch(missing: Sequence[_Missing]) -> None:
+    """Begin to fetch all of these in one go; they come by one link."""
+    pairs = [pair for _, pairs in missing for pair in pairs]
+    wait = missing[0][0].link.fetch(
+        [source for source, _ in pairs], [target for _, target in pairs]
+    )
+    for copy, _ in missing:
+        copy.coming += (wait,)
 
 
 def _nothing() -> None:

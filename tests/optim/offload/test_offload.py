@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import gc
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -28,31 +28,34 @@ class Late:
     """A link whose copies are done when they are waited for; garbage is there until then."""
 
     def __init__(self) -> None:
-        self.begun: list[Callable[[], None]] = []
+        self.begun: list[tuple[Tensor, Tensor]] = []
         self.sent: list[Callable[[], None]] = []
         self.fetched = 0
 
     def host_like(self, tensor: Tensor) -> Tensor:
         return torch.full_like(tensor, 123.0, requires_grad=False)
 
-    def _later(self, source: Tensor, target: Tensor) -> Callable[[], None]:
-        due = [True]
+    def _later(self, sources: Sequence[Tensor], targets: Sequence[Tensor]) -> Callable[[], None]:
+        mine = list(zip(sources, targets, strict=True))
+        self.begun += mine
 
         def wait() -> None:
-            if due:
-                due.clear()
+            # In the order in which they were begun, as a stream does.
+            while any(pair is own for pair in self.begun for own in mine):
+                source, target = self.begun.pop(0)
                 target.copy_(source)
 
         return wait
 
-    def fetch(self, source: Tensor, target: Tensor) -> Callable[[], None]:
-        target.fill_(321.0)
-        self.fetched += 1
+    def fetch(self, sources: Sequence[Tensor], targets: Sequence[Tensor]) -> Callable[[], None]:
+        for target in targets:
+            target.fill_(321.0)
+        self.fetched += len(sources)
         # What is there now: the caller may free it.
-        return self._later(source.clone(), target)
+        return self._later([source.clone() for source in sources], targets)
 
-    def send(self, source: Tensor, target: Tensor) -> Callable[[], None]:
-        wait = self._later(source, target)
+    def send(self, sources: Sequence[Tensor], targets: Sequence[Tensor]) -> Callable[[], None]:
+        wait = self._later(sources, targets)
         self.sent.append(wait)
         return wait
 
