@@ -50,6 +50,7 @@ class _Copy:
     fetched: tuple[Any, int] | None = None  # the gradient that is there or on its way, weakly
     coming: tuple[Wait, ...] = ()
     going: Wait | None = None
+    sent: bool = False  # in this step
 
     def missing(self) -> list[tuple[Tensor, Tensor]]:
         """What has to be fetched for a step, and where to: the gradient, unless it is on its way,
@@ -89,8 +90,8 @@ class _Copy:
     def end(self) -> None:
         """Know the parameter as it is after a step."""
         self.fetched = None
-        if self.going is not None:
-            self.seen = self._now()
+        if self.sent:
+            self.seen, self.sent = self._now(), False
 
     def _now(self) -> tuple[int, int]:
         return self.param._version, self.param.data_ptr()
@@ -234,7 +235,7 @@ class Offload:
             sources = [copy.host.detach() for copy in copies]
             wait = copies[0].link.send(sources, [copy.param.detach() for copy in copies])
             for copy in copies:
-                copy.going = wait
+                copy.going, copy.sent = wait, True
 
     def _taking_part(self, hosts: Iterable[Tensor]) -> list[_Copy]:
         """Of parameters on a device that have a gradient, what there is of them here."""

@@ -233,6 +233,24 @@ def test_whoever_writes_to_a_parameter_is_not_overwritten(write: Callable[[Tenso
 
 
 @pytest.mark.usefixtures("link")
+def test_what_was_written_while_there_was_no_gradient_counts() -> None:
+    nets = model(), model()
+    both = tuple(
+        adamantine.Adam(net.parameters(), **options)
+        for net, options in zip(nets, ({"offload": True}, {}), strict=True)
+    )
+    for net, optimizer in zip(nets, both, strict=True):
+        train(net, optimizer, 2)
+        first = next(net.parameters())
+        with torch.no_grad():
+            first.mul_(0.5)
+        first.grad = None
+        optimizer.step()
+        train(net, optimizer, 2, seed=1)
+    assert_same(nets, both)
+
+
+@pytest.mark.usefixtures("link")
 def test_gradients_that_were_changed_or_replaced_count_as_they_are() -> None:
     nets = model(), model()
     both = tuple(
