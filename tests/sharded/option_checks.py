@@ -13,7 +13,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, Replicate, Shard
 
 import adamantine
-from adamantine.errors import BackendError
+from adamantine.errors import BackendError, NonFiniteError
 from sharded.cases import (
     assert_same,
     backward,
@@ -197,3 +197,27 @@ def nothing_that_autograd_records_is_taken_apart(mesh: Any) -> None:
         optimizer.step()
         params[:] = [param]
     assert_same(others, plain)
+
+
+def ordinary_gradients_that_are_not_finite_make_all_skip(mesh: Any) -> None:
+    """Or the shards of one tensor would be of different steps."""
+    for found_inf in (False, True):
+        (shards,) = spread(parameters((6, 5)), mesh, [Shard(0)])
+        ordinary = nn.Parameter(torch.ones(3))
+        before = whole(shards.detach()).clone()
+        optimizer = adamantine.Adam(
+            [shards, ordinary], max_grad_norm=1.0, skip_nonfinite=2, cautious=True
+        )
+        shards.grad = shards.detach().clone()
+        ordinary.grad = torch.ones(3)
+        alone = mesh.get_rank() == 0
+        if found_inf:
+            optimizer.grad_scale = torch.tensor(2.0)
+            optimizer.found_inf = torch.tensor(float(alone))
+        elif alone:
+            ordinary.grad[0] = math.nan
+        optimizer.step()
+        assert optimizer.skipped_steps == 1
+        assert torch.equal(whole(shards.detach()), before)
+        with pytest.raises(NonFiniteError):
+            optimizer.step()

@@ -7,6 +7,7 @@ the local tensors, by the kernels of their device; no operator of DTensor runs i
 from __future__ import annotations
 
 import copy
+import math
 import sys
 from collections.abc import Mapping
 from functools import cached_property
@@ -59,11 +60,19 @@ def added_up(numbers: Tensor, mesh: Any) -> Tensor:
 
 
 def total(by_mesh: Mapping[Any, float]) -> float:
-    """The sum of what this process adds on each mesh, over its processes; None is no mesh."""
-    return sum(
-        number if mesh is None else added_up(torch.tensor(number, dtype=torch.float64), mesh).item()
-        for mesh, number in by_mesh.items()
-    )
+    """The sum of what this process adds on each mesh, over its processes; None is no mesh.
+
+    What is on none may be infinite or NaN on one process alone: then the sum is NaN on all of them,
+    or they would part.
+    """
+    found = by_mesh.get(None, 0.0)
+    lost = float(not math.isfinite(found))
+    for mesh, number in by_mesh.items():
+        if mesh is not None:
+            given = torch.tensor([number, lost], dtype=torch.float64)
+            added, lost_anywhere = added_up(given, mesh).tolist()
+            found += math.nan if lost_anywhere else added
+    return found
 
 
 class Part:

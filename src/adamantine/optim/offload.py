@@ -4,7 +4,9 @@ An optimizer with ``offload=True`` has a second one, *inner*, over copies of its
 memory. Both have the same states: the very same dictionaries. A step fetches the gradients, lets
 the inner optimizer do its step, and sends the parameters back. What can run meanwhile does:
 
-- A gradient is fetched when ``backward()`` has made it, while the others are still to come.
+- With ``offload="early"`` a gradient is fetched when ``backward()`` has made it. Not without: who
+  writes to a gradient afterwards (``GradScaler.unscale_``, ``all_reduce``, ``grad.data``) often
+  leaves no trace that could be seen here.
 - Parameters are updated in buckets, those first whose gradients come first; a bucket is updated
   while the next ones are fetched, and sent while the next one is updated.
 - With clipping or skipping, which need all gradients first, only sending overlaps with updates.
@@ -25,7 +27,7 @@ from torch.utils.hooks import RemovableHandle
 from adamantine.backends import links
 from adamantine.backends.links import Link, Wait
 from adamantine.backends.shards import is_dtensor
-from adamantine.errors import BackendError, UsageError
+from adamantine.errors import BackendError, NonFiniteError, StateError, UsageError
 from adamantine.optim.step.gradient_scaling import GradientScaling
 from adamantine.optim.step.stats import Meter
 from adamantine.optim.usage.labels import label
@@ -47,39 +49,62 @@ class _Copy:
     bucket: int
     seen: tuple[int, int] | None = None  # the parameter's version and address that `host` holds
     buffer: Tensor | None = None  # for its gradient
-    fetched: tuple[Any, int] | None = None  # the gradient that is there or on its way, weakly
+    fetched: tuple[Any, int, int] | None = None  # the gradient that came early, weakly
     coming: tuple[Wait, ...] = ()
     going: Wait | None = None
     sent: bool = False  # in this step
 
-    def missing(self) -> list[tuple[Tensor, Tensor]]:
-        """What has to be fetched for a step, and where to: the gradient, unless it is on its way,
+    def check(self, groups: Sequence[Group]) -> None:
+        """Raise for what cannot be fetched; before anything is."""
+        grad = self.param.grad
+        if grad is not None and grad.layout != torch.strided:
+            raise BackendError(
+                f"offload=True takes dense gradients, and that of {label(groups, self.param)} is "
+                "sparse; build the layer with sparse=False"
+            )
+        now, made = ((t.shape, t.dtype) for t in (self.param, self.host))
+        if now != made or links.link_of(self.param.device) is not self.link:
+            raise StateError(
+                f"{label(groups, self.param)} is {self.param.dtype} of shape "
+                f"{tuple(self.param.shape)} on {self.param.device} now, and its copy in main "
+                f"memory {self.host.dtype} of shape {tuple(self.host.shape)}. The parameter was "
+                "replaced or moved after the first step: build the optimizer after model.to(...)"
+            )
+
+    def missing(self, early: bool) -> list[tuple[Tensor, Tensor]]:
+        """What has to be fetched for a step, and where to: the gradient, unless it came `early`,
         and the parameter if somebody wrote to it.
 
         Whoever loads a model's state, ties weights or clamps them expects that this counts.
         """
-        grad = self.param.grad
+        grad: Any = self.param.grad
         if grad is None:
             self.host.grad = None
             return []
-        found = self.missing_gradient(grad)
-        now = self._now()
-        if now != self.seen:
+        known, *seen = self.fetched or (_nothing,)
+        here = early and seen == [grad._version, grad.data_ptr()] and known() is grad
+        found = [] if here else [self.gradient(grad)]
+        if self._now() != self.seen:
             found.append((self.param.detach(), self.host.detach()))
-            self.seen = now
         self.host.grad = self.buffer
         return found
 
-    def missing_gradient(self, grad: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """The gradient and its buffer, unless it is here or on its way."""
-        known, version = self.fetched or (_nothing, 0)
-        if known() is grad and version == grad._version:
-            return []
+    def gradient(self, grad: Tensor) -> tuple[Tensor, Tensor]:
+        """A gradient and its buffer."""
         if self.buffer is None:
             # As its parameter lies, so that kernels can walk both side by side.
             self.buffer = self.link.host_like(self.param.detach())
-        self.fetched = (weakref.ref(grad), grad._version)
-        return [(grad.detach(), self.buffer)]
+        return grad.detach(), self.buffer
+
+    def comes(self, wait: Wait, pairs: Sequence[tuple[Tensor, Tensor]]) -> None:
+        """These are on their way; not before, for to begin a copy may fail."""
+        self.coming += (wait,)
+        grad = self.param.grad
+        for _, target in pairs:
+            if target is not self.buffer:
+                self.seen = self._now()
+            elif grad is not None:
+                self.fetched = (weakref.ref(grad), grad._version, grad.data_ptr())
 
     def waits(self) -> tuple[Wait, ...]:
         """After these all is here, and the parameter of the step before has gone."""
@@ -104,6 +129,8 @@ class Offload:
     ----------
     groups
         The optimizer's.
+    early
+        Whether gradients are fetched while ``backward()`` runs.
 
     Attributes
     ----------
@@ -113,7 +140,8 @@ class Offload:
 
     inner: Any
 
-    def __init__(self, groups: Sequence[Group]) -> None:
+    def __init__(self, groups: Sequence[Group], early: bool = False) -> None:
+        self._early = early
         if any(group.get("differentiable") for group in groups):
             raise UsageError(
                 "differentiable=True does not go with offload=True: the update is not where "
@@ -127,7 +155,7 @@ class Offload:
         self._handles: list[RemovableHandle] = [
             p.register_post_accumulate_grad_hook(self._hook)
             for p in params
-            if id(p) in self._copies and p.requires_grad and p.is_leaf
+            if early and id(p) in self._copies and p.requires_grad and p.is_leaf
         ]
 
     def close(self) -> None:
@@ -167,16 +195,12 @@ class Offload:
 
     def step(self, groups: Sequence[Group], state: Any) -> None:
         """Fetch, let the inner optimizer do its step, and send."""
+        for copy in self._copies.values():
+            copy.check(groups)
         self._take_settings(groups)
         missing: dict[tuple[int, int], list[_Missing]] = {}
         for copy in self._copies.values():
-            grad = copy.param.grad
-            if grad is not None and grad.layout != torch.strided:
-                raise BackendError(
-                    f"offload=True takes dense gradients, and that of {label(groups, copy.param)} "
-                    "is sparse; build the layer with sparse=False"
-                )
-            pairs = copy.missing()
+            pairs = copy.missing(self._early)
             if pairs:
                 missing.setdefault((copy.bucket, id(copy.link)), []).append((copy, pairs))
         for key in sorted(missing):
@@ -248,7 +272,7 @@ class Offload:
         if grad is not None and grad.layout == torch.strided:
             copy = self._copies[id(param)]
             copy.fetched = None  # whatever it was, this is another one, or more was added to it
-            _fetch([(copy, copy.missing_gradient(grad))])
+            _fetch([(copy, [copy.gradient(grad)])])
 
 
 def _copies(params: Sequence[Tensor], groups: Sequence[Group]) -> Iterator[_Copy]:
@@ -276,8 +300,8 @@ def _fetch(missing: Sequence[_Missing]) -> None:
     wait = missing[0][0].link.fetch(
         [source for source, _ in pairs], [target for _, target in pairs]
     )
-    for copy, _ in missing:
-        copy.coming += (wait,)
+    for copy, pairs in missing:
+        copy.comes(wait, pairs)
 
 
 def _nothing() -> None:
@@ -304,7 +328,12 @@ class StepsOffloaded:
         for name in ("grad_scale", "found_inf"):  # a GradScaler sets them, and takes them away
             inner.__dict__[name] = self.__dict__.get(name)
         scaled = inner._factor_of() is not None
-        offload.step(self.param_groups, self.state)
+        try:
+            offload.step(self.param_groups, self.state)
+        except NonFiniteError:
+            if scaled:
+                self._gradient_scaling.unscale_gradients(self.param_groups)
+            raise
         if scaled and not self._step_options.zero_grad:
             self._gradient_scaling.unscale_gradients(self.param_groups)
 
@@ -312,7 +341,7 @@ class StepsOffloaded:
         """Copies of the parameters in main memory, with an optimizer; made when first needed."""
         if self._offload is None or not self._offload.fits(self.param_groups):
             self._drop_offload()
-            offload = Offload(self.param_groups)
+            offload = Offload(self.param_groups, early=self._step_options.offload == "early")
             options = {**self._step_options.given(), "offload": False, "zero_grad": True}
             inner = offload.inner = self._twin(offload.of_hosts(self.param_groups), options)
             inner._travel, inner._meter = offload, self._meter

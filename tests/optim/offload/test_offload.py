@@ -9,6 +9,8 @@ from __future__ import annotations
 import copy
 import gc
 import io
+import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -19,7 +21,7 @@ from torch import Tensor, nn
 
 import adamantine
 from adamantine.backends import links
-from adamantine.errors import BackendError, NonFiniteError, UsageError
+from adamantine.errors import BackendError, NonFiniteError, StateError, UsageError
 from adamantine.optim import offload
 from cases import CASES, Case
 
@@ -197,7 +199,7 @@ def test_three_hundred_tensors_with_all_options_at_once() -> None:
 @pytest.mark.usefixtures("small_buckets")
 def test_each_gradient_travels_once_and_while_backward_runs(link: Late) -> None:
     net = model()
-    optimizer = adamantine.Adam(net.parameters(), offload=True)
+    optimizer = adamantine.Adam(net.parameters(), offload="early")
     train(net, optimizer, 1)  # hooks are there from the first step on
     count = len(list(net.parameters()))
     link.fetched = 0
@@ -230,6 +232,130 @@ def test_whoever_writes_to_a_parameter_is_not_overwritten(write: Callable[[Tenso
             write(next(net.parameters()))
         train(net, optimizer, 2, seed=1)
     assert_same(nets, both)
+
+
+@pytest.mark.usefixtures("link", "small_buckets")
+def test_early_gradients_give_the_same() -> None:
+    nets = model(), model()
+    both = tuple(
+        adamantine.AdamW(net.parameters(), max_grad_norm=0.1, **options)
+        for net, options in zip(nets, ({"offload": "early"}, {}), strict=True)
+    )
+    for net, optimizer in zip(nets, both, strict=True):
+        train(net, optimizer, 3)
+        net(torch.ones(2, 8)).sum().backward()
+        net(torch.ones(2, 8)).sum().backward()  # adds up
+        for param in net.parameters():
+            param.grad.mul_(0.5)  # type: ignore[union-attr]
+        first = next(net.parameters())
+        first.grad = first.grad.clone()  # type: ignore[union-attr]
+        optimizer.step()
+    assert_same(nets, both)
+
+
+@pytest.mark.usefixtures("link")
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda p: p.grad.data.mul_(0.5),  # as all_reduce does: autograd does not count it
+        lambda p: torch._amp_foreach_non_finite_check_and_unscale_(
+            [p.grad], torch.zeros(()), torch.tensor(0.5)
+        ),
+        lambda p: setattr(p.grad, "data", p.grad * 0.5),
+    ],
+    ids=["data", "unscaled", "replaced"],
+)
+def test_gradients_count_as_they_are_when_the_step_begins(write: Callable[[Any], Any]) -> None:
+    nets = model(), model()
+    both = tuple(
+        adamantine.SGD(net.parameters(), lr=0.1, **options)
+        for net, options in zip(nets, ({"offload": True}, {}), strict=True)
+    )
+    for net, optimizer in zip(nets, both, strict=True):
+        train(net, optimizer, 1)
+        net(torch.ones(2, 8)).sum().backward()
+        for param in net.parameters():
+            write(param)
+        optimizer.step()
+    assert_same(nets, both)
+
+
+@pytest.mark.usefixtures("link")
+def test_a_scaler_that_unscales_first() -> None:
+    nets = model(), model()
+    both = tuple(
+        adamantine.SGD(net.parameters(), lr=0.1, max_grad_norm=0.1, **options)
+        for net, options in zip(nets, ({"offload": True}, {}), strict=True)
+    )
+    for net, optimizer in zip(nets, both, strict=True):
+        scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+        for _ in range(3):
+            optimizer.zero_grad()
+            scaler.scale(net(torch.ones(2, 8)).sum()).backward()
+            scaler.unscale_(optimizer)
+            scaler.step(optimizer)
+            scaler.update()
+    assert_same(nets, both)
+
+
+def test_a_step_that_fails_leaves_nothing_that_was_never_fetched(link: Late) -> None:
+    param = nn.Parameter(torch.ones(3))
+    table = nn.Embedding(4, 2, sparse=True)
+    optimizer = adamantine.SGD([param, *table.parameters()], lr=0.1, offload=True)
+    param.grad = torch.ones(3)
+    table(torch.tensor([1])).sum().backward()
+    with pytest.raises(BackendError):
+        optimizer.step()
+    table.weight.grad = None
+    fetch = link.fetch
+
+    def fails(*_: Any) -> Any:
+        raise RuntimeError("out of memory")
+
+    link.fetch = fails  # type: ignore[method-assign]
+    with pytest.raises(RuntimeError, match="out of memory"):
+        optimizer.step()
+    link.fetch = fetch  # type: ignore[method-assign]
+    optimizer.step()
+    torch.testing.assert_close(param.detach(), torch.full((3,), 0.9))
+
+
+@pytest.mark.usefixtures("link")
+def test_a_parameter_that_no_longer_fits_its_copy_is_told() -> None:
+    net = model()
+    optimizer = adamantine.Adam(net.parameters(), offload=True)
+    train(net, optimizer, 1)
+    net.double()
+    net(torch.ones(2, 8, dtype=torch.float64)).sum().backward()
+    with pytest.raises(StateError, match=r"float64 of shape \(40, 8\)"):
+        optimizer.step()
+
+
+def test_ctrl_c_comes_before_a_step_or_after_it(link: Late) -> None:
+    """Between the update and the way back, parameters and states would part."""
+    nets = model(), model()
+    ours = adamantine.Adam(nets[0].parameters(), offload=True)
+    theirs = adamantine.Adam(nets[1].parameters())
+    train(nets[0], ours, 1)
+    train(nets[1], theirs, 2)
+    send = link.send
+
+    def interrupted(*given: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGINT)
+        return send(*given)
+
+    link.send = interrupted  # type: ignore[method-assign]
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        random = torch.Generator().manual_seed(0)
+        torch.randn(16, 8, generator=random)
+        ours.zero_grad()
+        nets[0](torch.randn(16, 8, generator=random)).square().mean().backward()
+        with pytest.raises(KeyboardInterrupt):
+            ours.step()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert_same(nets, (ours, theirs))
 
 
 @pytest.mark.usefixtures("link")
@@ -367,6 +493,13 @@ def test_a_scaler_and_steps_that_are_left_out() -> None:
     both[0].step()
     with pytest.raises(NonFiniteError, match="3 steps in a row"):
         both[0].step()
+    scaled = nn.Parameter(torch.ones(3))
+    optimizer = adamantine.SGD([scaled], lr=0.1, skip_nonfinite=1, offload=True)
+    scaled.grad = torch.tensor([8.0, 16.0, float("inf")])
+    optimizer.grad_scale, optimizer.found_inf = torch.tensor(8.0), torch.tensor(0.0)
+    with pytest.raises(NonFiniteError):
+        optimizer.step()
+    assert scaled.grad.tolist() == [1, 2, float("inf")]
 
 
 def test_what_does_not_go_with_it(link: Late) -> None:

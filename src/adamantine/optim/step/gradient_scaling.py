@@ -55,7 +55,7 @@ class GradientScaling:
         """
         factor = self.unscale = 1.0 if scale is None else _inverse(float(scale))
         self.coefficient = 1.0
-        if found_inf is not None and float(found_inf) != 0:
+        if found_inf is not None and gradients.anywhere(float(found_inf) != 0):
             self.norm = math.inf if self.reads else None
             self._leave_out()
             return None

@@ -63,6 +63,10 @@ class Gradients:
         found = sum(table.sum_of_squares() for table in self.tables)
         return found + sum_of_squares(grad for _, grad in self.others) if self.others else found
 
+    def anywhere(self, here: bool) -> bool:
+        """Whether something is so on any of the processes that share a tensor."""
+        return here if self.sharded is None else self.sharded.anywhere(here)
+
     def are_apart(self) -> bool:
         """Whether no two share memory, so that each may be zeroed as soon as it has been read."""
         extents = [extent(values_of(grad)) for _, grad in self.others]

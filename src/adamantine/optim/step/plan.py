@@ -190,7 +190,7 @@ class Plan:
             self.zeroed = gradients.of_tables() if zero_grads else {}
         watched = self._watch(others) if collect_stats else []
         counts = None if sharded is None else self._counts(sharded, tables, others)
-        if self._is_one_table:
+        if self._is_one_table and self._travel is None:
             self._run_table(tables[0], zero_grads, collect_stats, counts)  # one compiled call
             self._created.clear()
         elif rows is not None and rows.are_one_call and not tables and not others:

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from adamantine.backends.shards import Part, added_up, is_dtensor, spread
+from adamantine.backends.shards import Part, added_up, is_dtensor, spread, total
 from adamantine.errors import BackendError
 from adamantine.optim.usage.hints import BY_AUTOGRAD
 from adamantine.optim.usage.labels import label
@@ -169,6 +169,10 @@ class Sharded:
             total = added_up(torch.from_numpy(numbers), mesh).tolist()
             sums |= zip(rows.ids, total, strict=True)
         return sums
+
+    def anywhere(self, here: bool) -> bool:
+        """Whether something is so on any process of any mesh."""
+        return total(dict.fromkeys(self._meshes, float(here))) > 0 or here
 
     def by_mesh(self, pairs: Iterable[tuple[Tensor, float]]) -> dict[Any, float]:
         """What parameters add to a sum on each mesh, and under None those that are ordinary.

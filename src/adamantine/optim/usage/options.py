@@ -51,7 +51,7 @@ class Options(TypedDict, total=False):
         True: measure what ``stats()`` returns in every step. A number k: in every k-th step.
     offload
         True: keep states in main memory, and update there, what lies on an accelerator. See
-        ``docs/offload.md``.
+        ``docs/offload.md``. ``"early"``: also fetch gradients while ``backward()`` runs.
 
     Raises
     ------
@@ -73,7 +73,7 @@ class Options(TypedDict, total=False):
     skip_nonfinite: bool | int
     zero_grad: bool | Literal["zeros"]
     collect_stats: bool | int
-    offload: bool
+    offload: bool | Literal["early"]
 
 
 NAMES = tuple(Options.__annotations__)
@@ -98,7 +98,7 @@ class StepOptions:
     skip_nonfinite: int = 0
     zero_grad: bool | Literal["zeros"] = False
     collect_stats: int = 0
-    offload: bool = False
+    offload: bool | Literal["early"] = False
 
     def given(self) -> dict[str, Any]:
         """Those that are not at their defaults."""
@@ -125,8 +125,10 @@ def step_options_of(options: Mapping[str, Any]) -> StepOptions:
         raise HyperparameterError(
             f"Invalid zero_grad: {own['zero_grad']!r} (expected True, False or 'zeros')"
         )
-    if not isinstance(own.get("offload", False), bool):
-        raise HyperparameterError(f"Invalid offload: {own['offload']!r} (expected True or False)")
+    if own.get("offload", False) not in (False, True, "early"):
+        raise HyperparameterError(
+            f"Invalid offload: {own['offload']!r} (expected True, False or 'early')"
+        )
     _as_count(own, "skip_nonfinite", SKIPS_IN_A_ROW)
     _as_count(own, "collect_stats", 1)
     _check_int(own, "rounding_seed")
