@@ -32,6 +32,8 @@ from adamantine.workloads.protocol import Batch
 R = TypeVar("R")
 TIMEOUT = timedelta(minutes=10)
 """How long a process waits for another one: for a checkpoint to be written, kernels to compile."""
+SAY = timedelta(seconds=3)
+"""How long who has only seen another's end waits for that one to say why."""
 GRACE = timedelta(seconds=5)
 """How long the others let the first process draw the curves of a run that has diverged."""
 
@@ -93,7 +95,7 @@ class Group(Alone):
         if isinstance(error, DivergedError) and not self.is_first:
             with suppress(Exception):
                 self._store.wait(["first has left"], GRACE)
-        speaks = self._speaks()
+        speaks = self._speaks(error)
         if self.is_first:
             with suppress(Exception):
                 self._store.set("first has left", "")
@@ -264,12 +266,18 @@ class Group(Alone):
         """For all processes. Not ``dist.barrier``, which would take a GPU for it."""
         self.total([0.0])
 
-    def _speaks(self) -> bool:
-        """Whether nobody else has spoken of the error."""
+    def _speaks(self, error: BaseException) -> bool:
+        """Whether nobody else speaks of it; who has only seen another's end lets that one speak."""
         try:
-            return self._store.add("speakers", 1) == 1
+            if isinstance(error, ProcessLostError):
+                with suppress(dist.DistError):
+                    self._store.wait(["somebody speaks"], SAY)
+            speaks: bool = self._store.add("speakers", 1) == 1
+            if speaks:
+                self._store.set("somebody speaks", "")
         except Exception:
             return True  # whoever held the store is gone
+        return speaks
 
     def _terminated(self, _signal: int, _frame: FrameType | None) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
