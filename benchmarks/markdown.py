@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from benchmarks.measure import quartiles, ratio_of_medians
+from benchmarks.records import Record
 
 UNITS = (("ns", 1e-9), ("µs", 1e-6), ("ms", 1e-3))
 
@@ -13,6 +14,20 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], names: int = 1) 
     """A table with its first `names` columns to the left and the others to the right."""
     rule = [":--"] * names + ["--:"] * (len(header) - names)
     return "\n".join("| " + " | ".join(row) + " |" for row in [header, rule, *rows])
+
+
+def contenders(case: Record) -> Iterator[tuple[str, list[float], str]]:
+    """Of each contender its label, its seconds, and its time relative to the first one's."""
+    seconds = {label: [ns * 1e-9 for ns in all_] for label, all_ in case["nanoseconds"].items()}
+    first = next(iter(seconds.values()))
+    for label, samples in seconds.items():
+        yield f"`{label}`", samples, "1" if samples is first else ratio(samples, first)
+
+
+def left_out(cases: Sequence[Record]) -> list[str]:
+    """A sentence for each contender that could not take part."""
+    found = {label: why for case in cases for label, why in case["left out"].items()}
+    return [f"`{label}` is left out: {why}." for label, why in found.items()]
 
 
 def number(value: float) -> str:

@@ -10,12 +10,10 @@ from __future__ import annotations
 
 import importlib
 import math
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from time import perf_counter_ns
 from typing import Any, Protocol
 
@@ -27,7 +25,7 @@ from adamantine.backends import links
 from benchmarks import markdown
 from benchmarks.measure import interleave, no_garbage_collection
 from benchmarks.memory import Held, held
-from benchmarks.peers import Contender, subjects
+from benchmarks.peers import Contender, find_ninja, subjects
 from benchmarks.records import Options, Record
 
 THREADS = 2
@@ -157,8 +155,7 @@ def contenders() -> list[Contender]:
 
 def run(options: Options) -> Record:
     """Time all contenders on all cases."""
-    # Where it runs from an environment that is not activated, Ninja is beside Python.
-    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    find_ninja()
     threads = 1 if options.quick else THREADS
     torch.set_num_threads(threads)
     return {"threads": threads, "cases": [_measure(case, options) for case in CASES]}
@@ -189,22 +186,21 @@ def to_markdown(found: Record) -> str:
     rows = [row for case in found["cases"] for row in _rows(case)]
     title = f"**AdamW with states in main memory; threads: {found['threads']}**"
     parts = [title, markdown.table(header, rows, names=2)]
-    left_out = {label: why for case in found["cases"] for label, why in case["left out"].items()}
-    parts += [f"`{label}` is left out: {why}." for label, why in left_out.items()]
+    parts += markdown.left_out(found["cases"])
     return "\n\n".join(parts)
 
 
 def _rows(case: Record) -> list[list[str]]:
-    seconds = {name: [ns * 1e-9 for ns in all_] for name, all_ in case["nanoseconds"].items()}
-    ours = next(iter(seconds.values()))
+    per_parameter = [held / case["parameters"] for held in case["bytes"].values()]
+    contenders = zip(markdown.contenders(case), per_parameter, strict=True)
     return [
         [
             case["case"],
-            f"`{name}`",
+            label,
             markdown.median(samples),
             markdown.middle_half(samples),
-            f"{case['bytes'][name] / case['parameters']:.2f}",
-            "1" if samples is ours else markdown.ratio(samples, ours),
+            f"{held:.2f}",
+            relative,
         ]
-        for name, samples in seconds.items()
+        for (label, samples, relative), held in contenders
     ]

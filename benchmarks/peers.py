@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from time import perf_counter_ns
 from typing import Any, Protocol
 
@@ -186,6 +189,11 @@ def subjects(
 
 
 OURS = ("adamantine", "torch")
+
+
+def find_ninja() -> None:
+    """Let DeepSpeed find it: in an environment that is not activated it is beside Python."""
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 
 
 @contextmanager

@@ -157,15 +157,13 @@ def to_markdown(found: Record) -> str:
 
 
 def _rows(case: Record) -> list[list[str]]:
-    seconds = {name: [ns * 1e-9 for ns in all_] for name, all_ in case["nanoseconds"].items()}
-    ours = next(iter(seconds.values()))
     return [
         [
             f"{case['tensors']:,}: {case['case']}, {case['elements']:,} elements",
-            f"`{name}`",
+            label,
             markdown.median(samples),
             markdown.middle_half(samples),
-            "1" if samples is ours else markdown.ratio(samples, ours),
+            relative,
         ]
-        for name, samples in seconds.items()
+        for label, samples, relative in markdown.contenders(case)
     ]

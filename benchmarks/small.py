@@ -12,18 +12,16 @@ C++ when it is first used.
 from __future__ import annotations
 
 import math
-import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from benchmarks import markdown
 from benchmarks.measure import interleave, no_garbage_collection
-from benchmarks.peers import Contender, of_torch, subjects
+from benchmarks.peers import Contender, find_ninja, of_torch, subjects
 from benchmarks.records import Options, Record
 from benchmarks.step import NETWORK_SHAPES, QUICK_ROUNDS, Shape
 
@@ -73,8 +71,7 @@ def contenders(case: Case) -> list[Contender]:
 
 def run(options: Options) -> Record:
     """Time all contenders on all cases."""
-    # Where it runs from an environment that is not activated, Ninja is beside Python.
-    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    find_ninja()
     threads = 1 if options.quick else THREADS
     torch.set_num_threads(threads)
     return {"threads": threads, "cases": [_measure(case, options) for case in CASES]}
@@ -103,21 +100,18 @@ def to_markdown(found: Record) -> str:
     rows = [row for case in found["cases"] for row in _rows(case)]
     title = f"**Adam, one small step; threads: {found['threads']}**"
     parts = [title, markdown.table(header, rows, names=2)]
-    left_out = {label: why for case in found["cases"] for label, why in case["left out"].items()}
-    parts += [f"`{label}` is left out: {why}." for label, why in left_out.items()]
+    parts += markdown.left_out(found["cases"])
     return "\n\n".join(parts)
 
 
 def _rows(case: Record) -> list[list[str]]:
-    seconds = {name: [ns * 1e-9 for ns in all_] for name, all_ in case["nanoseconds"].items()}
-    ours = next(iter(seconds.values()))
     return [
         [
             case["case"],
-            f"`{name}`",
+            label,
             markdown.median(samples),
             markdown.duration(sorted(samples)[len(samples) // 10]),
-            "1" if samples is ours else markdown.ratio(samples, ours),
+            relative,
         ]
-        for name, samples in seconds.items()
+        for label, samples, relative in markdown.contenders(case)
     ]

@@ -123,15 +123,13 @@ def to_markdown(found: Record) -> str:
 
 
 def _rows(case: Record) -> list[list[str]]:
-    seconds = {name: [ns * 1e-9 for ns in all_] for name, all_ in case["nanoseconds"].items()}
-    lazy = next(iter(seconds.values()))
     return [
         [
             f"{case['case']}, {case['distinct']:,.0f} rows",
-            f"`{name}`",
+            label,
             markdown.median(samples),
             markdown.middle_half(samples),
-            "1" if samples is lazy else markdown.ratio(samples, lazy),
+            relative,
         ]
-        for name, samples in seconds.items()
+        for label, samples, relative in markdown.contenders(case)
     ]

@@ -159,16 +159,14 @@ def _table(cases: list[Record]) -> str:
 
 
 def _rows(case: Record) -> list[list[str]]:
-    seconds = {name: [ns * 1e-9 for ns in all_] for name, all_ in case["nanoseconds"].items()}
-    ours = next(iter(seconds.values()))
     return [
         [
             case["case"],
-            f"`{name}`",
+            label,
             markdown.median(samples),
             markdown.middle_half(samples),
             markdown.number(quartiles(samples)[1] / case["parameters"] * 1e9),
-            "1" if samples is ours else markdown.ratio(samples, ours),
+            relative,
         ]
-        for name, samples in seconds.items()
+        for label, samples, relative in markdown.contenders(case)
     ]
