@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
+from collections.abc import Callable
+
 import numpy as np
+import pytest
 import torch
 from numba import carray, cfunc, types
 from numpy.typing import NDArray
@@ -70,3 +76,18 @@ def trained(threads: int, elements: int = 700_001) -> torch.Tensor:
         return param.detach()
     finally:
         torch.set_num_threads(before)
+
+
+def in_a_child(work: Callable[[], bool]) -> int:
+    """Fork, work there, and return the exit code; a child that hangs is killed."""
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if work() else 1)
+    for _ in range(200):
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.05)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    pytest.fail("the child hung")

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -19,7 +16,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from adamantine.backends.cpu.threads import pool, team
-from backends.piecework import address, count, crowd, meet, trained
+from backends.piecework import address, count, crowd, in_a_child, meet, trained
 
 
 def run(kernel: object, arguments: NDArray[np.int64], pieces: int, threads: int) -> None:
@@ -72,21 +69,6 @@ def test_fewer_threads_than_before_leave_helpers_out() -> None:
     arguments = np.zeros(2 + 200, np.int64)
     run(crowd, arguments, 200, 2)
     assert arguments[2:].max() <= 2
-
-
-def in_a_child(work: Callable[[], bool]) -> int:
-    """Fork, work there, and return the exit code; a child that hangs is killed."""
-    child = os.fork()
-    if child == 0:
-        os._exit(0 if work() else 1)
-    for _ in range(200):
-        done, status = os.waitpid(child, os.WNOHANG)
-        if done:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.05)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    pytest.fail("the child hung")
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")

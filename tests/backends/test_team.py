@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -19,7 +17,16 @@ from numba import cfunc, types
 
 from adamantine.backends.cpu.compiling.native import call1
 from adamantine.backends.cpu.threads import parallel, pool, team
-from backends.piecework import address, count, crowd, done, double_the_first, meet, trained
+from backends.piecework import (
+    address,
+    count,
+    crowd,
+    done,
+    double_the_first,
+    in_a_child,
+    meet,
+    trained,
+)
 
 pytestmark = pytest.mark.skipif(
     not (sys.platform == "linux" and torch.backends.openmp.is_available()),
@@ -159,20 +166,13 @@ def test_how_many_threads_are_worth_their_while(monkeypatch: pytest.MonkeyPatch)
 def test_a_forked_child_leaves_it_alone() -> None:
     """In there the call would wait for threads that only the parent has."""
     run(count, np.zeros(8, np.int64), 8, 2)
-    child = os.fork()
-    if child == 0:
+
+    def work() -> bool:
         arguments = np.zeros(30, np.int64)
         parallel.run(address(count), arguments.ctypes.data, 30, 2)
-        os._exit(0 if arguments.tolist() == [1] * 30 and not team.ready() else 1)
-    for _ in range(200):
-        ended, status = os.waitpid(child, os.WNOHANG)
-        if ended:
-            assert os.waitstatus_to_exitcode(status) == 0
-            return
-        time.sleep(0.05)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    pytest.fail("the child hung")
+        return arguments.tolist() == [1] * 30 and not team.ready()
+
+    assert in_a_child(work) == 0
 
 
 @pytest.mark.parametrize("elements", [101_770, 1_100_001])
