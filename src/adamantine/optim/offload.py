@@ -99,12 +99,8 @@ class _Copy:
     def comes(self, wait: Wait, pairs: Sequence[tuple[Tensor, Tensor]]) -> None:
         """These are on their way; not before, for to begin a copy may fail."""
         self.coming += (wait,)
-        grad = self.param.grad
-        for _, target in pairs:
-            if target is not self.buffer:
-                self.seen = self._now()
-            elif grad is not None:
-                self.fetched = (weakref.ref(grad), grad._version, grad.data_ptr())
+        if any(target is not self.buffer for _, target in pairs):
+            self.seen = self._now()
 
     def waits(self) -> tuple[Wait, ...]:
         """After these all is here, and the parameter of the step before has gone."""
@@ -151,9 +147,10 @@ class Offload:
         copies = reversed(list(_copies(params, groups)))
         self._copies = {id(copy.param): copy for copy in copies}
         self._of_host = {id(copy.host): copy for copy in self._copies.values()}
-        self._hook = _Hook(self)
+        self._links = {id(copy.link): copy.link for copy in self._copies.values()}
+        hook = _Hook(self)
         self._handles: list[RemovableHandle] = [
-            p.register_post_accumulate_grad_hook(self._hook)
+            p.register_post_accumulate_grad_hook(hook)
             for p in params
             if early and id(p) in self._copies and p.requires_grad and p.is_leaf
         ]
@@ -209,7 +206,7 @@ class Offload:
         try:
             self.inner._step()
         finally:
-            for link in {id(copy.link): copy.link for copy in self._copies.values()}.values():
+            for link in self._links.values():
                 link.finish()
             for copy in self._copies.values():
                 copy.end()
@@ -273,6 +270,7 @@ class Offload:
             copy = self._copies[id(param)]
             copy.fetched = None  # whatever it was, this is another one, or more was added to it
             _fetch([(copy, [copy.gradient(grad)])])
+            copy.fetched = (weakref.ref(grad), grad._version, grad.data_ptr())
 
 
 def _copies(params: Sequence[Tensor], groups: Sequence[Group]) -> Iterator[_Copy]:

@@ -77,7 +77,7 @@ class Plan:
         self._waiting: list[Tensor] = []
         self._missed_steps, self._backend, self._travel = missed_steps, backend, travel
         self._void = True
-        self._tables: list[tuple[Table, list[Tensor]]] = []
+        self._tables: list[Table] = []
 
     def make(self) -> None:
         """Look at the tensors, and make the states that are missing.
@@ -157,11 +157,11 @@ class Plan:
             self._tables += self._make_tables(self._later)
             self._later = []
         tables = []
-        for table, params in self._tables:
+        for table in self._tables:
             if sharded is None:
-                grads = list(map(grad_of, params))
+                grads = list(map(grad_of, table.wholes))
             else:
-                grads = sharded.all_gradients(params, grad_of)
+                grads = sharded.all_gradients(table.wholes, grad_of)
             if rows is not None and not any(grad is not None for grad in grads):
                 continue  # a table of embeddings, with nothing to do
             if not table.refresh(grads):
@@ -208,8 +208,8 @@ class Plan:
 
     def _run_one_table(self) -> bool:
         """The same where nothing else is asked for; a small network's step is counted in µs."""
-        ((table, params),) = self._tables
-        if not table.refresh(list(map(_GRAD, params))):
+        (table,) = self._tables
+        if not table.refresh(list(map(_GRAD, table.wholes))):
             return False
         table.run(self._scalars.of_group)
         self._created.clear()
@@ -280,7 +280,7 @@ class Plan:
             self._scalars.factor = factor
             return True
         self.zeroed = {}
-        for table, _ in self._tables:
+        for table in self._tables:
             table.release()
         if self._rows is not None:
             self._rows.release()
@@ -297,7 +297,7 @@ class Plan:
         self._void = True
         if self._family.counters:
             return
-        begun = {id(p) for table, params in self._tables for p in table.begun(params)}
+        begun = {id(param) for table in self._tables for param in table.begun()}
         self._created = [param for param in self._created if id(param) not in begun]
         self._forget_created()
 
@@ -360,7 +360,7 @@ class Plan:
             self._void = rows.begins
         rows.run(self._scalars.of_group, lambda member: self._scalars.next(member, False))
 
-    def _make_tables(self, members: list[Member]) -> list[tuple[Table, list[Tensor]]]:
+    def _make_tables(self, members: list[Member]) -> list[Table]:
         if not members:
             return []
         from adamantine.backends.cpu.table.table import Table
@@ -369,9 +369,8 @@ class Plan:
         for member in members:
             bucket = 0 if self._travel is None else self._travel.bucket(member.param)
             alike.setdefault((bucket, member.treatment), []).append(member)
-        tables = []
-        for (_, treated), same in sorted(alike.items(), key=lambda item: item[0][0]):
-            table = Table(
+        return [
+            Table(
                 treated.rule,
                 treated.formats,
                 [m.here for m in same],
@@ -383,8 +382,8 @@ class Plan:
                 self._owner,
                 [m.part for m in same],
             )
-            tables.append((table, table.wholes))
-        return tables
+            for (_, treated), same in sorted(alike.items(), key=lambda item: item[0][0])
+        ]
 
     def _update_by_reference(
         self, member: Member, grad: Tensor, differentiable: bool, counts: Counts | None

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FunctionType
 from typing import Any
 
-from numba import njit
+from numba import cfunc, njit
 from numba.extending import overload
 
 from adamantine import codecs
@@ -43,14 +43,22 @@ def njit_cached(**options: Any) -> Callable[[Callable[..., Any]], Any]:
     constants come from another; and of two processes that meet an older version, one may read that
     under the index that the other has just written. So its name says what it was made of.
     """
+    return lambda function: njit(cache=True, **options)(_renamed(function))
 
-    def decorate(function: Any) -> Any:
-        name = f"{function.__name__}_{sources()}"
-        renamed = FunctionType(function.__code__, function.__globals__, name)
-        renamed.__qualname__, renamed.__doc__ = name, function.__doc__
-        return njit(cache=True, **options)(renamed)
 
-    return decorate
+def cfunc_cached(signature: Any) -> Callable[[Callable[..., Any]], Callable[[], Any]]:
+    """The same for a function that C calls: a decorator.
+
+    What it makes of the function returns, once compiled, an object with its ``address``.
+    """
+    return lambda function: cache(lambda: cfunc(signature, cache=True)(_renamed(function)))
+
+
+def _renamed(function: Any) -> FunctionType:
+    name = f"{function.__name__}_{sources()}"
+    renamed = FunctionType(function.__code__, function.__globals__, name)
+    renamed.__qualname__, renamed.__doc__ = name, function.__doc__
+    return renamed
 
 
 def njit_called(function: Callable[..., Any]) -> Any:

@@ -13,14 +13,12 @@ from __future__ import annotations
 import ctypes
 import sys
 from functools import cache
-from types import FunctionType
-from typing import Any
 
 import numpy as np
-from numba import carray, cfunc, int64, njit, void
+from numba import carray, int64, njit, void
 from torch import Tensor
 
-from adamantine.backends.cpu.compiling.decorators import njit_cached, sources
+from adamantine.backends.cpu.compiling.decorators import cfunc_cached, njit_cached
 from adamantine.backends.cpu.compiling.memory import (
     float32_pointer,
     float64_pointer,
@@ -289,14 +287,7 @@ def advance_counters(arguments):
                 carray(float32_pointer(address), 1)[0] = following[counter]
 
 
-def _advance(arguments):
+@cfunc_cached(void(int64))
+def advance(arguments):
+    """:func:`advance_counters` as a C function, for :func:`.parallel.run`."""
     advance_counters(arguments)
-
-
-@cache
-def advance() -> Any:
-    """:func:`advance_counters` as a C function, whose ``address`` is for :func:`.parallel.run`."""
-    name = f"advance_{sources()}"
-    function = FunctionType(_advance.__code__, globals(), name)
-    function.__qualname__ = name
-    return cfunc(void(int64), cache=True)(function)

@@ -278,9 +278,9 @@ class Table:
             torch.autograd.graph.increment_version(self.gradients())
         self.release()
 
-    def begun(self, params: Sequence[Tensor]) -> list[Tensor]:
-        """Those of the table's parameters whose first step is done; for rules without counters."""
-        return [p for p, value in zip(params, self._probe.values[:, 0], strict=True) if value]
+    def begun(self) -> list[Tensor]:
+        """Those of :attr:`wholes` whose first step is done; for rules without counters."""
+        return [p for p, value in zip(self.wholes, self._probe.values[:, 0], strict=True) if value]
 
     def _make_room(self) -> None:
         """For what a kernel collects."""

@@ -19,14 +19,14 @@ PER_THREAD = 8_192
 """...elements for each of them, since all of them are called."""
 
 
-def threads_for(elements: int, share: int) -> int:
+def threads_for(elements: int, min_per_thread: int) -> int:
     """How many threads are worth their while.
 
     Parameters
     ----------
     elements
         That will be updated.
-    share
+    min_per_thread
         Of these, what a thread of our own should get at least: below that, moving data to another
         core's cache costs what it saves.
     """
@@ -37,7 +37,7 @@ def threads_for(elements: int, share: int) -> int:
         if team.ready():
             return threads
         team.rest()
-    return max(1, min(threads, elements // share))
+    return max(1, min(threads, elements // min_per_thread))
 
 
 def wake(threads: int) -> None:

@@ -32,6 +32,11 @@ def new_queue(size: int = FREE) -> tuple[NDArray[np.int64], int]:
     return memory, -(-memory.ctypes.data // LINE) * LINE
 
 
+def put(memory: NDArray[np.int64], address: int, value: int) -> None:
+    """Write the word at an address within `memory`, from Python."""
+    memory[(address - memory.ctypes.data) // 8] = value
+
+
 @njit(**LINKED)
 def fill(queue: Any, kernel: Any, arguments: Any, pieces: Any) -> None:
     """Have ``kernel(arguments, piece)`` done for every piece."""

@@ -42,6 +42,7 @@ from adamantine.backends.cpu.threads.pieces import (
     LINE,
     fill,
     new_queue,
+    put,
     run_alone,
     take_pieces,
 )
@@ -138,7 +139,7 @@ class _Pool:
         """Send all helpers home, so that nobody reads the queue after it is gone."""
         # Ctrl-C at an unlucky moment may have left it locked; the process must end all the same.
         if self.busy.acquire(timeout=5):
-            self._memory[(self.queue - self._memory.ctypes.data + CLOSING) // 8] = 1
+            put(self._memory, self.queue + CLOSING, 1)
             _wake(self.queue, self.calls, len(self._helpers))
             for helper in self._helpers:
                 helper.join()

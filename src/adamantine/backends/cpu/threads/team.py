@@ -22,15 +22,22 @@ import os
 from functools import cache
 from pathlib import Path
 from threading import Lock
-from types import FunctionType
 from typing import NamedTuple
 
 import torch
-from numba import cfunc, types
+from numba import types
 
-from adamantine.backends.cpu.compiling.decorators import njit_cached, sources
+from adamantine.backends.cpu.compiling.decorators import cfunc_cached, njit_cached
 from adamantine.backends.cpu.compiling.native import address_of, call1, call4, load, number_from
-from adamantine.backends.cpu.threads.pieces import BACK, FREE, LINE, fill, new_queue, take_pieces
+from adamantine.backends.cpu.threads.pieces import (
+    BACK,
+    FREE,
+    LINE,
+    fill,
+    new_queue,
+    put,
+    take_pieces,
+)
 
 _THREAD_NUMBER = FREE
 
@@ -38,6 +45,7 @@ REST = 32
 """So many steps are left to others after one to which nobody came in time."""
 
 
+@cfunc_cached(types.void(types.int64))
 def _take_part(queue):
     take_pieces(queue, number_from(load(queue + _THREAD_NUMBER)) != 0)
 
@@ -51,14 +59,6 @@ def _run(queue, parallel, take_part, kernel, arguments, pieces, threads, afterwa
     if afterwards != 0:
         call1(afterwards, arguments)
     return others > 0
-
-
-@cache
-def _take_part_address() -> int:
-    name = f"take_part_{sources()}"
-    function = FunctionType(_take_part.__code__, globals(), name)
-    function.__qualname__ = name
-    return int(cfunc(types.void(types.int64), cache=True)(function).address)
 
 
 class _OpenMP(NamedTuple):
@@ -91,10 +91,8 @@ class _Team:
 
     def __init__(self, openmp: _OpenMP) -> None:
         self._parallel = openmp.parallel
-        self._memory, self._desk = new_queue(FREE + LINE)
-        self._memory[(self._desk - self._memory.ctypes.data + _THREAD_NUMBER) // 8] = (
-            openmp.thread_number
-        )
+        self._memory, self._queue = new_queue(FREE + LINE)
+        put(self._memory, self._queue + _THREAD_NUMBER, openmp.thread_number)
         self._busy = Lock()
         self.rest = 0
 
@@ -104,7 +102,7 @@ class _Team:
             return False
         try:
             come = _run(
-                self._desk, self._parallel, _take_part_address(),
+                self._queue, self._parallel, _take_part().address,
                 kernel, arguments, pieces, threads, afterwards,
             )  # fmt: skip
             if not come and pieces > threads:
