@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import adamantine
@@ -292,6 +292,7 @@ def intact(tmp_path_factory):
 
 @settings(max_examples=60, deadline=None)
 @given(share=st.floats(0, 1), junk=st.binary(max_size=20))
+@example(share=0.0, junk=b"\x80\x05")  # a pickle of a protocol that torch warns of
 def test_a_damaged_checkpoint_is_refused(tmp_path_factory, intact, share, junk):
     path = tmp_path_factory.getbasetemp() / "damaged.pt"
     content = intact.read_bytes()[:-22]  # the archive's last record, without which it is none

@@ -3,6 +3,7 @@
 import json
 import pickle
 import struct
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -111,7 +112,10 @@ class Checkpoint:
             The file is damaged or no checkpoint of this package.
         """
         try:
-            return cls(**torch.load(path, map_location="cpu", weights_only=True))
+            with warnings.catch_warnings():
+                # Said of damaged files, of which the error says more.
+                warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)
+                return cls(**torch.load(path, map_location="cpu", weights_only=True))
         except (
             OSError, EOFError, RuntimeError, ValueError, TypeError, LookupError, AttributeError,
             AssertionError, pickle.UnpicklingError, struct.error,
