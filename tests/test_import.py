@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
+
+import pytest
+import torch
 
 import adamantine
 
@@ -51,9 +55,42 @@ def test_the_version_needs_no_torch() -> None:
     assert done.stdout.split() == [adamantine.__version__, "False"]
 
 
+def test_submodules_need_no_torch() -> None:
+    """``from package import module`` asks the package for an attribute first."""
+    script = "import sys; from adamantine import records; print('torch' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, check=True, text=True
+    )
+    assert done.stdout.strip() == "False"
+
+
 def test_public_names_exist_and_are_documented() -> None:
     for name in adamantine.__all__:
         thing = getattr(adamantine, name)
         if name != "__version__":
-            for section in ("Parameters\n", "Raises\n", "Notes\n"):
+            sections = ["Notes\n"]
+            if inspect.isclass(thing) or inspect.signature(thing).parameters:
+                sections += ["Parameters\n", "Raises\n"]
+            for section in sections:
                 assert section in thing.__doc__, f"{name} lacks {section}"
+
+
+def test_every_public_name_of_torch_optim_is_there(subtests: pytest.Subtests) -> None:
+    """Ours where ``ours()`` says so, and elsewhere torch's own object."""
+    own = adamantine.ours()
+    for name in (name for name in dir(torch.optim) if not name.startswith("_")):
+        with subtests.test(name):
+            found, torchs = getattr(adamantine, name), getattr(torch.optim, name)
+            assert name in dir(adamantine)
+            if name in own:
+                assert found.__module__.startswith("adamantine.")
+                assert issubclass(found, torch.optim.Optimizer)
+                assert found is not torchs
+            else:
+                assert found is torchs
+
+
+def test_what_torch_optim_has_not_either_is_an_error() -> None:
+    for name in ("Adamw", "_functional"):
+        with pytest.raises(AttributeError, match=f"no attribute '{name}'"):
+            getattr(adamantine, name)

@@ -12,11 +12,19 @@ From the ground up; a part imports only from those above it (``docs/architecture
 """
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from adamantine.version import __version__
 
 if TYPE_CHECKING:
+    from torch.optim import LBFGS as LBFGS
+    from torch.optim import Adafactor as Adafactor
+    from torch.optim import Muon as Muon
+    from torch.optim import Optimizer as Optimizer
+    from torch.optim import lr_scheduler as lr_scheduler
+    from torch.optim import swa_utils as swa_utils
+
     from adamantine.optim import (
         ADOPT,
         SGD,
@@ -32,6 +40,7 @@ if TYPE_CHECKING:
         RAdam,
         RMSprop,
     )
+    from adamantine.optim.by_name import ours
     from adamantine.optim.state.matching import regroup
     from adamantine.optim.usage.grouping import groups, no_decay
     from adamantine.optim.usage.misuse import check
@@ -58,6 +67,7 @@ __all__ = [
     "check_zeroed",
     "groups",
     "no_decay",
+    "ours",
     "regroup",
 ]
 
@@ -67,6 +77,7 @@ _TOOLS = {
     "check_zeroed": "usage.zeroing",
     "groups": "usage.grouping",
     "no_decay": "usage.grouping",
+    "ours": "by_name",
     "regroup": "state.matching",
 }
 """What goes with the optimizers, by the file they are in."""
@@ -77,8 +88,15 @@ def __getattr__(name: str) -> Any:
     if name in __all__:
         file = f".{_TOOLS[name]}" if name in _TOOLS else ""
         return getattr(import_module(f"adamantine.optim{file}"), name)
+    # All else that torch.optim has is torch's own. `from adamantine import workloads` asks here
+    # first, and is to load no torch.
+    if not name.startswith("_") and find_spec(f"{__name__}.{name}") is None:
+        torchs = import_module("torch.optim")
+        if hasattr(torchs, name):
+            return getattr(torchs, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    torchs = (name for name in dir(import_module("torch.optim")) if not name.startswith("_"))
+    return sorted({*globals(), *__all__, *torchs})

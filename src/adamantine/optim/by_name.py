@@ -23,6 +23,31 @@ OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
 HIDDEN = ("params", "foreach", "fused", "capturable", "differentiable", "maximize", "backend")
 
 
+def ours() -> tuple[str, ...]:
+    """The optimizers of ``adamantine`` that are this package's own; all others are torch's.
+
+    Every public name of ``torch.optim`` is one of ``adamantine``, so that ``import adamantine as
+    optim`` can take the place of ``import torch.optim as optim``. What is not in this list is the
+    very object of the installed torch: ``adamantine.LBFGS is torch.optim.LBFGS``.
+
+    Returns
+    -------
+    tuple of str
+        Names of classes, of which torch may have some and not others.
+
+    Notes
+    -----
+    Torch's own classes take none of the settings that ours share (:class:`adamantine.Options`).
+
+    Examples
+    --------
+    >>> import adamantine
+    >>> "AdamW" in adamantine.ours(), "LBFGS" in adamantine.ours()
+    (True, False)
+    """
+    return tuple(cls.__name__ for cls in OPTIMIZERS.values())
+
+
 def settings_of(name: str) -> dict[str, Any]:
     """The settings of the optimizer called `name` and their defaults.
 
