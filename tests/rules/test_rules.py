@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adamantine.backends import reference
+from adamantine.backends.gpu.device_scalars import scalars_on_device
 from adamantine.rules import Family, Rule, adam, bind, ops
 from adamantine.rules.cautious import OPERATIONS
 from adamantine.rules.compensated import ROUNDING, compensated
@@ -78,6 +79,28 @@ def test_host_scalars_cover_the_rule(case: Case) -> None:
     assert set(case.ours.family.counters[1:]) <= set(scalars)
     assert set(case.ours.family.select(settings).scalars) <= set(scalars)
     assert all(isinstance(value, float | int) for value in scalars.values())
+
+
+@every_row
+@pytest.mark.parametrize("tensors", [False, True], ids=["numbers", "lr in a tensor"])
+def test_scalars_of_counters_that_the_host_never_reads(case: Case, tensors: bool) -> None:
+    """Of many tensors at once, each with a count of its own, in float64."""
+    settings, family = settings_of(case), case.ours.family
+    if tensors:
+        settings = {**settings, "lr": torch.tensor(settings["lr"], dtype=torch.float64)}
+    steps = [1, 2, 3, 4, 5, 6, 7, 100, 5000]
+    others = torch.linspace(0.1, 0.9, len(steps), dtype=torch.float64)
+    counters = [torch.tensor(steps, dtype=torch.float64), others][: len(family.counters) or 1]
+    found = scalars_on_device(family.scalars, settings, counters)
+    for row, step in enumerate(steps):
+        expected = family.scalars(settings, step, *(c[row].item() for c in counters[1:]))
+        assert found.keys() == expected.keys()
+        for name, value in expected.items():
+            scalar = found[name]
+            if isinstance(scalar, torch.Tensor):
+                assert scalar.dtype == torch.float64, name
+                scalar = float(scalar if scalar.dim() == 0 else scalar[row])
+            assert scalar == pytest.approx(float(value), rel=1e-12), name
 
 
 @every_family

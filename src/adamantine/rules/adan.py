@@ -81,7 +81,7 @@ def scalars(settings: Settings, step: float) -> dict[str, Any]:
         "diff_size": scale * lr * beta2 / (1 - beta2**step),
         "inv_sqrt_bias3": (1 - beta3**step) ** -0.5,
         "eps": settings["eps"],
-        "first": 1.0 if step == 1 else 0.0,
+        "first": where(step == 1, 1.0, 0.0),
         **RESCALE,
     }
 

@@ -69,12 +69,12 @@ def scalars(settings: Settings, step: float) -> dict[str, Any]:
         "l2": 0.0 if decoupled else weight_decay,
         "mix1": 1 - beta1,
         "decay2": beta2,
-        "mix2": 1.0 if step == 1 else 1 - beta2,  # v starts as the first gradient's square
+        "mix2": where(step == 1, 1.0, 1 - beta2),  # v starts as the first gradient's square
         "decay": lr * weight_decay if decoupled else 0.0,
         "step_size": lr,
         "eps": settings["eps"],
         "lowest": -(float("inf") if clip_exp is None else (step - 1) ** clip_exp),
-        "first": 1.0 if step == 1 else 0.0,
+        "first": where(step == 1, 1.0, 0.0),
         **RESCALE,
     }
 

@@ -47,10 +47,11 @@ def scalars(settings: Settings, step: float) -> dict[str, Any]:
     bias2 = 1 - beta2**step
     longest = 2 / (1 - beta2) - 1
     length = longest - 2 * step * beta2**step / bias2
-    step_size, rectified = lr / (1 - beta1**step), length > 5
-    if rectified:
-        square = (length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length)
-        step_size = step_size * (square * bias2) ** 0.5
+    rectified = length > 5
+    # Below that the fraction may be negative, or have a zero below.
+    above = where(rectified, (length - 4) * (length - 2) * longest, 1.0)
+    below = where(rectified, (longest - 4) * (longest - 2) * length, 1.0)
+    factor = where(rectified, (above / below * bias2) ** 0.5, 1.0)
     return {
         "sign": -1.0 if settings["maximize"] else 1.0,
         "l2": 0.0 if decoupled else weight_decay,
@@ -58,8 +59,8 @@ def scalars(settings: Settings, step: float) -> dict[str, Any]:
         "decay2": beta2,
         "mix2": 1 - beta2,
         "decay": lr * weight_decay if decoupled else 0.0,
-        "step_size": step_size,
-        "rectified": 1.0 if rectified else 0.0,
+        "step_size": lr / (1 - beta1**step) * factor,
+        "rectified": where(rectified, 1.0, 0.0),
         "eps": settings["eps"],
         **RESCALE,
     }

@@ -109,7 +109,8 @@ class Family:
     scalars
         ``(settings, step, *others)`` to every scalar of the family's rules by name, computed on the
         host in float64; ``step`` is the number of the coming step, from 1, and `others` are the
-        other counters before it. Works on tensors too, for differentiable steps.
+        other counters before it. All of them may be tensors, of a device that nobody waits for: so
+        what depends on a counter is chosen by ``where``, as in a rule, and not by ``if``.
     counters
         Numbers that torch keeps beside a parameter's states, as 0-dimensional float32 tensors:
         ``step``, which the backends advance, and after it those whose new value ``scalars`` returns

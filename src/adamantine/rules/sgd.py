@@ -44,7 +44,7 @@ def scalars(settings: Settings, step: float) -> dict[str, Any]:
         "sign": -1.0 if settings["maximize"] else 1.0,
         "l2": settings["weight_decay"],
         "momentum": momentum,
-        "mix": 1.0 if step == 1 else 1 - settings["dampening"],
+        "mix": where(step == 1, 1.0, 1 - settings["dampening"]),
         "nesterov": momentum if settings["nesterov"] else 0.0,
         "step_size": settings["lr"],
     }
