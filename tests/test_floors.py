@@ -27,6 +27,7 @@ FLOORS = {
 ROOMS = {
     "backends": {
         "formats": 0,
+        "dlpack": 1,
         "huge_pages": 0,
         "links": 0,
         "layout": 1,
@@ -38,6 +39,7 @@ ROOMS = {
         "reference": 3,
         "rows": 4,
         "cpu": 5,
+        "gpu": 6,
     },
     "backends/cpu": {
         "compiling": 0,
@@ -46,6 +48,10 @@ ROOMS = {
         "probe": 2,
         "table": 3,
         "rows": 3,
+    },
+    "backends/gpu": {
+        "device_scalars": 0,
+        "kernel": 0,
     },
     "workloads": {
         "protocol": 0,

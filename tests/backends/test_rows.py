@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from numba import cfunc
 from torch import Tensor
 
-from adamantine.backends.cpu.compiling.elements import dlpack_of
 from adamantine.backends.cpu.kernel import kernel
 from adamantine.backends.cpu.rows import kernels as rows
 from adamantine.backends.cpu.rows import row_arguments
 from adamantine.backends.cpu.rows.row_arguments import RowArguments
+from adamantine.backends.dlpack import dtype_word
 from adamantine.rules import Rule, adagrad, adam, sgd
 
 RULES = [
@@ -26,7 +26,7 @@ RULES = [
         for rule in (adam.ADAM, sgd.SGD, sgd.MOMENTUM_SGD, adagrad.ADAGRAD)
     ),
 ]
-FLOAT = dlpack_of(torch.float32)
+FLOAT = dtype_word(torch.float32)
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)

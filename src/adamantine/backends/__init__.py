@@ -1,6 +1,7 @@
-"""What runs the rules: ``reference`` (torch, anything) and ``cpu`` (Numba, dense tensors).
+"""What runs the rules: ``reference`` (torch, anything), ``cpu`` (Numba) and ``gpu`` (Triton).
 
 - ``formats``: what the tensors of an update are kept in
+- ``dlpack``: what C functions call dtypes and devices
 - ``layout``: how tensors lie in memory; ``huge_pages``: for large ones
 - ``modes``: who has to see every operation, so that torch has to run it
 - ``links``: the ways between an accelerator's memory and main memory
@@ -9,7 +10,7 @@
 - ``codes``: the codecs, by torch
 - ``missed_steps``: what rows without a gradient have missed
 - ``reference``: a rule on whole tensors, by torch; ``rows``: on some of their rows
-- ``cpu``: compiled kernels
+- ``cpu``: kernels compiled for main memory; ``gpu``: for accelerators
 """
 
 from typing import Literal, get_args

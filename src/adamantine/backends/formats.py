@@ -11,6 +11,9 @@ CODES = torch.uint8
 OFFSETS = torch.int8
 """What the bytes of 24-bit masters are (:mod:`adamantine.codecs.bits24`): plain, to a backend."""
 
+PAIRS = {torch.complex64: torch.float32, torch.complex128: torch.float64}
+"""What kernels see in a complex tensor: pairs of these. A rule treats the parts separately."""
+
 
 @dataclass(frozen=True)
 class Format:

@@ -57,4 +57,3 @@ def _moved(value: Any, device: torch.device) -> Any:
     if not isinstance(value, Tensor):
         return value
     return value.detach().reshape(()).to(device, torch.float64, non_blocking=True)
-

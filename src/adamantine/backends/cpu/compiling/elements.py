@@ -19,7 +19,6 @@ from numba import types
 from numba.extending import intrinsic
 
 from adamantine.backends.cpu.compiling.decorators import overloads
-from adamantine.backends.formats import CODES, OFFSETS
 
 _I16, _I32, _FLOAT = ir.IntType(16), ir.IntType(32), ir.FloatType()
 
@@ -34,39 +33,18 @@ class Element:
         A value of the type that Numba reads.
     compute
         What the rule's arithmetic is in.
-    dlpack
-        DLPack's code of the type: kind, bits, and one lane.
     """
 
     sample: Any
     compute: Any
-    dlpack: int
 
-
-def _dlpack(kind: int, bits: int) -> int:
-    return kind | bits << 8 | 1 << 16
-
-
-_SIGNED, _UNSIGNED, _FLOATING, _BFLOAT, _COMPLEX = 0, 1, 2, 4, 5
-_BYTES = {CODES: _UNSIGNED, OFFSETS: _SIGNED}
 
 ELEMENTS: dict[torch.dtype, Element] = {
-    torch.float32: Element(np.float32(0), np.float32, _dlpack(_FLOATING, 32)),
-    torch.float64: Element(np.float64(0), np.float64, _dlpack(_FLOATING, 64)),
-    torch.bfloat16: Element(np.uint16(0), np.float32, _dlpack(_BFLOAT, 16)),
-    torch.float16: Element(np.int16(0), np.float32, _dlpack(_FLOATING, 16)),
+    torch.float32: Element(np.float32(0), np.float32),
+    torch.float64: Element(np.float64(0), np.float64),
+    torch.bfloat16: Element(np.uint16(0), np.float32),
+    torch.float16: Element(np.int16(0), np.float32),
 }
-
-
-PAIRS = {torch.complex64: torch.float32, torch.complex128: torch.float64}
-"""What the kernels see in a complex tensor: pairs of these. A rule treats the parts separately."""
-
-
-def dlpack_of(dtype: torch.dtype) -> int:
-    """DLPack's code of a dtype that the kernels take, or of bytes that stand for numbers."""
-    if dtype in PAIRS:
-        return _dlpack(_COMPLEX, 2 * torch.finfo(PAIRS[dtype]).bits)
-    return _dlpack(_BYTES[dtype], 8) if dtype in _BYTES else ELEMENTS[dtype].dlpack
 
 
 @cache

@@ -19,6 +19,9 @@ from numpy.typing import NDArray
     ELEMENTS,  # (C,) int64: DLPack's code of each column's dtype
     EXPONENTS,  # how many columns before the counters are exponents of codes: one to a block
     COUNTERS,  # how many of the columns are counters: 0-dimensional tensors such as `step`
+    DEVICE,  # DLPack's code of the device that tensors are on
+    COUNTING_DEVICE,  # the same of the counters
+    READS_COUNTERS,  # whether the host may read them
     IDS,  # (T, C) int64: the tensor objects
     DICTS,  # (T,) int64: the dictionaries that hold a tensor's states and counters
     NAMES,  # (C,) int64: the names (str objects) that they have in there
@@ -47,7 +50,7 @@ from numpy.typing import NDArray
     NONE,  # the object None
     EXPORTED,  # a DLTensor's words: the tensor that the probe looks at
     WORDS,
-) = range(33)
+) = range(36)
 
 
 class KernelArguments:

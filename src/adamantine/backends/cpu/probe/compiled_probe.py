@@ -32,6 +32,8 @@ from adamantine.backends.cpu.kernel.arguments import (
     COLUMNS,
     COMMON,
     COUNTERS,
+    COUNTING_DEVICE,
+    DEVICE,
     DICTS,
     ELEMENTS,
     EXPONENTS,
@@ -46,6 +48,7 @@ from adamantine.backends.cpu.kernel.arguments import (
     NAMES,
     NEXT,
     NONE,
+    READS_COUNTERS,
     ROWS,
     STARTS,
     STATUS,
@@ -53,15 +56,8 @@ from adamantine.backends.cpu.kernel.arguments import (
     VALUES,
     WORDS,
 )
+from adamantine.backends.cpu.probe.statuses import ABSENT, CHANGED, GRAD, READY, STAGE
 from adamantine.codecs.blocks import BLOCK
-
-# What a tensor can be found to be.
-READY, ABSENT, STAGE, CHANGED = range(4)
-"""`ABSENT`: it has no gradient. `STAGE`: the gradient is laid out differently and has to be copied
-first. `CHANGED`: param, a state or a counter is another object, or another kind of tensor, and the
-table is void. What merely lies elsewhere is in ``MOVED``."""
-
-PARAM, GRAD = 0, 1
 
 
 class _DLTensor(ctypes.Structure):
@@ -95,7 +91,6 @@ class _ExchangeAPI(ctypes.Structure):
 # The words of a DLTensor on a 64-bit little-endian machine, as one int64 array.
 _DATA, _DEVICE, _TYPE, _SHAPE, _STRIDES, _OFFSET = range(6)
 DL_WORDS = ctypes.sizeof(_DLTensor) // 8
-_CPU = 1
 _AHEAD = 3  # tensors; a probe is waiting for memory, mostly
 
 # C functions that the probe calls.
@@ -211,7 +206,10 @@ def probe(arguments, grads):
             fits = False
             if call2(calls[EXPORT], ids[t, column], out) != 0:
                 call0(calls[CLEAR_ERROR])
-            elif exported[_DEVICE] == _CPU and exported[_TYPE] >> 32 == elements[column]:
+            elif (
+                exported[_DEVICE] == words[COUNTING_DEVICE if counter >= 0 else DEVICE]
+                and exported[_TYPE] >> 32 == elements[column]
+            ):
                 if counter >= 0 or counter < -words[EXPONENTS]:
                     fits = _has_layout(exported, layouts, starts[t], ndim)
                 else:
@@ -225,7 +223,7 @@ def probe(arguments, grads):
                 words[MOVES] += 1
             else:
                 addresses[t, column] = address
-            if fits and counter >= 0:
+            if fits and counter >= 0 and words[READS_COUNTERS]:
                 values[t, counter] = carray(float32_pointer(address), 1)[0]
         status[t] = found
         rows[t] = groups[t] if found == READY else -1
@@ -239,11 +237,11 @@ def probe(arguments, grads):
 
 
 @njit_cached()
-def follow_moved(arguments, looks):
+def follow_moved(arguments):
     """Take the addresses in ``MOVED`` for those that tensors have.
 
-    With `looks`, unless one has a byte in common with another that is written; then it returns
-    False. It compares each with all, so that is for few.
+    Unless one has a byte in common with another that is written; then it returns False. It compares
+    each with all, so that is for few.
     """
     words = carray(int64_pointer(arguments), WORDS)
     tensors, columns = words[TENSORS], words[COLUMNS]
@@ -253,7 +251,7 @@ def follow_moved(arguments, looks):
     for t in range(tensors):
         for column in range(columns):
             begin, size = moved[t, column], sizes[t, column]
-            if begin == 0 or not looks:
+            if begin == 0:
                 continue
             for u in range(tensors):
                 for other in range(columns):

@@ -11,21 +11,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from adamantine.backends.codes import block_count
-from adamantine.backends.cpu.compiling.elements import dlpack_of
 from adamantine.backends.cpu.kernel import arguments as arguments
 from adamantine.backends.cpu.kernel.arguments import KernelArguments
-from adamantine.backends.cpu.probe import compiled_probe as compiled
-from adamantine.backends.cpu.probe.compiled_probe import (
-    ABSENT,
-    CHANGED,
-    DL_WORDS,
-    GRAD,
-    PARAM,
-    READY,
-    STAGE,
-)
+from adamantine.backends.cpu.probe.statuses import ABSENT, CHANGED, GRAD, PARAM, READY, STAGE
+from adamantine.backends.dlpack import MAIN_MEMORY, device_word, dtype_word
 from adamantine.backends.formats import CODES, Format, exponents_of
 from adamantine.backends.layout import are_apart, check_memory
+
+try:
+    from adamantine.backends.cpu.probe import compiled_probe as compiled
+except ImportError:  # without Numba, which kernels on a GPU can do without
+    compiled = None  # type: ignore[assignment]
 
 State = dict[str, Any]
 
@@ -39,7 +35,7 @@ class TensorProbe:
     Parameters
     ----------
     params
-        T parameters of one dtype.
+        T parameters of one dtype, on one device.
     states
         The dictionary that holds each one's states and counters.
     names, formats
@@ -49,6 +45,9 @@ class TensorProbe:
         ours.
     groups
         The parameter group of each.
+    reads_counters
+        Whether counters are read. Those on a device are not, or the host would wait for it; then
+        `values` are what they were.
     """
 
     def __init__(
@@ -59,6 +58,7 @@ class TensorProbe:
         formats: Sequence[Format],
         counters: Sequence[str],
         groups: NDArray[np.int64],
+        reads_counters: bool = True,
     ) -> None:
         count = len(params)
         coded = [exponents_of(n) for n, f in zip(names, formats, strict=True) if f.coded]
@@ -89,7 +89,9 @@ class TensorProbe:
         self.values = np.zeros((count, max(1, self._counters)))
         self.rows = np.zeros(count, np.int64)
         self.status = np.zeros(count, np.int64)
-        self._exports = compiled.exporter() != 0
+        self._reads_counters, self._device = reads_counters, params[0].device
+        self._counting_device = states[0][counters[0]].device if counters else self._device
+        self._exports = compiled is not None and compiled.exporter() != 0
         self.complete = False  # whether every tensor takes part
         self.common = False  # whether, besides, all have the same counters
         # A lazy conjugation shows in no address, and no more does the lazy minus sign of a real
@@ -100,11 +102,16 @@ class TensorProbe:
         self.arguments[arguments.NONE] = id(None)
         self.arguments[arguments.COUNTERS] = self._counters
         self.arguments[arguments.EXPONENTS] = self._exponents
+        self.arguments[arguments.DEVICE] = device_word(params[0])
+        self.arguments[arguments.COUNTING_DEVICE] = MAIN_MEMORY
+        if counters:
+            self.arguments[arguments.COUNTING_DEVICE] = device_word(states[0][counters[0]])
+        self.arguments[arguments.READS_COUNTERS] = reads_counters
         for word, array in (
             (arguments.IDS, ids),
             (arguments.DICTS, np.array(list(map(id, states)), np.int64)),
             (arguments.NAMES, np.array([0, 0, *map(id, self._names)], np.int64)),
-            (arguments.ELEMENTS, np.array(list(map(dlpack_of, self._dtypes)), np.int64)),
+            (arguments.ELEMENTS, np.array(list(map(dtype_word, self._dtypes)), np.int64)),
             (arguments.LAYOUTS, self._layouts),
             (arguments.STARTS, self._starts),
             (arguments.GROUPS, self._groups),
@@ -115,10 +122,11 @@ class TensorProbe:
             (arguments.VALUES, self.values),
             (arguments.STATUS, self.status),
             (arguments.ROWS, self.rows),
-            (arguments.FUNCTIONS, compiled.functions()),
-            (arguments.EXPORTED, np.zeros(DL_WORDS, np.int64)),
         ):
             self.arguments.point(word, array)
+        if compiled is not None:
+            self.arguments.point(arguments.FUNCTIONS, compiled.functions())
+            self.arguments.point(arguments.EXPORTED, np.zeros(compiled.DL_WORDS, np.int64))
 
     def read(self, grads: list[Any]) -> int:
         """Look at every tensor, with this step's gradients; return the worst status found."""
@@ -164,12 +172,14 @@ class TensorProbe:
             whole = not tensor.storage_offset() and tensor.untyped_storage().nbytes()
             if whole < self._bytes.item(t, column):
                 check_memory("a parameter or its state", tensor)
-        if len(places) * self.addresses.size <= _FEW_PAIRS:
-            return bool(compiled.follow_moved(self.arguments.address, True))
+        if compiled is not None and len(places) * self.addresses.size <= _FEW_PAIRS:
+            return bool(compiled.follow_moved(self.arguments.address))
         begins = np.where(self.moved, self.moved, self.addresses)
         begins[:, GRAD] = 0  # gradients are only read
-        apart = are_apart(begins.ravel(), (begins + self._bytes).ravel())
-        return apart and bool(compiled.follow_moved(self.arguments.address, False))
+        if not are_apart(begins.ravel(), (begins + self._bytes).ravel()):
+            return False
+        np.copyto(self.addresses, self.moved, where=self.moved != 0)
+        return True
 
     def _look_at_absent(self) -> bool:
         """Find those without a gradient, too: who has moved may lie where they have lain.
@@ -209,7 +219,8 @@ class TensorProbe:
             is_counter = counter >= 0
             is_exponents = -self._exponents <= counter < 0
             expected = () if is_counter else blocks if is_exponents else layout
-            if not _fits(tensor, expected, self._dtypes[column]):
+            device = self._counting_device if is_counter else self._device
+            if not _fits(tensor, expected, self._dtypes[column], device):
                 found = STAGE if column == GRAD else CHANGED
                 if found == CHANGED:
                     return CHANGED
@@ -217,7 +228,7 @@ class TensorProbe:
                 self.addresses[t, column] = tensor.data_ptr()
             elif tensor.data_ptr() != self.addresses[t, column]:
                 self.moved[t, column] = tensor.data_ptr()
-            if is_counter:
+            if is_counter and self._reads_counters:
                 self.values[t, counter] = tensor.item()
         return found
 
@@ -226,8 +237,10 @@ def _is_lazy(tensor: Tensor) -> bool:
     return tensor.is_neg() or tensor.is_conj()
 
 
-def _fits(tensor: Tensor, layout: tuple[int, ...], dtype: torch.dtype) -> bool:
-    if tensor.layout != torch.strided or tensor.dtype != dtype or not tensor.is_cpu:
+def _fits(
+    tensor: Tensor, layout: tuple[int, ...], dtype: torch.dtype, device: torch.device
+) -> bool:
+    if tensor.layout != torch.strided or tensor.dtype != dtype or tensor.device != device:
         return False
     ndim = len(layout) // 2
     if tensor.shape != layout[:ndim]:

@@ -13,7 +13,6 @@ from adamantine.backends.cpu.compiling.decorators import njit_cached
 from adamantine.backends.cpu.compiling.memory import int64_pointer
 from adamantine.backends.cpu.compiling.native import call0, call2, object2
 from adamantine.backends.cpu.probe.compiled_probe import (
-    _CPU,
     _DATA,
     _DEVICE,
     _OFFSET,
@@ -39,6 +38,7 @@ from adamantine.backends.cpu.rows.kernels import (
     TENSORS,
     VALUES,
 )
+from adamantine.backends.dlpack import MAIN_MEMORY
 
 INT64 = 0 | 64 << 8 | 1 << 16
 """DLPack's code of the type."""
@@ -66,7 +66,7 @@ def look(arguments, calls, indices, values, none, element):
         if call2(calls[EXPORT], item, out) != 0:
             call0(calls[CLEAR_ERROR])
             return -1
-        if exported[_DEVICE] != _CPU or exported[_TYPE] != (INT64 << 32 | 2):
+        if exported[_DEVICE] != MAIN_MEMORY or exported[_TYPE] != (INT64 << 32 | 2):
             return -1
         shape = carray(int64_pointer(exported[_SHAPE]), 2)
         strides = carray(int64_pointer(exported[_STRIDES]), 2)
@@ -77,7 +77,7 @@ def look(arguments, calls, indices, values, none, element):
             call0(calls[CLEAR_ERROR])
             return -1
         ndim = exported[_TYPE] & 0xFFFFFFFF
-        if exported[_DEVICE] != _CPU or exported[_TYPE] >> 32 != element:
+        if exported[_DEVICE] != MAIN_MEMORY or exported[_TYPE] >> 32 != element:
             return -1
         size = 1
         for back in range(ndim):

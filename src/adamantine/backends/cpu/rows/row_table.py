@@ -11,13 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from adamantine.backends.cpu.compiling.elements import dlpack_of
 from adamantine.backends.cpu.kernel import arguments as arguments
-from adamantine.backends.cpu.probe.compiled_probe import STAGE, advance_counters
+from adamantine.backends.cpu.probe.compiled_probe import advance_counters
+from adamantine.backends.cpu.probe.statuses import STAGE
 from adamantine.backends.cpu.probe.tensor_probe import TensorProbe
 from adamantine.backends.cpu.rows import kernels as rows
 from adamantine.backends.cpu.rows.row_arguments import MIN_PER_THREAD, RowArguments
 from adamantine.backends.cpu.threads import parallel
+from adamantine.backends.dlpack import dtype_word
 from adamantine.backends.formats import Format
 from adamantine.backends.layout import check_memory
 from adamantine.backends.missed_steps import MissedSteps
@@ -88,7 +89,7 @@ class RowTable:
         self._arguments.point(rows.STEP_SCALARS, self._step_scalars)
         self._probe.arguments.point(arguments.NEXT, self._next)
         self._dtype, self._element = params[0].dtype, params[0].element_size()
-        self._dlpack = dlpack_of(self._dtype)
+        self._dlpack = dtype_word(self._dtype)
         self._scalars: list[Mapping[str, Any]] = []  # by row of scalars
         self._held: list[Any] = []
         self._threads = 1

@@ -29,7 +29,7 @@ from adamantine.backends.cpu.kernel.kernel import (
     name_of,
     specialised,
 )
-from adamantine.backends.cpu.probe.compiled_probe import GRAD
+from adamantine.backends.cpu.probe.statuses import GRAD
 from adamantine.backends.cpu.probe.tensor_probe import TensorProbe
 from adamantine.backends.cpu.table.reduction import Reduction
 from adamantine.backends.formats import Format

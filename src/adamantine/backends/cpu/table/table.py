@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from adamantine.backends.cpu.compiling.elements import PAIRS, supported
+from adamantine.backends.cpu.compiling.elements import supported
 from adamantine.backends.cpu.kernel.arguments import (
     BOUNDS,
     CHUNKS,
@@ -26,12 +26,13 @@ from adamantine.backends.cpu.kernel.arguments import (
 )
 from adamantine.backends.cpu.kernel.kernel import compiled
 from adamantine.backends.cpu.kernel.step_statistics import SAMPLES
-from adamantine.backends.cpu.probe.compiled_probe import GRAD, STAGE, advance
+from adamantine.backends.cpu.probe.compiled_probe import advance
+from adamantine.backends.cpu.probe.statuses import GRAD, STAGE
 from adamantine.backends.cpu.probe.tensor_probe import TensorProbe
 from adamantine.backends.cpu.table.norms import Squares
 from adamantine.backends.cpu.table.share_count import ShareCount
 from adamantine.backends.cpu.threads import parallel
-from adamantine.backends.formats import Format
+from adamantine.backends.formats import PAIRS, Format
 from adamantine.backends.layout import check_gradient, has_own_dispatch, is_dense
 from adamantine.backends.shards import Part
 from adamantine.codecs.blocks import BLOCK
