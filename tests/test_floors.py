@@ -34,6 +34,7 @@ ROOMS = {
         "modes": 0,
         "notice": 0,
         "shards": 0,
+        "step_scalars": 0,
         "codes": 2,
         "missed_steps": 1,
         "reference": 3,

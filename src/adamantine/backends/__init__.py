@@ -7,6 +7,7 @@
 - ``links``: the ways between an accelerator's memory and main memory
 - ``notice``: a word while kernels are compiled
 - ``shards``: tensors of which each process holds a part (``DTensor``)
+- ``step_scalars``: what is the same for all elements of a tensor in a step
 - ``codes``: the codecs, by torch
 - ``missed_steps``: what rows without a gradient have missed
 - ``reference``: a rule on whole tensors, by torch; ``rows``: on some of their rows

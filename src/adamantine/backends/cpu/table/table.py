@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -35,6 +33,7 @@ from adamantine.backends.cpu.threads import parallel
 from adamantine.backends.formats import PAIRS, Format
 from adamantine.backends.layout import check_gradient, has_own_dispatch, is_dense
 from adamantine.backends.shards import Part
+from adamantine.backends.step_scalars import ScalarsOf, StepScalars
 from adamantine.codecs.blocks import BLOCK
 from adamantine.rules import Rule
 
@@ -47,10 +46,6 @@ MIN_PER_THREAD = 131_072
 
 PIECES_PER_THREAD = 64
 """So many that the last one, for which all others wait, is short."""
-
-ScalarsOf = Callable[..., Mapping[str, Any]]
-"""(group, step, further counters) to the rule's host scalars by name, and the counters' new values
-where they are not simply counted up."""
 
 
 def refusal(param: Tensor) -> str | None:
@@ -143,11 +138,8 @@ class Table:
         self._bytes = np.array([p.nbytes for p in params], np.int64)
         self._bounds: dict[int, NDArray[np.int64]] = {}  # by number of threads
         self._threads = 1
-        # Packed, not assigned: NumPy takes a microsecond to write a row, which is 2 % of a step.
-        packing = struct.Struct(f"{len(rule.scalars)}d")
-        self._pack, self._row_bytes = packing.pack_into, packing.size
-        self._in_order = itemgetter(*rule.scalars)
-        self._make_rows(len(self._groups))
+        self._scalars = StepScalars(rule, counters, self._groups)
+        self._point_to_scalars()
         self._grads: list[Any] = []
 
     def refresh(self, grads: list[Any]) -> bool:
@@ -224,7 +216,7 @@ class Table:
         before = self._probe.rows.copy()
         self._set_step_scalars(scalars_of)
         bounds = self._split(self._threads)
-        counts = self._share_count.counts(self._step_scalars, bounds, self._threads)
+        counts = self._share_count.counts(self._scalars.rows, bounds, self._threads)
         self._probe.rows[:] = before
         return dict(zip(map(id, self.wholes), counts.tolist(), strict=True))
 
@@ -247,11 +239,11 @@ class Table:
         self._arguments.point(BOUNDS, bounds)
         if self._share_count:
             if counts is None:
-                found = self._share_count.counts(self._step_scalars, bounds, self._threads).tolist()
+                found = self._share_count.counts(self._scalars.rows, bounds, self._threads).tolist()
             else:
                 found = [counts[id(whole)] for whole in self.wholes]
             self._set_step_scalars_by_tensor(
-                self._share_count.step_scalars_by_tensor(self._step_scalars, found)
+                self._share_count.step_scalars_by_tensor(self._scalars.rows, found)
             )
         kernel = self._kernel
         if zero_grads or collect_stats:
@@ -305,42 +297,19 @@ class Table:
 
     def _set_step_scalars(self, scalars_of: ScalarsOf) -> None:
         """A row of scalars for each group and set of counters; points the tensors to theirs."""
-        probe = self._probe
-        if probe.common:
-            counters = probe.values[0].tolist()
-            for row, group in enumerate(self._groups):
-                self._set_row(row, scalars_of, group, counters)
-            return
-        active = np.flatnonzero(probe.rows >= 0)
-        found = np.column_stack([probe.rows[active], probe.values[active]])
-        unique, probe.rows[active] = np.unique(found, axis=0, return_inverse=True)
-        if len(self._next) < len(unique):
-            self._make_rows(len(unique))
-        for row, (index, *counters) in enumerate(unique.tolist()):
-            self._set_row(row, scalars_of, self._groups[int(index)], counters)
+        if self._scalars.compute(self._probe, scalars_of):
+            self._point_to_scalars()
 
-    def _set_row(
-        self, row: int, scalars_of: ScalarsOf, group: int, counters: Sequence[float]
-    ) -> None:
-        step = counters[0] + 1
-        scalars = scalars_of(group, step, *counters[1:])
-        self._pack(self._buffer, row * self._row_bytes, *self._in_order(scalars))
-        for column, name in enumerate(self._counters):
-            self._next[row, column] = scalars.get(name, step)
+    def _point_to_scalars(self) -> None:
+        self._arguments.point(STEP_SCALARS, self._scalars.rows)
+        self._arguments.point(NEXT, self._scalars.following)
 
     def _set_step_scalars_by_tensor(self, step_scalars: NDArray[np.float64]) -> None:
         """Give every tensor a row of its own."""
         rows = self._probe.rows
         self._arguments.point(STEP_SCALARS, step_scalars)
-        self._arguments.point(NEXT, self._next[rows])
+        self._arguments.point(NEXT, self._scalars.following[rows])
         rows[rows >= 0] = np.flatnonzero(rows >= 0)
-
-    def _make_rows(self, count: int) -> None:
-        self._step_scalars = np.empty((count, len(self._rule.scalars)))
-        self._buffer = self._step_scalars.data.cast("B")
-        self._next = np.empty((count, len(self._counters)))
-        self._arguments.point(STEP_SCALARS, self._step_scalars)
-        self._arguments.point(NEXT, self._next)
 
     def _split(self, threads: int) -> NDArray[np.int64]:
         """Bounds of pieces of about equal numbers of elements."""
