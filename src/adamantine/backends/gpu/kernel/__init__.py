@@ -1,1 +1,11 @@
-"""The functions that Triton compiles."""
+"""The functions that Triton compiles: a program walks over a chunk of one tensor, tile by tile.
+
+- ``operations``: what rules and codecs are made of, and how they are bound to it
+- ``memory``: what elements are in memory; tiles of them, read and written
+- ``codes``: formats below float32: opened for a rule, and closed after it
+- ``squares``: sums of squares, by tile and then by tensor
+- ``update``: the kernel around a rule
+- ``count``: counts over whole tensors, for rules that need them before they begin
+- ``step_statistics``: how far some elements went
+- ``compiling``: all of these for a rule and its formats, to be launched
+"""

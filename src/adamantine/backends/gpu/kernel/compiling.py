@@ -1,0 +1,211 @@
+"""Kernels for a rule and its formats, to be launched with the arrays of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from adamantine.backends.formats import CODES, Format
+from adamantine.backends.gpu.kernel.codes import codec_of
+from adamantine.backends.gpu.kernel.count import COUNT_ARRAYS, DECIDE_ARRAYS, count, decide
+from adamantine.backends.gpu.kernel.memory import compute_of, element_of
+from adamantine.backends.gpu.kernel.operations import bound
+from adamantine.backends.gpu.kernel.squares import (
+    SQUARES_ARRAYS,
+    TOTALS_ARRAYS,
+    squares,
+    totals,
+)
+from adamantine.backends.gpu.kernel.step_statistics import (
+    SAMPLE_ARRAYS,
+    look_after,
+    look_before,
+)
+from adamantine.backends.gpu.kernel.update import ARRAYS, update
+from adamantine.rules import Rule
+
+WARPS = 4
+
+OPTIONS = {"num_warps": WARPS, "enable_fp_fusion": False}
+"""Without fusion every product is rounded, as by the reference."""
+
+
+class Launch:
+    """A kernel with its constants: one compilation for each kind of device.
+
+    Parameters
+    ----------
+    kernel
+        Triton's.
+    arrays
+        The names of its arguments at run time, in order. They say nothing to the compiler but
+        their types, so that no number compiles anything anew.
+    constants
+        Those at compile time, by name.
+    """
+
+    def __init__(self, kernel: Any, arrays: Sequence[str], constants: Mapping[str, Any]) -> None:
+        self.kernel, self.arrays, self.constants = kernel, tuple(arrays), dict(constants)
+
+    def launch(self, programs: int | tuple[int, ...], *arrays: Tensor | int) -> None:
+        """Start so many programs, on the current device's current stream."""
+        grid = programs if isinstance(programs, tuple) else (programs,)
+        if all(grid):
+            self.kernel[grid](*arrays, **self.constants, **OPTIONS)
+
+
+def _columns(formats: Sequence[Format]) -> list[Format]:
+    """What is in a table's columns: parameter, gradient, states, exponents of those with codes."""
+    param, *states = formats
+    return [param, Format(param.dtype), *states, *(Format(CODES) for s in states if s.coded)]
+
+
+def _exponents(formats: Sequence[Format]) -> list[int]:
+    """For each column before the exponents the one of its own; 0 where it has none."""
+    tensors = _columns(formats)[: len(formats) + 1]
+    before = [sum(f.coded for f in tensors[:i]) for i in range(len(tensors))]
+    return [len(tensors) + n if f.coded else 0 for f, n in zip(tensors, before, strict=True)]
+
+
+def _of_formats(rule: Rule, formats: Sequence[Format]) -> dict[str, Any]:
+    """The constants that say what is in the columns."""
+    columns = _columns(formats)
+    number = rule.joined
+    return {
+        "COLUMNS": len(columns),
+        "ELEMENTS": tuple(map(element_of, columns)),
+        "CODECS": tuple(map(codec_of, columns[: len(formats) + 1])),
+        "COMPUTE": compute_of(formats[0]),
+        "NUMBER": None if number is None else bound(number),
+        "PAIRED": number is not None,
+    }
+
+
+def _name(element: str, formats: Sequence[Format], *switches: str) -> str:
+    return "_".join([element, *dict.fromkeys(map(str, formats)), *filter(None, switches)])
+
+
+@cache
+def compiled(
+    rule: Rule, formats: tuple[Format, ...], zero_grads: bool = False, collect_stats: bool = False
+) -> Launch:
+    """The kernel of `rule` for a parameter and states in these formats; a program a chunk.
+
+    It takes (:data:`~.update.ARRAYS`), of T tensors, C columns, R rows, S scalars:
+
+    - ``addresses`` int64 (T, C): parameter, gradient, states, exponents of states with codes,
+    - ``chunks`` int64 (programs, 5): tensor, offset, length, place, first tile
+      (:mod:`.memory`),
+    - ``rows`` int64 (T,): of the scalars; below 0 a tensor sits the step out,
+    - ``keys`` int64 (T,): of the step's random numbers (:func:`adamantine.codecs.noise.key_of`),
+    - ``scalars`` float64 (R, S): in the order of ``rule.scalars``,
+    - ``decision`` float64 (2,): what ``sign`` is multiplied by, and 0 where nothing is written,
+    - ``shares`` float64 (T,): instead of the scalar that the rule's share decides,
+    - ``tile_sums`` float64 (tiles, 3): with `collect_stats` the sums of squares of gradient,
+      update and parameter.
+
+    With `zero_grads` it leaves zeros as gradients.
+    """
+    share = rule.share
+    constants = {
+        "NAME": _name(
+            rule.name, formats, "zero_grads" * zero_grads, "collect_stats" * collect_stats
+        ),
+        "RULE": bound(rule.update),
+        **_of_formats(rule, formats),
+        "EXPONENTS": tuple(_exponents(formats)),
+        "SCALARS": len(rule.scalars),
+        "SIGN": _sign(rule),
+        "SHARE": -1 if share is None else rule.scalars.index(share.scalar),
+        "ZERO_GRADS": zero_grads,
+        "COLLECT_STATS": collect_stats,
+    }
+    return Launch(update, ARRAYS, constants)
+
+
+def _sign(rule: Rule) -> int:
+    return rule.scalars.index("sign") if "sign" in rule.scalars else -1
+
+
+@cache
+def compiled_count(rule: Rule, formats: tuple[Format, ...]) -> Launch:
+    """What counts for the share of `rule`; a program a chunk.
+
+    It takes ``addresses``, ``chunks``, ``rows``, ``scalars`` and ``decision`` as the update does,
+    and adds to ``counts`` int64 (T,), which begin as zeros.
+    """
+    share = rule.share
+    assert share is not None
+    taken = [rule.tensors.index(name) for name in share.arguments if name in rule.tensors]
+    columns, exponents = _columns(formats), _exponents(formats)
+    of_formats = _of_formats(rule, formats)
+    constants = {
+        "NAME": _name(f"{rule.name}_{share.holds.__name__}", formats),
+        "HOLDS": bound(share.holds),
+        "COLUMNS": len(columns),
+        "TAKEN": tuple(taken),
+        "ELEMENTS": tuple(of_formats["ELEMENTS"][i] for i in taken),
+        "CODECS": tuple(of_formats["CODECS"][i] for i in taken),
+        "EXPONENTS": tuple(exponents[i] for i in taken),
+        "COMPUTE": of_formats["COMPUTE"],
+        "SCALARS": len(rule.scalars),
+        "OWN": tuple(rule.scalars.index(name) for name in share.arguments[len(taken) :]),
+        "SIGN": _sign(rule),
+    }
+    return Launch(count, COUNT_ARRAYS, constants)
+
+
+@cache
+def compiled_decision(rule: Rule) -> Launch:
+    """What makes of counts the scalar that the share of `rule` decides; a program a tensor.
+
+    It takes ``counts`` and ``elements``, both int64 (T,) and of whole tensors, and fills
+    ``shares`` float64 (T,).
+    """
+    share = rule.share
+    assert share is not None
+    constants = {"NAME": f"{rule.name}_{share.scalar}", "VALUE": bound(share.value)}
+    return Launch(decide, DECIDE_ARRAYS, constants)
+
+
+@cache
+def compiled_squares(dtype: torch.dtype) -> Launch:
+    """What sums the squares of each tile of gradients in `dtype`; a program a chunk.
+
+    It takes ``addresses``, the number of its ``columns`` C, ``chunks`` and ``rows``, and fills
+    ``tile_sums`` float64 (tiles,).
+    """
+    kept = Format(dtype)
+    constants = {"NAME": _name("squares", [kept]), "ELEMENT": element_of(kept)}
+    return Launch(squares, SQUARES_ARRAYS, constants)
+
+
+@cache
+def compiled_totals(count: int) -> Launch:
+    """What adds up `count` sums of each tile by tensor, in order; programs (T, count).
+
+    It takes ``tiles`` int64 (T + 1,): where each tensor's begin and the last one's end; ``rows``,
+    ``tile_sums`` (tiles, count), and fills ``sums`` float64 (T, count): zeros for tensors that sit
+    the step out.
+    """
+    return Launch(totals, TOTALS_ARRAYS, {"NAME": f"totals_{count}", "COUNT": count})
+
+
+@cache
+def compiled_samples(rule: Rule, formats: tuple[Format, ...]) -> tuple[Launch, Launch]:
+    """What looks at some elements before the update, and after it; programs a tensor.
+
+    Both take ``addresses``, ``sizes`` int64 (T,): how many elements each tensor has here;
+    ``rows``, ``decision``, and ``samples`` float64 (T, 2, SAMPLES), of which the second leaves
+    rates in the first half.
+    """
+    kinds = _of_formats(rule, formats)
+
+    def launch(kernel: Any, name: str) -> Launch:
+        return Launch(kernel, SAMPLE_ARRAYS, {"NAME": _name(rule.name, formats, name), **kinds})
+
+    return launch(look_before, "before"), launch(look_after, "after")

@@ -1,0 +1,120 @@
+"""The kernel around a rule: it updates all tensors of a table in one launch."""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from adamantine.backends.gpu.kernel.codes import closed, opened
+from adamantine.backends.gpu.kernel.memory import (
+    CHUNK_COLUMNS,
+    FIRST_TILE,
+    LENGTH,
+    OFFSET,
+    PLACE,
+    TENSOR,
+    TILE_ELEMENTS,
+    end_of_full_tiles,
+    load_tile,
+    named,
+    pointer_to,
+    store_tile,
+)
+from adamantine.backends.gpu.kernel.operations import jit
+from adamantine.backends.gpu.kernel.squares import sum_of_squares
+
+ARRAYS = ("addresses", "chunks", "rows", "keys", "scalars", "decision", "shares", "tile_sums")
+
+
+@triton.jit(do_not_specialize=ARRAYS, repr=named)
+def update(
+    addresses, chunks, rows, keys, scalars, decision, shares, tile_sums,
+    NAME: tl.constexpr, RULE: tl.constexpr, COLUMNS: tl.constexpr,
+    ELEMENTS: tl.constexpr, CODECS: tl.constexpr, EXPONENTS: tl.constexpr, COMPUTE: tl.constexpr,
+    SCALARS: tl.constexpr, SIGN: tl.constexpr, SHARE: tl.constexpr,
+    ZERO_GRADS: tl.constexpr, NUMBER: tl.constexpr, PAIRED: tl.constexpr,
+    COLLECT_STATS: tl.constexpr,
+):  # fmt: skip
+    chunk = chunks + CHUNK_COLUMNS * tl.program_id(0).to(tl.int64)
+    tensor = tl.load(chunk + TENSOR)
+    row = tl.load(rows + tensor)
+    if (row >= 0) & (tl.load(decision + 1) != 0):
+        begin = tl.load(chunk + OFFSET)
+        end = begin + tl.load(chunk + LENGTH)
+        moved = tl.load(chunk + PLACE) - begin
+        key = tl.load(keys + tensor)
+        own = own_scalars(scalars, decision, shares, tensor, row, SCALARS, SIGN, SHARE, COMPUTE)
+        pointers = ()
+        for i in tl.static_range(COLUMNS):
+            address = tl.load(addresses + tensor * COLUMNS + i)
+            pointers = pointers + (pointer_to(address, ELEMENTS[i]),)
+        full = end_of_full_tiles(pointers[: len(CODECS)], begin, end)
+        sums = tile_sums + 3 * tl.load(chunk + FIRST_TILE)
+        for start in range(begin, full, TILE_ELEMENTS):
+            update_tile(
+                pointers, start, end - start, key, start + moved, own,
+                sums + 3 * ((start - begin) // TILE_ELEMENTS),
+                RULE, ELEMENTS, CODECS, EXPONENTS, COMPUTE, ZERO_GRADS, NUMBER, PAIRED,
+                COLLECT_STATS, True,
+            )  # fmt: skip
+        for start in range(full, end, TILE_ELEMENTS):
+            update_tile(
+                pointers, start, end - start, key, start + moved, own,
+                sums + 3 * ((start - begin) // TILE_ELEMENTS),
+                RULE, ELEMENTS, CODECS, EXPONENTS, COMPUTE, ZERO_GRADS, NUMBER, PAIRED,
+                COLLECT_STATS, False,
+            )  # fmt: skip
+
+
+@jit
+def own_scalars(
+    scalars, decision, shares, tensor, row,
+    SCALARS: tl.constexpr, SIGN: tl.constexpr, SHARE: tl.constexpr, COMPUTE: tl.constexpr,
+):  # fmt: skip
+    """A tensor's scalars, as numbers to compute with."""
+    own = ()
+    for i in tl.static_range(SCALARS):
+        value = tl.load(shares + tensor) if i == SHARE else tl.load(scalars + row * SCALARS + i)
+        if i == SIGN:
+            value = value * tl.load(decision)
+        own = own + (value.to(COMPUTE),)
+    return own
+
+
+@jit
+def update_tile(
+    pointers, start, left, key, place, own, sums,
+    RULE: tl.constexpr, ELEMENTS: tl.constexpr, CODECS: tl.constexpr, EXPONENTS: tl.constexpr,
+    COMPUTE: tl.constexpr, ZERO_GRADS: tl.constexpr, NUMBER: tl.constexpr, PAIRED: tl.constexpr,
+    COLLECT_STATS: tl.constexpr, FULL: tl.constexpr,
+):  # fmt: skip
+    given = ()
+    for i in tl.static_range(len(CODECS)):
+        elements = load_tile(pointers[i], start, left, FULL)
+        exponents = pointers[EXPONENTS[i]]
+        given = given + (opened(elements, exponents, start, left, CODECS[i], COMPUTE),)
+    results = RULE(*(given + own))
+    now = ()
+    for i in tl.static_range(len(CODECS)):
+        if i != 1:
+            result = results[0] if i == 0 else results[i - 1]
+            # The parameter's random bits come after those of all states.
+            elements = closed(
+                result, pointers[EXPONENTS[i]], start, left, key, place,
+                CODECS[i], ELEMENTS[i], len(CODECS) - 2 if i == 0 else i - 2,
+            )  # fmt: skip
+            store_tile(pointers[i], start, elements, left, FULL)
+            if COLLECT_STATS and (i == 0 or (PAIRED and i == len(CODECS) - 1)):
+                now = now + (opened(elements, pointers[0], start, left, CODECS[i], COMPUTE),)
+    if ZERO_GRADS:
+        store_tile(pointers[1], start, tl.zeros_like(given[1]).to(ELEMENTS[1]), left, FULL)
+    if COLLECT_STATS:
+        if PAIRED:
+            before = NUMBER(given[0], given[len(CODECS) - 1])
+            after = NUMBER(now[0], now[1])
+        else:
+            before = given[0]
+            after = now[0]
+        tl.store(sums, sum_of_squares(given[1], left))
+        tl.store(sums + 1, sum_of_squares(after - before, left))
+        tl.store(sums + 2, sum_of_squares(after, left))
