@@ -1,15 +1,15 @@
-"""The peer of `benchmarks.searches` is random search, and a row counts what was done."""
+"""The peer of `benchmarks.studies.searches` is random search, and a row counts what was done."""
 
 from dataclasses import replace
 
 import cheap
 import pytest
+from benchmarks.studies import searches
 
 from adamantine.study import tune
 from adamantine.study.runs.conditions import build_context
 from adamantine.study.settings.contestants import parse_contestants
 from adamantine.study.tune.suggest import Spaces
-from benchmarks import searches
 
 PLAN = replace(searches.PLAN, trials=6, epochs=2, batch_size=32, seeds=3, looks=1)
 

@@ -1,6 +1,6 @@
 """The training cost of a study's final runs by epoch, and pairs compared on the same seeds.
 
-Usage: python -m benchmarks.training_cost DIR EPOCH [EPOCH ...]
+Usage: python -m benchmarks.studies.paper DIR EPOCH [EPOCH ...]
 
 Adam's paper compares optimizers by the cost on the training data; a comparison judges by data it
 has not trained on. This prints the former from the ``study.json`` of the latter, as Markdown.

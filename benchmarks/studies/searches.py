@@ -1,6 +1,6 @@
 """Is what `adamantine tune` finds as good as random search, at half the time? For docs/tune.md.
 
-    python -m benchmarks.searches [WORKLOAD] [REPEATS] [OUT]
+    python -m benchmarks.studies.searches [WORKLOAD] [REPEATS] [OUT]
 
 A row is a repeat: Adam from a poor space, learning rates from 1e-6 to 1. The peer is random search
 as it is usually done: settings are drawn, each is trained to its end, and the one that scored best
@@ -28,7 +28,7 @@ from adamantine.study.tune.finals import Entry
 from adamantine.study.tune.search import ranked, score_of
 from adamantine.study.tune.suggest import Spaces
 from adamantine.workloads import load
-from benchmarks.samplers import POOR, TRIALS
+from benchmarks.studies.samplers import POOR, TRIALS
 
 PLAN = TunePlan(("adam",), trials=TRIALS, space=POOR, seeds=20, seed=500_000_000)
 """The seed is far from those that anything was tried with before."""

@@ -1,6 +1,6 @@
 """Does early stopping cut the best setting? The figures of docs/tune.md.
 
-    python -m benchmarks.pruning [WORKLOAD] [REPEATS]
+    python -m benchmarks.studies.pruning [WORKLOAD] [REPEATS]
 
 Settings drawn at random are the same with and without early stopping, so each trial that was
 stopped is known to its end. A row is a rule: how often the best trial of 40 was stopped, how much
@@ -18,7 +18,7 @@ from adamantine.study import TunePlan, tune
 from adamantine.study.tune import search
 from adamantine.study.tune.pruning import REDUCTION_FACTOR, RUNG_SPACING, Halving
 from adamantine.workloads import load
-from benchmarks.samplers import POOR, TRIALS
+from benchmarks.studies.samplers import POOR, TRIALS
 
 HEADS = (
     "one goes on of",

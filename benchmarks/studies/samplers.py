@@ -1,6 +1,6 @@
 """Which of Optuna's samplers finds the better settings? The figures of docs/tune.md.
 
-    python -m benchmarks.samplers [WORKLOAD] [REPEATS] [SAMPLER …]
+    python -m benchmarks.studies.samplers [WORKLOAD] [REPEATS] [SAMPLER …]
 
 Each sampler searches Adam's own space, but for learning rates from 1e-6 to 1, with and without
 early stopping. A row is a search: how good its setting is on seeds that no search has seen, what

@@ -1,0 +1,1 @@
+"""Studies whose figures other pages quote."""
