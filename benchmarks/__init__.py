@@ -1,4 +1,4 @@
-"""Where all figures of ``docs/benchmarks.md`` and the README come from: ``python -m benchmarks``.
+"""Where the figures of README and documentation come from: ``python -m benchmarks``.
 
 =============  =======================================================================
 ``step``       one optimizer step, against ``torch.optim``
@@ -12,6 +12,7 @@
 ``formats``    which grid 8-bit and 4-bit states should lie on
 ``accuracy``   what fewer bits of state cost in accuracy: an experiment
 ``rounding``   training parameters of bfloat16: an experiment
+``studies/``   what other pages quote: comparisons, searches for settings and rates
 =============  =======================================================================
 
 Each runs what it compares in turn, so that a slow minute of the machine hits all alike, and

@@ -1,7 +1,7 @@
 """``python -m benchmarks``: measure, keep the samples, print tables as Markdown.
 
-Benchmarks take minutes, and all of them run if none is named. Experiments train for half an hour
-and run only by name; they go on where they were stopped.
+Benchmarks take minutes, and all of them run if none is named. Experiments and studies train for
+longer and run only by name; most go on where they were stopped.
 """
 
 from __future__ import annotations
@@ -9,7 +9,9 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
+from typing import IO, Any
 
 from adamantine.errors import AdamantineError
 from adamantine.train.files import write_atomically
@@ -32,6 +34,7 @@ from benchmarks import (
 from benchmarks.measure import MissingError
 from benchmarks.other_work import NOTICEABLE, OtherWork
 from benchmarks.records import Options, Record, load, origin, record, save
+from benchmarks.studies.catalogue import ON_DIGITS, STUDIES
 
 BENCHMARKS = {
     "step": step,
@@ -49,7 +52,7 @@ BENCHMARKS = {
 EXPERIMENTS = {"accuracy": accuracy, "rounding": rounding}
 ALL = {**BENCHMARKS, **EXPERIMENTS}
 RESULTS = Path(__file__).with_name("results")
-ON_MNIST = ("program", "formats", "accuracy", "rounding")
+ON_MNIST = ("program", "formats", "accuracy", "rounding", *sorted({*STUDIES} - {*ON_DIGITS}))
 PICTURES = Path(__file__).parents[1] / "docs" / "images"
 JOURNALS = Path("runs") / "benchmarks"
 
@@ -67,17 +70,17 @@ def main() -> int:
         journals=out and (arguments.out or JOURNALS),
     )
     for name in arguments.names or (ALL if arguments.saved else BENCHMARKS):
-        benchmark = ALL[name]
+        benchmark = ALL.get(name) or STUDIES[name]
         print(f"### {name}\n", flush=True)
         try:
             if arguments.saved:
-                found = load(name, arguments.out or RESULTS)
+                found = load(name, _folder(name, arguments.out or RESULTS))
             else:
                 found = _measure(name, options)
                 if out is not None:
-                    save(found, out)
-            if out is not None and hasattr(benchmark, "picture"):
-                _draw(benchmark.picture(found), (arguments.out or PICTURES) / f"{name}.png")
+                    save(found, _folder(name, out))
+            if out is not None:
+                _draw(benchmark, found, name, arguments.out or PICTURES)
         except MissingError as reason:
             print(f"Skipped: {reason}\n", flush=True)
             continue
@@ -99,13 +102,25 @@ def _write_pages() -> int:
     return 0
 
 
-def _draw(picture: bytes, path: Path) -> None:
-    write_atomically(path, lambda file: file.write(picture))
+def _folder(name: str, results: Path) -> Path:
+    return results / "studies" if name in STUDIES else results
+
+
+def _draw(benchmark: Any, found: Record, name: str, folder: Path) -> None:
+    images = benchmark.images(found) if hasattr(benchmark, "images") else {}
+    if hasattr(benchmark, "picture"):
+        images = {f"{name}.png": benchmark.picture(found)}
+    for file_name, image in images.items():
+        write_atomically(folder / file_name, partial(_write, image))
+
+
+def _write(image: bytes, file: IO[bytes]) -> None:
+    file.write(image)
 
 
 def _measure(name: str, options: Options) -> Record:
     other_work = OtherWork()
-    findings = ALL[name].run(options)
+    findings = (ALL.get(name) or STUDIES[name]).run(options)
     cores = other_work.cores()
     if name in BENCHMARKS and cores is not None and cores > NOTICEABLE:
         print(
@@ -123,7 +138,7 @@ def _parse() -> argparse.Namespace:
         nargs="*",
         metavar="NAME",
         help=f"which of {', '.join(BENCHMARKS)}, which "
-        f"is all that run if none is named, or of {', '.join(EXPERIMENTS)}",
+        f"is all that run if none is named, or of {', '.join([*EXPERIMENTS, *STUDIES])}",
     )
     parser.add_argument(
         "--quick", action="store_true", help="show that it runs; keeps no samples without --out"
@@ -144,22 +159,23 @@ def _parse() -> argparse.Namespace:
     parser.add_argument(
         "--pages",
         action="store_true",
-        help="measure nothing, write docs/benchmarks.md and the README's table from what is kept "
-        "(as every measurement kept there does at its end)",
+        help="measure nothing, write docs/benchmarks.md and the tables of other pages from what is "
+        "kept (as every measurement kept there does at its end)",
     )
     arguments = parser.parse_args()
     names = set(arguments.names or BENCHMARKS)
-    unknown = [name for name in arguments.names if name not in ALL]
+    known = [*ALL, *STUDIES]
+    unknown = [name for name in arguments.names if name not in known]
     if unknown:
-        parser.error(f"no benchmark {unknown[0]!r}; choose from {', '.join(ALL)}")
+        parser.error(f"no benchmark {unknown[0]!r}; choose from {', '.join(known)}")
     for option in ("rounds", "jobs"):
         value = getattr(arguments, option)
         if value is not None and value < 1:
             parser.error(f"--{option} is {value}, expected at least 1")
     if arguments.data_dir and not names.intersection(ON_MNIST):
         parser.error(f"--data-dir is for {_listed(ON_MNIST)}, which were not asked for")
-    if arguments.jobs and not names.intersection(EXPERIMENTS):
-        parser.error(f"--jobs is for {_listed(EXPERIMENTS)}, which were not asked for")
+    if arguments.jobs and not names.intersection([*EXPERIMENTS, *STUDIES]):
+        parser.error(f"--jobs is for {_listed([*EXPERIMENTS, *STUDIES])}, which were not asked for")
     measures = arguments.quick or arguments.rounds or arguments.data_dir or arguments.jobs
     if arguments.pages and (measures or arguments.names or arguments.out or arguments.saved):
         parser.error("--pages writes all pages from benchmarks/results: leave out the rest")

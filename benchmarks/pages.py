@@ -1,4 +1,4 @@
-"""``docs/benchmarks.md`` and the README's table, written from saved samples.
+"""``docs/benchmarks.md``, the README's table and those of other pages, from saved records.
 
     python -m benchmarks --pages
 
@@ -8,7 +8,7 @@ this would write.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
@@ -17,6 +17,8 @@ from adamantine.train.files import write_text
 from benchmarks import headline, markdown
 from benchmarks.measure import BenchmarkError
 from benchmarks.records import Record, load
+from benchmarks.studies import blocks
+from benchmarks.studies.catalogue import STUDIES
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "benchmarks.md"
@@ -131,18 +133,26 @@ python -m benchmarks --pages                            # only this page, from w
 
 
 def write(modules: Mapping[str, ModuleType], folder: Path) -> list[Path]:
-    """Write both pages, and say which files changed."""
+    """Write all pages, and say which files changed."""
     records = saved(modules, folder)
-    pages = {PAGE: page(modules, records), README: readme(records)}
+    pages = {PAGE: page(modules, records), README: readme(records), **with_blocks(folder)}
     changed = [path for path, text in pages.items() if _read(path) != text]
     for path in changed:
         write_text(path, pages[path])
     return changed
 
 
-def saved(modules: Mapping[str, ModuleType], folder: Path) -> dict[str, Record]:
+def saved(modules: Iterable[str], folder: Path) -> dict[str, Record]:
     """The samples that are there, by benchmark."""
     return {name: load(name, folder) for name in modules if (folder / f"{name}.json").exists()}
+
+
+def with_blocks(folder: Path) -> dict[Path, str]:
+    """The pages that quote studies, with their tables made anew."""
+    records = saved(STUDIES, folder / "studies")
+    return {
+        path: blocks.written(_read(path), records, path.name) for path in blocks.pages(PAGE.parent)
+    }
 
 
 def page(modules: Mapping[str, ModuleType], records: Mapping[str, Record]) -> str:

@@ -91,8 +91,8 @@ def save(found: Record, folder: Path) -> None:
     """Write one benchmark's file; the old one is replaced when the new one is complete."""
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(found, indent=1, ensure_ascii=False)
-    # Lists of samples on one line.
-    text = re.sub(r"\[[\d\s.,eE+-]*\]", lambda match: re.sub(r"\s+", "", match[0]), text)
+    # Lists of samples on one line; a line begins in no string.
+    text = re.sub(r"\[\n[\d\s.,eE+-]*\]", lambda match: re.sub(r"\s+", "", match[0]), text)
     write_text(_path(found["benchmark"], folder), text + "\n")
 
 

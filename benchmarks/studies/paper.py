@@ -1,53 +1,80 @@
 """The training cost of a study's final runs by epoch, and pairs compared on the same seeds.
 
-Usage: python -m benchmarks.studies.paper DIR EPOCH [EPOCH ...]
-
 Adam's paper compares optimizers by the cost on the training data; a comparison judges by data it
-has not trained on. This prints the former from the ``study.json`` of the latter, as Markdown.
+has not trained on. These tables of docs/paper.md have the former, from the runs of the latter.
 """
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Sequence
 from itertools import combinations
-from pathlib import Path
-from statistics import mean
+from statistics import fmean
+from typing import NamedTuple
 
 from scipy import stats
 
-from adamantine.records import StudyRecord, parse
+from adamantine.records import StudyRecord
 from adamantine.study.statistics.pairs import holm
+from benchmarks import markdown
+
+
+class Pair(NamedTuple):
+    """Two contestants' difference with its 95 % interval, and its p after Holm's correction."""
+
+    first: str
+    second: str
+    value: float
+    low: float
+    high: float
+    p: float
 
 
 def costs(study: StudyRecord, contestant: str, epoch: int) -> list[float]:
     """The mean loss over the batches of an epoch, one number a seed; of equally many each look."""
     return [
-        mean(look.train_loss for look in run.looks if epoch - 1 < look.epoch <= epoch + 1e-9)
+        fmean(look.train_loss for look in run.looks if epoch - 1 < look.epoch <= epoch + 1e-9)
         for run in study.runs
         if (run.contestant, run.purpose) == (contestant, "final") and run.diverged is None
     ]
 
 
-def main() -> None:
-    folder, *epochs = sys.argv[1:]
-    path = Path(folder) / "study.json"
-    study = StudyRecord.from_json(parse(path.read_text(encoding="utf-8"), str(path)), str(path))
+def ranked(study: StudyRecord, epoch: int) -> list[str]:
+    """Contestants by their cost."""
     names = [contestant.name for contestant in study.contestants]
-    print(f"| | {' | '.join(f'epoch {epoch}' for epoch in epochs)} |")
-    print(f"|:--|{'--:|' * len(epochs)}")
-    for name in sorted(names, key=lambda name: mean(costs(study, name, int(epochs[-1])))):
-        found = (f"{mean(costs(study, name, int(epoch))):.4f}" for epoch in epochs)
-        print(f"| {name} | {' | '.join(found)} |")
-    pairs = list(combinations(names, 2))
-    last = int(epochs[-1])
-    tests = [stats.ttest_rel(costs(study, a, last), costs(study, b, last)) for a, b in pairs]
-    print(f"\n| epoch {last} | difference | p (Holm) |\n|:--|--:|--:|")
+    return sorted(names, key=lambda name: fmean(costs(study, name, epoch)))
+
+
+def pairs(study: StudyRecord, epoch: int) -> list[Pair]:
+    """All of them, by a paired t-test."""
+    names = [contestant.name for contestant in study.contestants]
+    both = [
+        (a, b, costs(study, a, epoch), costs(study, b, epoch)) for a, b in combinations(names, 2)
+    ]
+    tests = [stats.ttest_rel(first, second) for *_, first, second in both]
     corrected = holm([float(test.pvalue) for test in tests])
-    for (a, b), test, p in zip(pairs, tests, corrected, strict=True):
-        low, high = test.confidence_interval()
-        value = mean(costs(study, a, last)) - mean(costs(study, b, last))
-        print(f"| {a} − {b} | {value:+.4f} [{low:+.4f}, {high:+.4f}] | {p:.2g} |")
+    return [
+        Pair(a, b, fmean(first) - fmean(second), *map(float, test.confidence_interval()), p)
+        for (a, b, first, second), test, p in zip(both, tests, corrected, strict=True)
+    ]
 
 
-if __name__ == "__main__":
-    main()
+def cost_table(study: StudyRecord, epochs: Sequence[int]) -> str:
+    """The costs, the lowest in the end first."""
+    rows = [
+        [name, *(f"{fmean(costs(study, name, epoch)):.4f}" for epoch in epochs)]
+        for name in ranked(study, epochs[-1])
+    ]
+    return markdown.table(("", *(f"epoch {epoch}" for epoch in epochs)), rows)
+
+
+def pair_table(study: StudyRecord, epoch: int) -> str:
+    """The differences."""
+    rows = [
+        [
+            f"{pair.first} − {pair.second}",
+            f"{pair.value:+.4f} [{pair.low:+.4f}, {pair.high:+.4f}]",
+            f"{pair.p:.2g}",
+        ]
+        for pair in pairs(study, epoch)
+    ]
+    return markdown.table((f"epoch {epoch}", "difference", "p (Holm)"), rows)

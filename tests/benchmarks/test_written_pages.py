@@ -20,6 +20,13 @@ def test_pages_are_up_to_date(saved):
     assert pages.README.read_text(encoding="utf-8") == pages.readme(saved), hint
 
 
+def test_tables_on_other_pages_are_up_to_date():
+    written = pages.with_blocks(command.RESULTS)
+    assert written
+    for path, text in written.items():
+        assert path.read_text(encoding="utf-8") == text, "run python -m benchmarks --pages"
+
+
 def test_the_page_about_grids_quotes_the_saved_samples(saved):
     text = (pages.ROOT / "docs" / "precision_grids.md").read_text(encoding="utf-8")
     rows = {line for line in text.splitlines() if line.startswith("|")}
