@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -42,23 +43,24 @@ BAR = 0.06
 """Of a panel's height, for each contestant's range of learning rates."""
 
 
-def study_pngs(record: StudyRecord) -> dict[str, bytes]:
+def study_pngs(record: StudyRecord, units: Sequence[data.Unit] = UNITS) -> dict[str, bytes]:
     """Pictures by file name, in the style of all others; those with nothing to show are left out.
 
     ``overview.png`` has the most telling panels side by side. Equal records give equal bytes.
+    Curves are drawn over each of the `units`.
     """
-    return drawn(study_title(record), _pictures(drawable(record)))
+    return drawn(study_title(record), _pictures(drawable(record), units))
 
 
-def _pictures(record: StudyRecord) -> dict[str, Picture]:
+def _pictures(record: StudyRecord, units: Sequence[data.Unit]) -> dict[str, Picture]:
     count = len(record.contestants)
     final = partial(_final, record=record)
     rates = partial(_rates, record=record)
     loss, metric = (
-        [partial(_curves, record=record, field=field, unit=unit) for unit in UNITS]
+        [partial(_curves, record=record, field=field, unit=unit) for unit in units]
         for field in ("train_loss", "validation_metric")
     )
-    times = [partial(_times, record=record, unit=unit) for unit in UNITS]
+    times = [partial(_times, record=record, unit=unit) for unit in units]
     has_runs = any(data.final_runs(record, one.name) for one in record.contestants)
     has_final = any(one.metric is not None for one in record.contestants)
     has_trials = any(one.trials for one in record.contestants)
@@ -71,8 +73,8 @@ def _pictures(record: StudyRecord) -> dict[str, Picture]:
     return {
         "overview.png": Picture((5.0 * len(overview), 4.2), len(overview), overview),
         "final.png": Picture((9.5, 1.7 + 0.55 * count), 1, [final] if has_final else []),
-        "curves.png": Picture((10.5, 7.8), 2, curves if has_runs else []),
-        "time_to_target.png": Picture((10.5, 4.1), 2, times if has_runs else []),
+        "curves.png": Picture((10.5, 3.9 * len(units)), 2, curves if has_runs else []),
+        "time_to_target.png": Picture((10.5, 4.1), len(times), times if has_runs else []),
         "learning_rates.png": Picture((9.5, 4.2 + 0.25 * count), 1, [rates] if has_trials else []),
     }
 
