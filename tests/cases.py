@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,6 +33,12 @@ class Case:
 
     def __str__(self) -> str:
         return self.name
+
+    def descending(self) -> dict[str, Any]:
+        """The settings, to minimize and to decay nothing."""
+        off = {"maximize": False, "weight_decay": 0.0}
+        taken = inspect.signature(self.ours).parameters
+        return {**self.settings, **{name: off[name] for name in off if name in taken}}
 
 
 def theirs_of(name: str) -> type[torch.optim.Optimizer]:
@@ -175,6 +182,22 @@ CASES = [
         maximize={"maximize": True},
     ),
     *_rows(
+        "Rprop",
+        1e-3,
+        default={},
+        factors={"etas": (0.4, 1.1), "step_sizes": (1e-5, 0.1), "lr": 0.02},
+        maximize={"maximize": True},
+    ),
+    *_rows(
+        "ASGD",
+        1e-3,
+        float64_rtol=1e-6,  # torch keeps η and μ in float32, always
+        default={},
+        l2={"weight_decay": 0.1},
+        averaging={"t0": 3, "lambd": 1e-2},
+        maximize={"maximize": True, "alpha": 0.5, "lambd": 1e-3},
+    ),
+    *_rows(
         "RAdam",
         6e-3,  # more, and the plain momentum of its first steps is thrown out of the valley
         default={},
@@ -272,6 +295,18 @@ BAD_SETTINGS: dict[str, list[dict[str, Any]]] = {
         {"betas": (0.9, 1.0)},
         {"weight_decay": -1.0},
         {"momentum_decay": -0.1},
+        {"lr": torch.tensor([1e-3, 1e-3])},
+    ],
+    "Rprop": [
+        {"lr": -1.0},
+        {"etas": (0.0, 1.2)},
+        {"etas": (1.0, 1.2)},
+        {"etas": (0.5, 1.0)},
+        {"lr": torch.tensor([1e-3, 1e-3])},
+    ],
+    "ASGD": [
+        {"lr": -1.0},
+        {"weight_decay": -1.0},
         {"lr": torch.tensor([1e-3, 1e-3])},
     ],
     "RMSprop": [

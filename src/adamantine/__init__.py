@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from adamantine.optim import (
         ADOPT,
+        ASGD,
         SGD,
         AdaBelief,
         Adadelta,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
         NAdam,
         RAdam,
         RMSprop,
+        Rprop,
     )
     from adamantine.optim.by_name import ours
     from adamantine.optim.state.matching import regroup
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ADOPT",
+    "ASGD",
     "SGD",
     "AdaBelief",
     "Adadelta",
@@ -62,6 +65,7 @@ __all__ = [
     "Options",
     "RAdam",
     "RMSprop",
+    "Rprop",
     "__version__",
     "check",
     "check_zeroed",

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from adamantine import ADOPT, AdaBelief, Adam, AdamW, Adan, Lion
+from adamantine import ADOPT, ASGD, AdaBelief, Adam, AdamW, Adan, Lion, Rprop
 from adamantine.optim import RuleOptimizer
 from oracles import CautiousAdam, CautiousAdamax, CautiousAdamW, CautiousNAdam, CautiousRAdam
 
@@ -197,3 +197,47 @@ def test_the_boxes_around_which_caution_is_written_are_torchs(
             param.grad = grad.clone()
             optimizer.step()
     torch.testing.assert_close(params[0], params[1], rtol=1e-7, atol=0)  # torch's product of μ
+
+
+def test_rprop_by_hand() -> None:
+    """η- = 1/2, η+ = 3/2 on gradients 1, 8, -1/4, -1, -1: up, longer, turned, still there, longer.
+
+    Steps of 1/4, 3/8, none (η is 3/16), 3/16 (after a turn nothing agrees), 9/32.
+    """
+    places, state = path(Rprop, [1.0, 8.0, -0.25, -1.0, -1.0], lr=0.25, etas=(0.5, 1.5))
+    assert places == [0.75, 0.375, 0.375, 0.5625, 0.84375]
+    assert state["step_size"].item() == 9 / 32
+    assert state["prev"].item() == -1.0
+
+
+def test_rprop_keeps_step_sizes_within_bounds() -> None:
+    _, state = path(Rprop, [1.0] * 20, step_sizes=(0.001, 0.125))
+    assert state["step_size"].item() == 0.125
+    _, state = path(Rprop, [1.0, -1.0, 0.0] * 20, step_sizes=(2.0**-10, 50))
+    assert state["step_size"].item() == 2.0**-10
+
+
+def test_rprop_compares_gradients_whose_product_vanishes() -> None:
+    param = torch.nn.Parameter(torch.ones(1))
+    optimizer = Rprop([param], lr=0.25, etas=(0.5, 1.5))
+    for _ in range(2):
+        param.grad = torch.full((1,), 1e-30)
+        optimizer.step()
+    assert param.item() == 1 - 0.25 - 0.375
+
+
+def test_asgd_by_hand() -> None:
+    """γ = 1/2, λ = 0, t0 = 1 on gradients 1: 1/2, 0, -1/2, -1, of which the last two are averaged.
+
+    μ of step t is 1 / max(1, t - 2): 1 up to step 3, where the mean begins, then 1/2.
+    """
+    places, state = path(ASGD, [1.0] * 4, lr=0.5, lambd=0.0, t0=1)
+    assert places == [0.5, 0.0, -0.5, -1.0]
+    assert state["ax"].item() == -0.75
+
+
+def test_asgd_shrinks_its_steps() -> None:
+    """γ = 1/2, λ = 2, α = 1: η = 1/2, 1/2 / (1 + 1) = 1/4, then 1/2 / 3; θ decays by 1 - λη."""
+    places, state = path(ASGD, [1.0] * 2, lr=0.5, lambd=2.0, alpha=1.0)
+    assert places == [-0.5, -0.5 * 0.5 - 0.25]
+    assert state["eta"].item() == pytest.approx(1 / 6)

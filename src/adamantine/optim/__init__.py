@@ -19,14 +19,17 @@ from adamantine.optim.classes.adam import Adam, AdamW
 from adamantine.optim.classes.adamax import Adamax
 from adamantine.optim.classes.adan import Adan
 from adamantine.optim.classes.adopt import ADOPT
+from adamantine.optim.classes.asgd import ASGD
 from adamantine.optim.classes.lion import Lion
 from adamantine.optim.classes.nadam import NAdam
 from adamantine.optim.classes.radam import RAdam
 from adamantine.optim.classes.rmsprop import RMSprop
+from adamantine.optim.classes.rprop import Rprop
 from adamantine.optim.classes.sgd import SGD
 
 __all__ = [
     "ADOPT",
+    "ASGD",
     "SGD",
     "AdaBelief",
     "Adadelta",
@@ -39,5 +42,6 @@ __all__ = [
     "NAdam",
     "RAdam",
     "RMSprop",
+    "Rprop",
     "RuleOptimizer",
 ]

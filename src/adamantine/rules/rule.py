@@ -126,7 +126,7 @@ class Family:
     select: Callable[[Settings], Rule]
     scalars: Callable[..., dict[str, Any]]
     counters: tuple[str, ...] = ("step",)
-    initial: Callable[[Settings], Mapping[str, float]] = lambda _: {}
+    initial: Callable[[Settings], Mapping[str, Any]] = lambda _: {}
 
 
 def bind(

@@ -96,7 +96,12 @@ def test_nan_and_infinity_as_torch(case: Case) -> None:
     bad = torch.tensor([math.nan, math.inf, -math.inf, 1.0, 0.0, 1e30, -1e-38, 2.0] * 4)
     start = parameters(32)
     ours, theirs = clones(start), clones(start)
-    optimizers = [case.ours(ours, **case.settings), case.theirs(theirs, **case.settings)]
+    # Torch has two forms of ASGD's decay, of which ours is the one with the smaller error.
+    foreach = {"foreach": True} if case.ours is adamantine.ASGD else {}
+    optimizers = [
+        case.ours(ours, **case.settings),
+        case.theirs(theirs, **case.settings, **foreach),
+    ]
     for step in range(4):
         grad = bad.roll(step) if step < 2 else torch.ones(32)
         for params, optimizer in zip((ours, theirs), optimizers, strict=True):
@@ -169,7 +174,7 @@ def test_two_python_threads_step_two_optimizers(case: Case) -> None:
 
 @every_descent
 def test_finds_the_bottom_of_a_parabola(case: Case) -> None:
-    settings = {**case.settings, "maximize": False, "weight_decay": 0.0}
+    settings = case.descending()
     settings.setdefault("lr", case.parabola_lr)
     target = torch.tensor([1.0, -2.0, 0.5])
     param = torch.nn.Parameter(torch.zeros(3))
@@ -182,7 +187,7 @@ def test_finds_the_bottom_of_a_parabola(case: Case) -> None:
 
 @one_case_each
 def test_descends_rosenbrock_as_torch_does(case: Case) -> None:
-    settings = {**case.settings, "lr": case.rosenbrock_lr, "maximize": False, "weight_decay": 0.0}
+    settings = {**case.descending(), "lr": case.rosenbrock_lr}
     if "momentum" in settings:
         settings["lr"] /= 10
     paths = []
@@ -266,6 +271,8 @@ def test_differentiable_has_the_slopes_of_finite_differences(case: Case) -> None
             optimizer.step()
         return [param, *(state[name] for name in names)]
 
-    given = [[-1.0, 0.3, 2.0], 0.05, [0.7, -0.2, 1.1], *(entry[name].tolist() for name in names)]
+    # A state of zero may be where a rule bends.
+    states = [torch.where(entry[name] == 0, 0.25, entry[name]).tolist() for name in names]
+    given = [[-1.0, 0.3, 2.0], 0.05, [0.7, -0.2, 1.1], *states]
     inputs = [torch.tensor(x, dtype=torch.float64, requires_grad=True) for x in given]
     assert torch.autograd.gradcheck(end, inputs, eps=1e-7, atol=1e-5, rtol=1e-2)

@@ -193,6 +193,8 @@ def test_small_updates_of_bfloat16_parameters_add_up(case: Case, rounding: str) 
     """A thousandth of the last digit a step: to nearest, nothing would ever move."""
     if case.settings.get("weight_decay") or case.settings.get("cautious"):
         pytest.skip("decay and caution move an element by what the gradients do not say")
+    if case.ours is adamantine.Rprop:
+        pytest.skip("its steps do not stay small")
     n, steps = 2048, 60
     paths, length = [], 0.0
     for dtype, options in (

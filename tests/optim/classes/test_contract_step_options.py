@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import adamantine
 from cases import Case
 from contract import (
     Optimizer,
@@ -89,7 +90,8 @@ def test_clips_as_clip_grad_norm(case: Case, backend: str) -> None:
         b.step()
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
     assert_same_state(a, b)
-    assert not all(map(torch.equal, ours, unclipped))
+    if case.ours is not adamantine.Rprop:  # which looks at signs alone
+        assert not all(map(torch.equal, ours, unclipped))
 
 
 @first_case

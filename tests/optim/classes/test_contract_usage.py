@@ -17,9 +17,19 @@ from cases import BAD_SETTINGS, CASES, OTHER_BAD_SETTINGS, Case, theirs_of
 from contract import Optimizer, assert_same_state, clones, every_case, parameters, train
 
 MULTIPLIABLE = {
-    *("lr", "lr_decay", "eps", "weight_decay", "momentum", "momentum_decay", "alpha", "rho"),
+    *(
+        "lr",
+        "lr_decay",
+        "eps",
+        "weight_decay",
+        "momentum",
+        "momentum_decay",
+        "alpha",
+        "rho",
+        "lambd",
+    ),
 }
-CAPTURABLE = ["Adam", "AdamW", "Adamax", "RMSprop", "Adadelta", "RAdam", "NAdam"]
+CAPTURABLE = ["Adam", "AdamW", "Adamax", "RMSprop", "Adadelta", "RAdam", "NAdam", "Rprop", "ASGD"]
 
 
 @every_case

@@ -56,7 +56,10 @@ def prepare_state(
         state.pop(name, None)  # the parameter moves on without it
     # These may begin later than the rest.
     fresh = any(state.get(name) is None for name in rule.states if name not in SECONDS)
-    initial = family.initial(settings)
+    initial = {
+        name: value.item() if isinstance(value, Tensor) else value  # a learning rate may be one
+        for name, value in family.initial(settings).items()
+    }
     for name in treatment.counters:
         if name in family.counters:
             value = state.get(name, initial.get(name, 0.0))

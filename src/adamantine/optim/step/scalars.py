@@ -61,7 +61,8 @@ class Scalars:
         scalars = self._family.scalars(
             group if differentiable else _as_numbers(group),
             step,
-            *(value.double() if differentiable else float(value) for value in others),
+            # Autograd may keep them; the counters themselves are written to after the step.
+            *(value.double().clone() if differentiable else float(value) for value in others),
         )
         return self._scaled(scalars)
 
@@ -75,7 +76,7 @@ def _as_numbers(group: Settings) -> Settings:
     first_beta = group["betas"][0] if "betas" in group else None
     if (
         isinstance(group["lr"], Tensor)
-        or isinstance(group["weight_decay"], Tensor)
+        or isinstance(group.get("weight_decay"), Tensor)
         or (isinstance(first_beta, Tensor))
     ):
         return {key: _number(value) for key, value in group.items() if key != "params"}

@@ -86,10 +86,10 @@ def refuse_capture(params: Iterable[Tensor], owner: str) -> None:
 def _refuse_capturable(param: Tensor, family: Family) -> None:
     if param.device.type not in _CAPTURABLE_ON:
         # The type and words of torch.optim there.
-        named = ["params", *(f"{name}s" for name in family.counters[1:])]
+        named = ["params", *(f"{name}s" for name in reversed(family.counters[1:]))]
+        names = f"{', '.join(named)}{',' if len(named) > 2 else ''} and state_steps"
         raise AssertionError(
-            f"If capturable=True, {', '.join(named)} and state_steps must be on supported devices: "
-            f"{_CAPTURABLE_ON}."
+            f"If capturable=True, {names} must be on supported devices: {_CAPTURABLE_ON}."
         )
     raise BackendError(
         f"capturable=True is not supported on {param.device} yet: the step count lives on the "
