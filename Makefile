@@ -37,11 +37,13 @@ test: $(VENV)/installed-test  ## ruff, mypy, and pytest without the tests marked
 types:
 	$(BIN)/mypy
 
-tests:
+tests:  # Triton decides as it is imported whether to compile or to interpret: two runs
 	$(PYTEST)
+	TRITON_INTERPRET=1 $(PYTEST) tests/interpreted
 
 test-rest: $(VENV)/installed-test  ## what is marked slow: more rows, more kills, whole searches
 	$(PYTEST) --only-slow
+	TRITON_INTERPRET=1 $(PYTEST) --only-slow tests/interpreted
 
 test-all: test test-rest  ## everything; CI runs these two
 

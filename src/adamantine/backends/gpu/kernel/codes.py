@@ -6,7 +6,14 @@ import triton.language as tl
 
 from adamantine.backends.formats import Format
 from adamantine.backends.gpu.kernel.memory import BLOCK, BLOCKS, places_in_tile
-from adamantine.backends.gpu.kernel.operations import bits, bound, jit, low
+from adamantine.backends.gpu.kernel.operations import (
+    bits,
+    bound,
+    jit,
+    low,
+    to_bfloat16,
+    widened,
+)
 from adamantine.codecs import bfloat16, int8, noise
 from adamantine.codecs.blocks import exponent_of, inverse_of, scale_of
 
@@ -47,7 +54,7 @@ def opened(elements, exponents, start, left, CODEC: tl.constexpr, COMPUTE: tl.co
     elif CODEC == _STOCHASTIC:
         values = _decode_bfloat16(elements)
     else:
-        values = elements
+        values = widened(elements)
     return values.to(COMPUTE)
 
 
@@ -73,6 +80,8 @@ def closed(
         elements = _encode_unsigned(values.to(tl.float32), _inverse_of(found), random)
     elif CODEC == _STOCHASTIC:
         elements = _encode_bfloat16(values.to(tl.float32), _random(key, place, CONSUMER))
+    elif tl.bfloat16 == ELEMENT:
+        elements = to_bfloat16(values.to(tl.float32))
     else:
         elements = values
     return elements.to(ELEMENT)

@@ -20,6 +20,9 @@ from triton.runtime.jit import JITFunction
 
 from adamantine.rules import bind
 
+INTERPRETED = not isinstance(tl.cdiv, JITFunction)
+"""By ``TRITON_INTERPRET=1``, on the CPU."""
+
 
 def jit(function: Callable[..., Any]) -> Any:
     """`triton.jit`, for what kernels call.
@@ -27,8 +30,7 @@ def jit(function: Callable[..., Any]) -> Any:
     In Triton's interpreter it stays a function of Python, which does the same: each call of an
     interpreted one takes a millisecond.
     """
-    compiled = triton.jit(function)
-    return compiled if isinstance(compiled, JITFunction) else function
+    return function if INTERPRETED else triton.jit(function)
 
 
 # An `else` after `return` is needed here: Triton compiles one of the two, and types both otherwise.
@@ -58,8 +60,28 @@ def maximum(x, y):
 
 
 @jit
+def to_bfloat16(x):
+    """The nearest one, ties to even."""
+    return x.to(tl.bfloat16)
+
+
+@jit
+def from_bfloat16(x):
+    return x.to(tl.float32)
+
+
+@jit
+def widened(x):
+    """The same number, of a bfloat16 in float32."""
+    if x.dtype == tl.bfloat16:
+        return from_bfloat16(x)
+    else:
+        return x
+
+
+@jit
 def as_bfloat16(x):
-    return x.to(tl.bfloat16).to(tl.float32)
+    return from_bfloat16(to_bfloat16(x))
 
 
 @jit
@@ -92,6 +114,21 @@ def choose(condition, x, y):
     return tl.where(condition, x, y)
 
 
+def _to_bfloat16_by_bits(x):
+    given = bits(x)
+    rounded = (given + 0x7FFF + ((given >> 16) & 1)) >> 16
+    kept = tl.where(x == x, rounded, (given >> 16) | 0x40)
+    return kept.to(tl.uint16).to(tl.bfloat16, bitcast=True)
+
+
+def _from_bfloat16_by_bits(x):
+    return number(low(x.to(tl.uint16, bitcast=True)) << 16)
+
+
+if INTERPRETED:  # for the interpreter cuts bits off, and takes subnormal numbers for others
+    to_bfloat16, from_bfloat16 = _to_bfloat16_by_bits, _from_bfloat16_by_bits
+
+
 OPERATIONS = {
     "sqrt": sqrt,
     "absolute": absolute,
@@ -115,7 +152,7 @@ def bound(function: Callable[..., Any]) -> Any:
 
 
 def _compiled(function: Any, names: tuple[str, ...]) -> Any:
-    if not isinstance(jit(function), JITFunction):
+    if INTERPRETED:
         return function
     scope = function.__globals__
     for name in function.__code__.co_names:

@@ -22,7 +22,7 @@ from adamantine.backends.gpu.kernel.memory import (
     places_in_tile,
     pointer_to,
 )
-from adamantine.backends.gpu.kernel.operations import jit
+from adamantine.backends.gpu.kernel.operations import jit, widened
 
 SQUARES_ARRAYS = ("addresses", "columns", "chunks", "rows", "tile_sums")
 
@@ -46,11 +46,11 @@ def squares(addresses, columns, chunks, rows, tile_sums, NAME: tl.constexpr, ELE
         sums = tile_sums + tl.load(chunk + FIRST_TILE)
         full = end_of_full_tiles((pointer,), begin, end)
         for start in range(begin, full, TILE_ELEMENTS):
-            values = load_tile(pointer, start, end - start, True)
+            values = widened(load_tile(pointer, start, end - start, True))
             found = sum_of_squares(values, end - start)
             tl.store(sums + (start - begin) // TILE_ELEMENTS, found)
         for start in range(full, end, TILE_ELEMENTS):
-            values = load_tile(pointer, start, end - start, False)
+            values = widened(load_tile(pointer, start, end - start, False))
             found = sum_of_squares(values, end - start)
             tl.store(sums + (start - begin) // TILE_ELEMENTS, found)
 

@@ -11,7 +11,7 @@ import triton.language as tl
 
 from adamantine.backends.gpu.kernel.codes import opened
 from adamantine.backends.gpu.kernel.memory import GRAD, named, pointer_to
-from adamantine.backends.gpu.kernel.operations import jit
+from adamantine.backends.gpu.kernel.operations import jit, widened
 
 SAMPLES = 256
 """Elements of a parameter that are looked at; all of them, if it has no more."""
@@ -36,7 +36,7 @@ def look_before(
         grad = tl.load(pointer_to(tl.load(columns + GRAD), ELEMENTS[1]) + places, mask=there)
         kept = samples + tensor * 2 * _SAMPLES + tl.arange(0, _SAMPLES)
         tl.store(kept, number.to(tl.float64))
-        tl.store(kept + _SAMPLES, tl.abs(grad.to(COMPUTE)).to(tl.float64))
+        tl.store(kept + _SAMPLES, tl.abs(widened(grad).to(tl.float64)))
 
 
 @triton.jit(do_not_specialize=SAMPLE_ARRAYS, repr=named)
