@@ -163,6 +163,16 @@ CASES = [
         cautious={"cautious": True, "weight_decay": 0.1},
     ),
     *_rows(
+        "AdEMAMix",
+        0.1,
+        0.05,  # the slow average of the way down is forgotten as others push against it
+        default={},
+        decay={"weight_decay": 0.1, "alpha": 5.0},
+        warmup={"alpha_warmup": 12, "beta3_warmup": 40, "betas": (0.9, 0.99, 0.995)},
+        maximize={"maximize": True, "betas": (0.8, 0.9, 0.99)},
+        cautious={"cautious": True, "weight_decay": 0.1},
+    ),
+    *_rows(
         "Adagrad",
         0.5,
         0.5,
@@ -344,6 +354,16 @@ OTHER_BAD_SETTINGS: dict[str, list[tuple[dict[str, Any], str]]] = {
         ({"betas": [0.9]}, "Invalid beta parameter: (0.9,) (expected 2 numbers)"),
         ({"betas": 0.9}, "Invalid beta parameter: 0.9 (expected 2 numbers)"),
         ({"weight_decay": -1.0}, "Invalid weight_decay value: -1.0"),
+    ],
+    "AdEMAMix": [
+        ({"lr": -1.0}, "Invalid learning rate: -1.0"),
+        ({"eps": -1.0}, "Invalid epsilon value: -1.0"),
+        ({"betas": (0.9, 0.9, 1.0)}, "Invalid beta parameter at index 2: 1.0"),
+        ({"betas": (0.9, 0.999)}, "Invalid beta parameter: (0.9, 0.999) (expected 3 numbers)"),
+        ({"weight_decay": -1.0}, "Invalid weight_decay value: -1.0"),
+        ({"alpha": -1.0}, "Invalid alpha value: -1.0"),
+        ({"beta3_warmup": -1}, "Invalid beta3_warmup value: -1"),
+        ({"alpha_warmup": -1}, "Invalid alpha_warmup value: -1"),
     ],
     "Adan": [
         ({"lr": -1.0}, "Invalid learning rate: -1.0"),

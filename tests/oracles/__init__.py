@@ -6,6 +6,7 @@ but NaN where an infinite m meets a finite g.
 
 from oracles.adabelief import AdaBelief
 from oracles.adan import Adan
+from oracles.ademamix import AdEMAMix
 from oracles.adopt import ADOPT
 from oracles.cautious import (
     CautiousAdam,
@@ -18,6 +19,7 @@ from oracles.lion import Lion
 
 __all__ = [
     "ADOPT",
+    "AdEMAMix",
     "AdaBelief",
     "Adan",
     "CautiousAdam",

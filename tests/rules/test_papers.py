@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from adamantine import ADOPT, ASGD, AdaBelief, Adam, AdamW, Adan, Lion, Rprop
+from adamantine import ADOPT, ASGD, AdaBelief, Adam, AdamW, Adan, AdEMAMix, Lion, Rprop
 from adamantine.optim import RuleOptimizer
 from oracles import CautiousAdam, CautiousAdamax, CautiousAdamW, CautiousNAdam, CautiousRAdam
 
@@ -241,3 +241,45 @@ def test_asgd_shrinks_its_steps() -> None:
     places, state = path(ASGD, [1.0] * 2, lr=0.5, lambd=2.0, alpha=1.0)
     assert places == [-0.5, -0.5 * 0.5 - 0.25]
     assert state["eta"].item() == pytest.approx(1 / 6)
+
+
+# Gradients, and where the authors' code goes on them from 1.
+ADEMAMIX_PATHS = {
+    "slope": (
+        [1.0 - 0.3 * t for t in range(8)],
+        [0.889286, 0.780497, 0.676579, 0.583389, 0.512061, 0.471974, 0.465566, 0.487560],
+    ),
+    "turning": (
+        [(-1.0) ** t * 0.5 + 0.1 * t for t in range(8)],
+        [0.889286, 0.873654, 0.812704, 0.773491, 0.708061, 0.650389, 0.576410, 0.504855],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ADEMAMIX_PATHS)
+def test_ademamix_as_the_authors_code(name: str) -> None:
+    """What ``pytorch/ademamix.py`` of apple/ml-ademamix, commit e732715, makes of these gradients.
+
+    It adds 1e-8 to each β before its logarithm.
+    """
+    grads, expected = ADEMAMIX_PATHS[name]
+    settings = {"betas": (0.9, 0.99, 0.999), "alpha": 5.0, "beta3_warmup": 6, "alpha_warmup": 4}
+    places, _ = path(AdEMAMix, grads, lr=0.1, weight_decay=0.1, **settings)
+    assert places == pytest.approx(expected, abs=1e-6)
+
+
+def test_ademamix_warms_up_by_half_lives() -> None:
+    """From 1 step to 4 in three steps: 2, 3, and from then on 4; α by thirds."""
+    settings = dict(AdEMAMix([torch.zeros(1)], lr=1.0, alpha=3.0).param_groups[0])
+    settings |= {"betas": (0.5, 0.9, 0.5**0.25), "beta3_warmup": 3, "alpha_warmup": 3}
+    for step, half_life in ((1, 2), (2, 3), (3, 4), (4, 4)):
+        scalars = AdEMAMix.family.scalars(settings, step)
+        assert 1 - scalars["mix3"] == pytest.approx(0.5 ** (1 / half_life), rel=1e-14)
+        assert scalars["slow_size"] == pytest.approx(min(step, 3))
+
+
+def test_ademamix_without_a_slow_average_is_adamw() -> None:
+    grads = [1.0, -2.0, 0.5]
+    ours, _ = path(AdEMAMix, grads, alpha=0.0, weight_decay=0.1)
+    adamw, _ = path(AdamW, grads, weight_decay=0.1)
+    assert ours == adamw

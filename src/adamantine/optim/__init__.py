@@ -18,6 +18,7 @@ from adamantine.optim.classes.adagrad import Adagrad
 from adamantine.optim.classes.adam import Adam, AdamW
 from adamantine.optim.classes.adamax import Adamax
 from adamantine.optim.classes.adan import Adan
+from adamantine.optim.classes.ademamix import AdEMAMix
 from adamantine.optim.classes.adopt import ADOPT
 from adamantine.optim.classes.asgd import ASGD
 from adamantine.optim.classes.lion import Lion
@@ -31,6 +32,7 @@ __all__ = [
     "ADOPT",
     "ASGD",
     "SGD",
+    "AdEMAMix",
     "AdaBelief",
     "Adadelta",
     "Adagrad",

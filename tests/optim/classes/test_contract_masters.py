@@ -67,7 +67,7 @@ def follow_float32(
             else:
                 assert bool(((p - number).abs() <= (number - number.bfloat16()).abs()).all())
             for name, value in theirs.state[e].items():
-                assert torch.equal(ours.state[p][name], value), name
+                torch.testing.assert_close(ours.state[p][name], value, rtol=rtol, atol=0, msg=name)
             e.data.copy_(number)
 
 
@@ -78,7 +78,9 @@ def test_torch_trains_as_in_float32(case: Case, master: str) -> None:
 
 @some_pairs
 def test_kernels_train_as_in_float32(case: Case, master: str) -> None:
-    follow_float32(case, master, backend="cpu")
+    # Loops of other shapes need not fuse the same multiplications and additions.
+    fused = case.ours is adamantine.AdEMAMix
+    follow_float32(case, master, backend="cpu", rtol=1e-6 if fused else 0.0)
 
 
 ROUNDED = [(master, dtype) for dtype in ("bfloat16", "int8") for master in MASTERS]
@@ -99,7 +101,7 @@ slow = pytest.mark.slow
     [pytest.param(*row, marks=slow if row[0] == "float32" else ()) for row in ROUNDED],
 )
 def test_kernels_round_states_as_beside_float32_parameters(master: str, state_dtype: Any) -> None:
-    """But loops of other shapes need not fuse the same multiplications and additions."""
+    """But their loops may fuse other multiplications and additions."""
     case = Case("Adam", adamantine.Adam, torch.optim.Adam)
     follow_float32(case, master, backend="cpu", state_dtype=state_dtype, rtol=1e-6)
 
