@@ -7,6 +7,7 @@
 ``precision``  states of fewer bits, against bitsandbytes, torchao and optax
 ``sparse``     a large embedding, against ``SparseAdam``
 ``tables``     many small embeddings, against ``torch.optim``
+``extras``     statistics, unscaling, steps inside of backward(): what is off by default
 ``program``    a whole training program, against the tutorial's
 ``startup``    what a process pays before its second step
 ``formats``    which grid 8-bit and 4-bit states should lie on

@@ -18,6 +18,7 @@ from adamantine.train.files import write_atomically
 from benchmarks import (
     accuracy,
     bandwidth,
+    extras,
     formats,
     offload,
     pages,
@@ -45,6 +46,7 @@ BENCHMARKS = {
     "tables": tables,
     "scale": scale,
     "offload": offload,
+    "extras": extras,
     "program": program,
     "startup": startup,
     "formats": formats,

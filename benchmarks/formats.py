@@ -182,18 +182,24 @@ SIMULATED = (
 
 def to_markdown(found: Record) -> str:
     """A table of 8 bits, one of 4, and how fast and how well some train."""
-    parts = [
+    return "\n\n".join(tables(found).values())
+
+
+def tables(found: Record) -> dict[str, str]:
+    """By what they are about."""
+    eight = (
         "**8 bits**; first and second moment, with stochastic rounding and blocks of 256 unless "
-        "stated otherwise",
-        _table(found["eight"]),
-        "**4 bits**; blocks of 128",
-        _table(found["four"]),
-        "**Decoding and encoding, in cache, one thread**",
-        _speeds(found["nanoseconds"]),
-    ]
+        "stated otherwise"
+    )
+    parts = {
+        "8 bits": f"{eight}\n\n{_table(found['eight'])}",
+        "4 bits": f"**4 bits**; blocks of 128\n\n{_table(found['four'])}",
+        "speed": "**Decoding and encoding, in cache, one thread**\n\n"
+        + _speeds(found["nanoseconds"]),
+    }
     if found["training"] is not None:
-        parts.append(_training(found["training"]))
-    return "\n\n".join(parts)
+        parts["training"] = _training(found["training"])
+    return parts
 
 
 def picture(_: Record) -> bytes:

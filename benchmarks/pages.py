@@ -87,6 +87,12 @@ SECTIONS = {
         "accelerator's own way is not. Bytes are states, copies of parameters and buffers for "
         "gradients. [How it works](offload.md).",
     ),
+    "extras": Section(
+        "What is off by default",
+        "[Statistics](stats.md), [unscaling](step_options.md#mixed-precision) and "
+        "[steps inside of backward()](in_backward.md), each beside the same program without it; "
+        "and how long all rows of a table take to [catch up](sparse.md#what-it-costs).",
+    ),
     "program": Section(
         "A whole program",
         "MNIST from the start of the process to its end, imports and reading of data included. "
@@ -135,7 +141,8 @@ python -m benchmarks --pages                            # only this page, from w
 def write(modules: Mapping[str, ModuleType], folder: Path) -> list[Path]:
     """Write all pages, and say which files changed."""
     records = saved(modules, folder)
-    pages = {PAGE: page(modules, records), README: readme(records), **with_blocks(folder)}
+    pages = {PAGE: page(modules, records), README: readme(records)}
+    pages |= with_blocks({**records, **saved(STUDIES, folder / "studies")})
     changed = [path for path, text in pages.items() if _read(path) != text]
     for path in changed:
         write_text(path, pages[path])
@@ -147,9 +154,8 @@ def saved(modules: Iterable[str], folder: Path) -> dict[str, Record]:
     return {name: load(name, folder) for name in modules if (folder / f"{name}.json").exists()}
 
 
-def with_blocks(folder: Path) -> dict[Path, str]:
+def with_blocks(records: Mapping[str, Record]) -> dict[Path, str]:
     """The pages that quote studies, with their tables made anew."""
-    records = saved(STUDIES, folder / "studies")
     return {
         path: blocks.written(_read(path), records, path.name) for path in blocks.pages(PAGE.parent)
     }

@@ -7,6 +7,7 @@ machine does meanwhile.
 - ``comparison``: an `adamantine compare`; ``compact``: a record small enough to keep
 - ``paper``: costs of training, as Adam's paper has them
 - ``lr_find``: the learning rates that `adamantine lr-find` suggests, against the truth
+- ``tune_example``: the first search that docs/tune.md shows
 - ``samplers``, ``pruning``, ``searches``: what `adamantine tune` finds, and what it costs
 - ``pool``: processes of one thread each
 - ``blocks``: which table stands where

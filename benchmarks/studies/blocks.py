@@ -9,10 +9,10 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from benchmarks import markdown
+from benchmarks import extras, formats, markdown
 from benchmarks.measure import BenchmarkError
-from benchmarks.records import Record
-from benchmarks.studies import lr_find, paper, pruning, samplers, searches
+from benchmarks.records import Record, origin
+from benchmarks.studies import lr_find, paper, pruning, samplers, searches, tune_example
 from benchmarks.studies.comparison import study_of
 
 Records = Mapping[str, Record]
@@ -42,9 +42,15 @@ def _of_paper(name: str, epochs: tuple[int, ...]) -> dict[str, Callable[[Records
     }
 
 
+def _of_formats(table: str) -> Callable[[Records], str]:
+    return lambda records: formats.tables(records["formats"])[table]
+
+
 def _of_lr_find(table: str) -> Callable[[Records], str]:
     return lambda records: lr_find.tables(records["lr-find"])[table]
 
+
+FORMATS = ("8 bits", "4 bits", "speed", "training")
 
 BLOCKS: Mapping[str, Callable[[Records], str]] = {
     "claims": _claims,
@@ -52,10 +58,14 @@ BLOCKS: Mapping[str, Callable[[Records], str]] = {
     **_of_paper("paper-dropout", (1, 2, 5, 10)),
     **_of_paper("paper-constant", (1, 2, 4, 8)),
     **_of_paper("paper-mlp", (1, 2, 4, 8)),
+    **{f"formats, {table}": _of_formats(table) for table in FORMATS},
+    "formats, origin": lambda records: origin(records["formats"]),
+    "extras, peak": lambda records: extras.peak_table(records["extras"]),
     **{
         f"lr-find, {table}": _of_lr_find(table)
-        for table in ("example", "truth on mnist", "truth on digits", "rules", "lengths")
+        for table in ("example", "lines", "truth on mnist", "truth on digits", "rules", "lengths")
     },
+    "tune-example": lambda records: tune_example.to_markdown(records["tune-example"]),
     "samplers": lambda records: samplers.to_markdown(records["samplers"]),
     "pruning": lambda records: pruning.to_markdown(records["pruning"]),
     "searches": lambda records: searches.to_markdown(records["searches"]),

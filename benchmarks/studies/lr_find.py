@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from statistics import fmean, median
+from textwrap import indent
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -285,17 +286,14 @@ def to_markdown(found: Record) -> str:
 
 def tables(found: Record) -> dict[str, str]:
     """By what they are called on the page."""
+    said = summary(LrFindRecord.from_json(restored(found["example"])))
     return {
-        "example": _example(found),
+        "example": f"```\n$ adamantine lr-find --workload mnist --optimizer adam\n{said}\n```",
+        "lines": indent("\n".join(said.splitlines()[:3]), "    "),
         **{f"truth on {name}": _truth(found, name) for name in found["truth"]},
         "rules": _rules(found),
         "lengths": _lengths(found),
     }
-
-
-def _example(found: Record) -> str:
-    lines = summary(LrFindRecord.from_json(restored(found["example"])))
-    return f"```\n$ adamantine lr-find --workload mnist --optimizer adam\n{lines}\n```"
 
 
 class Truth(NamedTuple):

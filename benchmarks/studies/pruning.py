@@ -23,7 +23,7 @@ from benchmarks.records import Options, Record
 from benchmarks.studies.pool import pool, workload
 from benchmarks.studies.samplers import POOR, TRIALS, TRIALS_QUICK
 
-REPEATS = 10
+REPEATS = 5
 HEADS = (
     "one goes on of",
     "next rung",

@@ -18,7 +18,7 @@ from benchmarks.records import Options, Record
 from benchmarks.studies.pool import pool, workload
 
 TRIALS, TRIALS_QUICK = 40, 3
-REPEATS = 10
+REPEATS = 5
 POOR = ("lr=1e-6:1:log",)
 
 

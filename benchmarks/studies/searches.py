@@ -35,7 +35,7 @@ from benchmarks.records import Options, Record
 from benchmarks.studies import pool
 from benchmarks.studies.samplers import POOR, TRIALS
 
-REPEATS = 5
+REPEATS = 2
 PLAN = TunePlan(("adam",), trials=TRIALS, space=POOR, seeds=20, seed=500_000_000)
 """The seed is far from those that anything was tried with before."""
 QUICK = replace(PLAN, trials=3, epochs=1, seeds=2)

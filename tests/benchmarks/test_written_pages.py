@@ -4,9 +4,10 @@ import re
 import shutil
 
 import pytest
+from benchmarks.studies.catalogue import STUDIES
 
 from benchmarks import __main__ as command
-from benchmarks import formats, headline, pages, precision, small, step
+from benchmarks import headline, pages, precision, small, step
 
 
 @pytest.fixture(scope="module")
@@ -20,18 +21,12 @@ def test_pages_are_up_to_date(saved):
     assert pages.README.read_text(encoding="utf-8") == pages.readme(saved), hint
 
 
-def test_tables_on_other_pages_are_up_to_date():
-    written = pages.with_blocks(command.RESULTS)
+def test_tables_on_other_pages_are_up_to_date(saved):
+    studies = pages.saved(STUDIES, command.RESULTS / "studies")
+    written = pages.with_blocks({**saved, **studies})
     assert written
     for path, text in written.items():
         assert path.read_text(encoding="utf-8") == text, "run python -m benchmarks --pages"
-
-
-def test_the_page_about_grids_quotes_the_saved_samples(saved):
-    text = (pages.ROOT / "docs" / "precision_grids.md").read_text(encoding="utf-8")
-    rows = {line for line in text.splitlines() if line.startswith("|")}
-    assert rows
-    assert rows <= set(formats.to_markdown(saved["formats"]).splitlines())
 
 
 def test_every_benchmark_has_a_section():

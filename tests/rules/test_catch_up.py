@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from adamantine.rules.catch_up import adam as adam_catch_up
 from adamantine.rules.catch_up.by_rule import catch_up_of
 from adamantine.rules.catch_up.catch_up import STEPPED
 
+PAGE = Path(__file__).parents[2] / "docs" / "sparse.md"
 EPS = 1e-8
 RATIOS = 10.0 ** torch.arange(-3, 6.01, 0.25, dtype=torch.float64)  # corrected root of v to ε
 STARTS = torch.tensor([1, 2, 3, 5, 10, 30, 100, 300, 1000, 10_000], dtype=torch.float64)[:, None]
@@ -81,6 +83,35 @@ def test_covered_elements_are_within_the_tolerance(
         assert covers[..., RATIOS > 5e4].all()
     if betas == (0.9, 0.999):
         assert covers[:, STARTS[:, 0] >= 300].all()
+
+
+TABLE = [
+    ((0.9, 0.999), "constant"),
+    ((0.9, 0.999), "warm-up"),
+    ((0.9, 0.999), "cosine with restarts"),
+    ((0.9, 0.99), "constant"),
+    ((0.95, 0.999), "constant"),
+    ((0.9, 0.95), "constant"),
+    ((0.9, 0.9), "constant"),
+]
+
+
+@pytest.mark.parametrize(("betas", "schedule"), TABLE)
+def test_the_page_says_these_errors(betas: tuple[float, float], schedule: str) -> None:
+    kinds = [(0.0, False), (1.0, False), (0.01, True)]
+    found = [quadrature_errors(betas, SCHEDULES[schedule], *kind) for kind in kinds]
+    worst = max(float(errors.max()) for errors, _ in found)
+    accepted = max(float(errors[covers].max()) for errors, covers in found)
+    stepped = torch.stack([~covers for _, covers in found]).flatten(0, 1).any(0)
+    name = schedule.replace("constant", "constant rate")
+    cells = [f"({betas[0]}, {betas[1]}), {name}"]
+    cells += [f"{error:.1e}".replace("e-0", "e-") for error in (worst, accepted)]
+    for start in (1, 30):
+        largest = float(RATIOS[stepped[STARTS[:, 0] >= start].any(0)].max())
+        cells.append(f"√v̂ up to {float(f'{largest:.2g}'):,.0f} ε")
+    if betas == (0.9, 0.9):
+        cells[-2:] = ["nearly all"] * 2
+    assert f"| {' | '.join(cells)} |" in PAGE.read_text(encoding="utf-8")
 
 
 def test_the_bound_is_not_idle() -> None:

@@ -1,0 +1,135 @@
+"""Sentences of the documentation that say what the saved studies say."""
+
+from statistics import fmean, median
+
+from benchmarks.studies import lr_find, paper
+from benchmarks.studies.comparison import contestant
+
+
+def interval(estimate, scale=1, digits=1):
+    value, low, high = (
+        f"{scale * number:.{digits}f}" for number in (estimate.value, estimate.low, estimate.high)
+    )
+    return value, f"[{low}, {high}]"
+
+
+def per_cent(estimate):
+    value, ends = interval(estimate, 100, 2)
+    return f"{value} % {ends}"
+
+
+def pair(study, first, second, quantity):
+    (found,) = (
+        each
+        for each in study.differences
+        if (each.first, each.second, each.quantity) == (first, second, quantity)
+    )
+    return found
+
+
+def of_claims(records):
+    tuned, to_95, untuned = map(records.study, ("claims", "claims-95", "claims-untuned"))
+    assert [claim.holds for claim in tuned.claims] == ["not shown", "yes", "not shown"]
+    assert to_95.claims[0].holds == "no"
+    yield f"not to {100 * to_95.target:.0f} % accuracy, once SGD's learning rate is tuned too"
+    yield f"to {100 * tuned.target:.1f} %, no difference could be shown"
+    yield f"{100 * tuned.target:.1f} % is the worst one's best"
+    yield f"Share of runs that have reached {100 * tuned.target:.1f} %"
+    adam, sgd, momentum = (contestant(tuned, name) for name in ("adam", "sgd", "momentum"))
+    assert pair(to_95, "adam", "sgd", "epochs_to_target").better == "sgd"
+    assert pair(to_95, "adam", "momentum", "epochs_to_target").better == "momentum"
+    yield (
+        f"At its best rate ({sgd.settings['lr']:.2g}) plain SGD is *faster* than Adam at its own "
+        f"({adam.settings['lr']:.2g}), and so is momentum"
+    )
+    early = {name: contestant(untuned, name) for name in ("adam", "momentum", "sgd")}
+    assert early["sgd"].epochs_to_target.reached == 0
+    times = [" ".join(interval(early[n].epochs_to_target.mean)) for n in ("adam", "momentum")]
+    yield (
+        f"it reaches 95 % in {times[0].replace(' [', ' epochs [')}, momentum in {times[1]}, and "
+        "SGD not within five"
+    )
+    finals = [per_cent(one.metric) for one in early.values()]
+    yield f"Final accuracies are {finals[0]}, {finals[1]} and {finals[2]}"
+    factors = [one.width.high / one.width.low for one in (adam, sgd)]
+    yield f"good learning rates span a factor of {factors[0]:.0f} for Adam and of {factors[1]:.0f}"
+    assert pair(tuned, "adam", "momentum", "lr_width").better is None
+    yield f"Between Adam and momentum ({momentum.width.decades.value:.2f} decades)"
+    assert adam.width.low < 0.001 < adam.width.high
+    yield (
+        f"is a factor of {sgd.width.low / 0.001:.0f} below the start of its range, "
+        f"{sgd.width.low:.2g}"
+    )
+    final = pair(tuned, "adam", "momentum", "metric")
+    yield (
+        f"a difference of less than {100 * final.detectable:.1f} points would often go unnoticed, "
+        f"and the observed one is {-100 * final.difference.value:.2f}"
+    )
+
+
+def of_paper(records):
+    logistic = records.study("paper-logistic")
+    assert paper.ranked(logistic, 20) == ["adam", "nesterov", "rmsprop", "adagrad"]
+    p = {(each.first, each.second): each.p for each in paper.pairs(logistic, 20)}
+    assert p["adam", "nesterov"] < 0.05 < p["nesterov", "rmsprop"]
+    first = {one.name: fmean(paper.costs(logistic, one.name, 1)) for one in logistic.contestants}
+    assert max(first, key=first.get) == "nesterov"
+    yield f"because its best learning rate is {contestant(logistic, 'nesterov').settings['lr']:.2g}"
+
+
+def of_lr_find(records):
+    found = records["lr-find"]
+    rates = {
+        workload: {
+            case: [each["suggestion"] for each in searches] for case, searches in cases.items()
+        }
+        for workload, cases in found["searches"].items()
+    }
+    truth = {
+        workload: {case: lr_find.truth_of(found, workload, case) for case in cases}
+        for workload, cases in rates.items()
+    }
+    good = {
+        workload: [lr_find.inside(truth[workload][case], all_) for case, all_ in cases.items()]
+        for workload, cases in rates.items()
+    }
+    assert good["mnist"] == [20, 20, 20]
+    assert good["digits"] == [0, 20, 0]
+    yield f"all {sum(good['mnist'])} suggestions are within half a point of the best accuracy"
+    assert lr_find.WITHIN == 0.005
+    yield "at most 0.5 points below"
+    steps = [each["steps_taken"] for cases in found["searches"]["mnist"].values() for each in cases]
+    yield f"A search took {min(steps):,} to {max(steps):,} steps"
+    yield f"a training of {found['epochs']['mnist']} epochs is 4,690 steps"
+    yield f"{100 / 360:.2f} points each; {found['epochs']['digits']} epochs, three seeds"
+    below = []
+    for case in ("adam", "momentum"):
+        ends = [fmean(runs) for _, runs in found["ends"]["digits"][case]]
+        assert max(rates["digits"][case]) < truth["digits"][case].low
+        below.append(100 * (truth["digits"][case].accuracy - min(ends)))
+    yield f"the accuracy is {below[0]:.1f} and {below[1]:.1f} points below the best"
+    of_rule = {
+        length: [
+            [each["steepest, symmetric"] for each in sweeps[length]]
+            for sweeps in found["sweeps"].values()
+        ]
+        for length in ("200", "400")
+    }
+    hits = {
+        length: [
+            lr_find.inside(truth["mnist"][case], all_)
+            for case, all_ in zip(rates["mnist"], by_case, strict=True)
+        ]
+        for length, by_case in of_rule.items()
+    }
+    assert hits["200"] == [30, 30, 30] > hits["400"]
+    times = [
+        median(long) / median(short)
+        for short, long in zip(of_rule["200"], of_rule["400"], strict=True)
+    ]
+    yield f"takes it to {times[0]:.2f}, {times[1]:.2f} and {times[2]:.2f} times where it was"
+    for case, by_steps in found["lengths"].items():
+        short = [by_steps[steps]["suggestion"] for steps in ("25", "50", "100")]
+        assert lr_find.inside(truth["mnist"][case], short) == 3
+    assert not lr_find.inside(truth["mnist"]["sgd"], [found["lengths"]["sgd"]["200"]["suggestion"]])
+    yield "the smallest one within 5 % of the best progress"
