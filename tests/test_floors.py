@@ -38,6 +38,7 @@ ROOMS = {
         "codes": 2,
         "missed_steps": 1,
         "reference": 3,
+        "lists": 4,
         "rows": 4,
         "cpu": 5,
         "gpu": 6,

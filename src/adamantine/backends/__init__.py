@@ -1,4 +1,4 @@
-"""What runs the rules: ``reference`` (torch, anything), ``cpu`` (Numba) and ``gpu`` (Triton).
+"""What runs the rules: ``reference`` and ``lists`` (torch), ``cpu`` (Numba), ``gpu`` (Triton).
 
 - ``formats``: what the tensors of an update are kept in
 - ``dlpack``: what C functions call dtypes and devices
@@ -11,10 +11,11 @@
 - ``codes``: the codecs, by torch
 - ``missed_steps``: what rows without a gradient have missed
 - ``reference``: a rule on whole tensors, by torch; ``rows``: on some of their rows
+- ``lists``: a rule on many tensors at once, by torch
 - ``cpu``: kernels compiled for main memory; ``gpu``: for accelerators
 """
 
 from typing import Literal, get_args
 
-BackendName = Literal["auto", "reference", "cpu"]
+BackendName = Literal["auto", "lists", "cpu", "reference"]
 BACKENDS: tuple[str, ...] = get_args(BackendName)

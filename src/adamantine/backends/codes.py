@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -34,7 +35,12 @@ def _choose(condition: Tensor, x: Any, y: Any) -> Tensor:
     return torch.where(condition, x, y)
 
 
-OPERATIONS = {"bits": _bits, "number": _number, "low": _low, "choose": _choose}
+OPERATIONS: dict[str, Callable[..., Any]] = {
+    "bits": _bits,
+    "number": _number,
+    "low": _low,
+    "choose": _choose,
+}
 """What the names of `codecs.ops` stand for."""
 
 

@@ -112,9 +112,26 @@ def extent(tensor: Tensor) -> tuple[int, int] | None:
         return None
     if not tensor.is_cpu or tensor.numel() == 0:
         return (0, 0)
+    return span(tensor)
+
+
+def span(tensor: Tensor) -> tuple[int, int]:
+    """Where in its device's memory the elements begin and end; nowhere where there is none."""
+    if not has_memory(tensor) or tensor.numel() == 0:
+        return (0, 0)
     steps = zip(tensor.shape, tensor.stride(), strict=True)
     last = sum((size - 1) * stride for size, stride in steps)
     return tensor.data_ptr(), tensor.data_ptr() + (last + 1) * tensor.element_size()
+
+
+def has_memory(tensor: Tensor) -> bool:
+    """Whether there is memory to look at: not for lazy devices, nor for ``meta``."""
+    return torch._C._has_storage(tensor) and not tensor.is_meta
+
+
+def storage_address(tensor: Tensor) -> int:
+    """Where in its device's memory that is which `tensor` is a view of; 0 where there is none."""
+    return tensor.untyped_storage().data_ptr() if has_memory(tensor) else 0
 
 
 def are_apart(begins: NDArray[np.int64], ends: NDArray[np.int64]) -> bool:
@@ -127,15 +144,13 @@ def are_apart(begins: NDArray[np.int64], ends: NDArray[np.int64]) -> bool:
 
 
 def overlapping(tensors: Sequence[Sequence[Tensor]]) -> set[int]:
-    """Which of several sets of dense tensors share memory with one before (or within) them.
+    """Which of several sets of tensors share memory with one before (or within) them.
 
-    The kernels write all sets at once, so these have to be updated one after the other.
+    All sets are written at once, so these have to be updated one after the other. A tensor with
+    gaps counts as if it had none.
     """
     spans = sorted(
-        (t.data_ptr(), t.data_ptr() + t.nbytes, owner)
-        for owner, owned in enumerate(tensors)
-        for t in owned
-        if t.numel() > 0
+        (*span(t), owner) for owner, owned in enumerate(tensors) for t in owned if t.numel() > 0
     )
     found: set[int] = set()
     cluster: list[int] = []  # owners of spans that hang together

@@ -34,7 +34,7 @@ def _maximum(x: Tensor, y: Any) -> Tensor:
     return torch.maximum(x, y) if isinstance(y, Tensor) else torch.clamp(x, min=y)
 
 
-_OPERATIONS = {
+OPERATIONS: dict[str, Callable[..., Any]] = {
     "sqrt": torch.sqrt,
     "absolute": torch.abs,
     "signum": _signum,
@@ -46,13 +46,13 @@ _OPERATIONS = {
 }
 
 
-_HALF = (torch.float16, torch.bfloat16)
+HALF = (torch.float16, torch.bfloat16)
 
 
 @cache
 def bound(function: Callable[..., Any]) -> Any:
     """A function of `rules` for whole tensors."""
-    return bind(function, _OPERATIONS)
+    return bind(function, OPERATIONS)
 
 
 def update(
@@ -86,6 +86,8 @@ def update(
     if rule.share is not None:
         if share is None:
             decided = bound(rule.share.value)(_share(rule, rule.share, tensors, scalars))
+            # Beside a parameter without dimensions, float64 would widen what it is multiplied by.
+            decided = decided.to(tensors[0].dtype)
         else:
             decided = rule.share.value(share)
         scalars = {**scalars, rule.share.scalar: decided}
@@ -101,7 +103,7 @@ def _reals(param: Tensor, grad: Tensor, states: Sequence[Tensor]) -> list[Tensor
 
 def _computed_with(tensors: Sequence[Tensor]) -> list[Tensor]:
     # As the kernels do: sixteen bits are what is kept, not what is computed with.
-    return [t.float() if t.dtype in _HALF else t for t in tensors]
+    return [t.float() if t.dtype in HALF else t for t in tensors]
 
 
 def update_kept(
