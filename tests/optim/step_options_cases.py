@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16, torch.complex64]
-every_backend = pytest.mark.parametrize("backend", ["auto", "reference"])
+every_backend = pytest.mark.parametrize("backend", ["auto", "lists", "reference"])
 
 
 def with_gradients(*grads: Tensor) -> list[nn.Parameter]:

@@ -73,7 +73,8 @@ def follow_float32(
 
 @every_pair
 def test_torch_trains_as_in_float32(case: Case, master: str) -> None:
-    follow_float32(case, master, backend="reference")
+    for backend in ("lists", "reference"):
+        follow_float32(case, master, backend=backend)
 
 
 @some_pairs
@@ -106,7 +107,7 @@ def test_kernels_round_states_as_beside_float32_parameters(master: str, state_dt
     follow_float32(case, master, backend="cpu", state_dtype=state_dtype, rtol=1e-6)
 
 
-@pytest.mark.parametrize("backend", ["cpu", "reference"])
+@pytest.mark.parametrize("backend", ["cpu", "lists", "reference"])
 def test_float16_parameters_train_as_in_float32(backend: str) -> None:
     case = Case("AdamW", adamantine.AdamW, torch.optim.AdamW)
     follow_float32(case, "float32", torch.float16, backend=backend)
@@ -116,7 +117,7 @@ STEP_OPTIONS = {"max_grad_norm": 0.5, "zero_grad": "zeros", "skip_nonfinite": Tr
 
 
 @pytest.mark.parametrize("master", [pytest.param("float32", marks=slow), "24bit"])
-@pytest.mark.parametrize("backend", ["cpu", "reference"])
+@pytest.mark.parametrize("backend", ["cpu", "lists", "reference"])
 def test_options_of_the_step_are_those_of_float32(master: str, backend: str) -> None:
     case = Case("Adam", adamantine.Adam, torch.optim.Adam)
     follow_float32(case, master, backend=backend, **STEP_OPTIONS, collect_stats=True)

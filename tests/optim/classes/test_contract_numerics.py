@@ -134,12 +134,14 @@ def test_other_dtypes_as_torch(case: Case, dtype: torch.dtype, rtol: float | Non
         torch.float16: 2e-3,
     }
 )
-def test_both_backends_agree(case: Case, dtype: torch.dtype, rtol: float) -> None:
+def test_all_backends_agree(case: Case, dtype: torch.dtype, rtol: float) -> None:
     start = parameters(1000, (7, 9), (), dtype=dtype)
-    kernel, reference = clones(start), clones(start)
-    train(case.ours(kernel, **case.settings, backend="cpu"), kernel, 30)
+    reference = clones(start)
     train(case.ours(reference, **case.settings, backend="reference"), reference, 30)
-    torch.testing.assert_close(kernel, reference, rtol=rtol, atol=rtol / 10)
+    for backend in ("cpu", "lists"):
+        params = clones(start)
+        train(case.ours(params, **case.settings, backend=backend), params, 30)
+        torch.testing.assert_close(params, reference, rtol=rtol, atol=rtol / 10)
 
 
 @one_case_of_each_rule

@@ -1,4 +1,4 @@
-"""``stats()`` of rows of ``cases.py`` against brute force in float64, on both backends."""
+"""``stats()`` of rows of ``cases.py`` against brute force in float64, on all backends."""
 
 from __future__ import annotations
 
@@ -70,7 +70,8 @@ def run(case: Case, params: list[Any], steps: int = 3, **options: Any) -> Any:
 
 @every_case
 def test_by_brute_force_with_torch(case: Case) -> None:
-    run(case, parameters(*SHAPES), backend="reference")
+    for backend in ("lists", "reference"):
+        run(case, parameters(*SHAPES), backend=backend)
 
 
 @some_cases

@@ -27,7 +27,7 @@ MAX_NORM = 2.0
 SIZES = 1e-3, 10.0, 1.0, 0.05
 """Of the gradients, step by step: a rule that forgets the norm by itself does not forget these."""
 
-every_backend = pytest.mark.parametrize("backend", ["auto", "reference"])
+every_backend = pytest.mark.parametrize("backend", ["auto", "lists", "reference"])
 
 
 def gradients(params: list[torch.nn.Parameter], steps: int = 8) -> Iterator[list[Tensor]]:

@@ -36,7 +36,7 @@ def test_same_bits_as_step_after_backward(case: Case) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.complex64])
-@pytest.mark.parametrize("backend", ["auto", "reference"])
+@pytest.mark.parametrize("backend", ["auto", "lists", "reference"])
 def test_same_bits_of_other_dtypes(dtype: torch.dtype, backend: str) -> None:
     models = []
     for in_backward in (False, True):

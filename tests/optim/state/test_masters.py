@@ -16,7 +16,7 @@ from adamantine.errors import BackendError, HyperparameterError, StateError, Usa
 from contract import clones, parameters, train
 
 BF16 = torch.bfloat16
-every_backend = pytest.mark.parametrize("backend", ["cpu", "reference"])
+every_backend = pytest.mark.parametrize("backend", ["cpu", "lists", "reference"])
 every_master = pytest.mark.parametrize("master", ["float32", "24bit"])
 
 

@@ -42,6 +42,7 @@ CASES: dict[str, tuple[Callable[[list[Tensor]], Any], list[torch.dtype], bool]] 
         [torch.float32] * 2,
         False,
     ),
+    "lists": (lambda p: adamantine.NAdam(p, backend="lists"), [torch.float32] * 2, False),
     "rows in one call": (lambda p: adamantine.SGD(p[:1], lr=0.1), [torch.float32], True),
     "sparse": (
         lambda p: adamantine.Adam(p, sparse="exact"),

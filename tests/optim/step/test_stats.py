@@ -14,7 +14,7 @@ from torch import Tensor, nn
 import adamantine
 from adamantine.errors import UsageError
 
-every_backend = pytest.mark.parametrize("backend", ["auto", "reference"])
+every_backend = pytest.mark.parametrize("backend", ["auto", "lists", "reference"])
 
 
 def parameter(values: Tensor, grad: Tensor | None = None) -> nn.Parameter:
@@ -40,7 +40,7 @@ def measured_step(optimizer: Any, param: nn.Parameter) -> tuple[Any, Tensor]:
     return told, param.detach().double() - before.double()
 
 
-@every_backend
+@pytest.mark.parametrize("backend", ["auto", "reference"])
 @pytest.mark.parametrize(
     ("dtype", "state_dtype"),
     [

@@ -35,7 +35,7 @@ arrays = st.tuples(float32s, st.integers(1, 7), st.sampled_from(DTYPES))
 
 
 @settings(deadline=None)
-@given(st.lists(arrays, min_size=1, max_size=4), st.sampled_from(["auto", "reference"]))
+@given(st.lists(arrays, min_size=1, max_size=4), st.sampled_from(["auto", "lists", "reference"]))
 def test_the_norm_by_brute_force(drawn: list[tuple[list[float], int, Any]], backend: Any) -> None:
     grads = [torch.tensor(values * times).to(dtype) for values, times, dtype in drawn]
     optimizer = adamantine.SGD(with_gradients(*grads), max_grad_norm=1.0, backend=backend)
@@ -51,7 +51,7 @@ def test_the_norm_by_brute_force(drawn: list[tuple[list[float], int, Any]], back
 @settings(deadline=None)
 @given(
     st.integers(0, 40_000), st.sampled_from([math.nan, math.inf, -math.inf]),
-    st.sampled_from(DTYPES), st.sampled_from(["auto", "reference"]),
+    st.sampled_from(DTYPES), st.sampled_from(["auto", "lists", "reference"]),
 )  # fmt: skip
 def test_one_bad_element_anywhere_is_found(
     where: int, bad: float, dtype: torch.dtype, backend: Any
@@ -225,7 +225,7 @@ def test_sparse_gradients_count_and_are_clipped(backend: Any, name: str, mode: A
     torch.testing.assert_close(variants[0.5], variants[None], rtol=1e-5, atol=1e-6)
 
 
-@every_backend
+@pytest.mark.parametrize("backend", ["auto", "reference"])
 @pytest.mark.parametrize("state_dtype", ["bfloat16", "int8"])
 def test_around_states_below_float32(backend: Any, state_dtype: Any) -> None:
     """Random numbers are those of the step that is done, whatever was left out before."""

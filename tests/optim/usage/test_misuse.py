@@ -37,7 +37,7 @@ Told = Callable[[], list[str]]
 # A step without gradients
 
 
-@pytest.mark.parametrize("backend", ["auto", "reference"])
+@pytest.mark.parametrize("backend", ["auto", "lists", "reference"])
 @pytest.mark.parametrize("started", [False, True])
 def test_a_step_without_any_gradient_is_as_quiet_as_torchs(
     told: Told, backend: Any, started: bool

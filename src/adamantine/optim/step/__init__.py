@@ -2,9 +2,9 @@
 
 - ``member``: one parameter with all that its update needs
 - ``sharded``: parameters that are spread over processes, and what these tell each other
-- ``choice``: who gets a kernel
-- ``by_reference``: who gets none
 - ``scalars``: the numbers of an update that are the same for all elements
+- ``by_lists``, ``by_reference``: who gets no kernel
+- ``choice``: who gets one
 - ``gradients``, ``gradient_scaling``: their norm, and what the update multiplies them by
 - ``stats``: what a step did to each parameter
 - ``row_batch``, ``rows``: sparse gradients

@@ -18,8 +18,9 @@ from adamantine.codecs import noise
 from adamantine.optim.state.precision import Treatment, treatment
 from adamantine.optim.state.preparing import prepare_state
 from adamantine.optim.state.sharded import prepare_part
+from adamantine.optim.step.by_lists import ListUpdates
 from adamantine.optim.step.by_reference import count_by_reference, update_by_reference
-from adamantine.optim.step.choice import select_for_kernels
+from adamantine.optim.step.choice import select_for_kernels, select_for_torch
 from adamantine.optim.step.gradients import Gradients
 from adamantine.optim.step.interrupts import Uninterrupted
 from adamantine.optim.step.member import Member, Only
@@ -101,6 +102,12 @@ class Plan:
             # Where all gradients are sparse, nobody has to wait for another kernel.
             self._later = [m for m in kernels if id(m) in of_rows]
             self._others = [m for m, yes in zip(members, in_kernels, strict=True) if not yes]
+            self._lists = ListUpdates(
+                select_for_torch(
+                    [m for m in self._others if id(m) not in of_rows], groups, self._backend
+                ),
+                self._family.counters[1:],
+            )
             self._is_one_table = len(self._tables) == 1 and not self._others and self._rows is None
             self._is_simple = self._is_one_table and self._sharded is None and self._travel is None
             # Tables look at their states themselves, but of DTensors they have the local ones.
@@ -175,6 +182,8 @@ class Plan:
             if factor_of is not None:
                 for table in tables:
                     self._travel.before(table.wholes)
+        if self._others and not self._lists.hold():
+            return False
         for member, grad in others:
             if grad is not None:
                 if grad.is_sparse:
@@ -227,8 +236,12 @@ class Plan:
             self._rows.prepare()
         for table in tables:
             self._run_table(table, zero_grads, collect_stats, counts)
-        for member, grad in others:
-            if grad is not None:
+        with_grads = [(member, grad) for member, grad in others if grad is not None]
+        in_lists = [pair for pair in with_grads if pair[0] in self._lists]
+        if in_lists:
+            self._lists.run(in_lists, self._scalars, counts)
+        for member, grad in with_grads:
+            if member not in self._lists:
                 differentiable = bool(self._groups[member.group].get(BY_AUTOGRAD))
                 with torch.set_grad_enabled(differentiable):
                     self._update_by_reference(member, grad, differentiable, counts)

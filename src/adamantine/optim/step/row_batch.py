@@ -24,7 +24,7 @@ def refusal_of_rows(tensors: Sequence[Tensor], backend: BackendName) -> str | No
 
     Raises :class:`BackendError` where only compiled code was asked for.
     """
-    refusal = "for the reference" if backend == "reference" else _unfit(tensors)
+    refusal = f"for {backend}" if backend in ("reference", "lists") else _unfit(tensors)
     if refusal is not None and backend == "cpu":
         raise BackendError(
             f"backend='cpu' updates rows of contiguous tensors in main memory, and a parameter or "

@@ -1,0 +1,178 @@
+"""The update of many parameters by the lists backend: those that have all of it in common."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from adamantine.backends import lists
+from adamantine.backends.layout import (
+    has_memory,
+    has_own_dispatch,
+    overlapping,
+    storage_address,
+)
+from adamantine.backends.modes import observer
+from adamantine.optim.step.member import Member
+from adamantine.optim.step.scalars import Scalars
+from adamantine.optim.usage.hints import BY_AUTOGRAD
+from adamantine.rules import Rule
+
+Group = dict[str, Any]
+Pair = tuple[Member, Tensor]
+Counts = Mapping[int, int]
+
+ELEMENTS = 1 << 26
+"""At most so many in a list of more than one tensor: some results of operations are in memory at a
+time, and these would take as much of it as the whole model."""
+
+
+def refusal(member: Member, group: Group) -> str | None:
+    """Why lists cannot take a parameter, or None where they can."""
+    if (seen_by := observer()) is not None:
+        return f"seen by {seen_by}, to which each of its operations has to be shown alone"
+    if group.get(BY_AUTOGRAD):
+        return "in a group with differentiable=True, which records each update alone"
+    if has_own_dispatch(member.here):
+        return f"a {type(member.param).__name__}, which handles torch's operations itself"
+    if not member.treatment.plain:
+        return "kept in codes or rounded by random numbers, for which there are no lists"
+    if any(t.is_conj() or t.is_neg() for t in _written(member)):
+        return "a view with a lazy minus sign or conjugation"
+    return None
+
+
+def select_for_lists(members: Sequence[Member], groups: list[Group]) -> list[Member]:
+    """Those of `members`, in the order they are updated, that lists take.
+
+    Shared memory means one update after the other, which is how the reference runs.
+    """
+    takers = [m for m in members if refusal(m, groups[m.group]) is None]
+    one_by_one = overlapping([_written(m) for m in takers])
+    return [m for index, m in enumerate(takers) if index not in one_by_one]
+
+
+def _written(member: Member) -> list[Tensor]:
+    return [member.here, *(member.state_here[name] for name in member.rule.states)]
+
+
+class Row(NamedTuple):
+    """A row of scalars with whom it is for: lists of pairs that have the rest in common, too."""
+
+    rule: Rule
+    scalars: Mapping[str, Any]
+    lists: defaultdict[Any, list[Pair]]
+
+
+class ListUpdates:
+    """Members of a plan that lists update.
+
+    Parameters
+    ----------
+    members
+        Those that :func:`select_for_lists` has selected.
+    counters
+        What the family counts beside the step.
+    """
+
+    def __init__(self, members: Sequence[Member], counters: Sequence[str]) -> None:
+        self._counters = counters
+        numbers: dict[Any, int] = {}
+        self._kinds = {  # by id of the member
+            id(m): numbers.setdefault((m.treatment, m.here.device), len(numbers)) for m in members
+        }
+        self._written = [t for m in members for t in _written(m) if has_memory(t)]
+        self._complex = [tensor for tensor in self._written if tensor.is_complex()]
+        self._addresses = list(map(Tensor.data_ptr, self._written))
+        self._storages = set(map(storage_address, self._written)) - {0}
+
+    def __contains__(self, member: Member) -> bool:
+        return id(member) in self._kinds
+
+    def hold(self) -> bool:
+        """Whether all tensors are where they were when no two of them shared memory."""
+        moved = self._addresses != list(map(Tensor.data_ptr, self._written))
+        return not moved and not any(map(Tensor.is_conj, self._complex))
+
+    def run(self, pairs: Sequence[Pair], scalars: Scalars, counts: Counts | None) -> None:
+        """Do a step of these members, with their gradients, and count it."""
+        for row in self._rows(pairs, scalars, counts):
+            for same in row.lists.values():
+                for some in _in_runs(same):
+                    self._update(some, row)
+        parts = [member.param for member, _ in pairs if member.part is not None]
+        if parts:
+            torch.autograd.graph.increment_version(parts)
+
+    def _rows(
+        self, pairs: Sequence[Pair], scalars: Scalars, counts: Counts | None
+    ) -> Collection[Row]:
+        """Count the step, and sort the members by what they have in common."""
+        steps = [member.state["step"] for member, _ in pairs if member.treatment.counters]
+        if steps:
+            torch._foreach_add_(steps, 1)
+        rows: dict[Any, Row] = {}
+        by_place: dict[Any, Row] = {}  # several places may have the same scalars
+        for pair in pairs:
+            member, grad = pair
+            share = None if counts is None else member.share_of(counts)
+            kind, counted = self._kinds[id(member)], self._counted(member)
+            place = (kind, member.group, share, *counted)
+            row = by_place.get(place)
+            if row is None:
+                found = _found(member.rule, scalars.of_group(member.group, *counted), share)
+                values = tuple(found.get(name) for name in member.rule.scalars)
+                row = rows.setdefault((kind, *values), Row(member.rule, found, defaultdict(list)))
+                by_place[place] = row
+            for name in self._counters:
+                member.state[name].fill_(row.scalars[name])
+            # On an accelerator, one launch is for tensors of the same strides.
+            row.lists[grad.dtype, grad.stride() == member.here.stride()].append(pair)
+        return rows.values()
+
+    def _counted(self, member: Member) -> list[float]:
+        """The number of this step, and what else is counted, before it."""
+        state = member.state
+        if member.treatment.counters:
+            step = float(state["step"])
+        else:
+            step, member.fresh = 1.0 if member.fresh else 2.0, False
+        return [step, *(float(state[name]) for name in self._counters)]
+
+    def _update(self, pairs: Sequence[Pair], row: Row) -> None:
+        states = [member.state_here for member, _ in pairs]
+        lists.update(
+            row.rule,
+            [member.here for member, _ in pairs],
+            [self._apart(grad) for _, grad in pairs],
+            [[state[name] for state in states] for name in row.rule.states],
+            row.scalars,
+        )
+
+    def _apart(self, grad: Tensor) -> Tensor:
+        """A gradient, or its copy where it shares memory with what is written."""
+        return grad.clone() if storage_address(grad) in self._storages else grad
+
+
+def _found(rule: Rule, scalars: Mapping[str, Any], share: float | None) -> Mapping[str, Any]:
+    """The scalars without that of the rule's share, or with it where the share is known."""
+    if rule.share is None:
+        return scalars
+    if share is not None:
+        return {**scalars, rule.share.scalar: rule.share.value(share)}
+    return {name: value for name, value in scalars.items() if name != rule.share.scalar}
+
+
+def _in_runs(pairs: Sequence[Pair]) -> Iterator[Sequence[Pair]]:
+    """Pairs in lists of at most `ELEMENTS`, or of one."""
+    start = elements = 0
+    for index, (member, _) in enumerate(pairs):
+        elements += member.here.numel()
+        if elements > ELEMENTS and index > start:
+            yield pairs[start:index]
+            start, elements = index, member.here.numel()
+    yield pairs[start:]
