@@ -13,32 +13,25 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from adamantine.backends import lists, reference
-from adamantine.rules import Family, Rule
+from adamantine.rules import Rule
 from adamantine.rules.compensated import compensated
 from adamantine.rules.master import mastered
 from adamantine.rules.ops import absolute, maximum, signum, where
-from cases import RULES
+from cases import CASES, Case, rule_of
 
-every_rule = pytest.mark.parametrize(
-    ("rule", "family"), RULES, ids=[rule.name for rule, _ in RULES]
-)
+every_case = pytest.mark.parametrize("case", CASES, ids=str)
 SHAPES = [(17,), (3, 4), (), (0,), (2, 1, 5)]
 WRONG = [math.nan, math.inf, -math.inf, 0.0, -0.0, 1e30, 1e-38]
 EPSILONS = {torch.float64: 1e-13, torch.float32: 2e-6, torch.bfloat16: 1e-2, torch.float16: 2e-3}
 
 
-def scalars_of(rule: Rule, family: Family, step: int, factor: float = 1.0) -> dict[str, Any]:
-    """Of a step, with all that a group can ask for; the share is left to the backends."""
-    settings = {
-        "lr": 0.01, "betas": (0.9, 0.8, 0.7) if family.name == "adan" else (0.9, 0.8),
-        "eps": 1e-3, "weight_decay": 0.1, "maximize": step == 2, "momentum": 0.9,
-        "dampening": 0.5, "nesterov": step == 3, "alpha": 0.9, "rho": 0.9, "lr_decay": 0.1,
-        "momentum_decay": 0.1, "decoupled_weight_decay": step == 3, "no_prox": step == 3,
-        "clip_exp": 0.25,
-    }  # fmt: skip
-    found: dict[str, Any] = {"mu_product": 1.0}
+def scalars_of(case: Case, rule: Rule, step: int, factor: float = 1.0) -> dict[str, Any]:
+    """Of a step; the share is left to the backends."""
+    (group,) = case.ours([torch.nn.Parameter(torch.zeros(1))], **case.settings).param_groups
+    family = case.ours.family
+    found: dict[str, Any] = dict(family.initial(group))
     for number in range(1, step + 1):
-        found = family.scalars(settings, number, *(found[name] for name in family.counters[1:]))
+        found = family.scalars(group, number, *(found[name] for name in family.counters[1:]))
     found["sign"] *= factor
     return {
         name: value
@@ -87,21 +80,23 @@ def check(
 
 
 @pytest.mark.parametrize("dtype", EPSILONS)
-@every_rule
-def test_every_rule_is_the_references(rule: Rule, family: Family, dtype: torch.dtype) -> None:
+@every_case
+def test_every_rule_is_the_references(case: Case, dtype: torch.dtype) -> None:
+    rule = rule_of(case)
     generator = torch.Generator().manual_seed(0)
     for step, factor in ((1, 1.0), (2, 1.0), (3, 0.37), (9, 1.0)):
         params, grads = tensors(dtype, generator), tensors(dtype, generator)
         states = states_of(rule, dtype, generator)
-        scalars = scalars_of(rule, family, step, factor)
+        scalars = scalars_of(case, rule, step, factor)
         check(rule, scalars, params, grads, states, EPSILONS[dtype])
 
 
-@every_rule
-def test_complex_odd_strides_and_states_of_another_dtype(rule: Rule, family: Family) -> None:
+@every_case
+def test_complex_odd_strides_and_states_of_another_dtype(case: Case) -> None:
+    rule = rule_of(case)
     generator = torch.Generator().manual_seed(0)
     make = partial(torch.randn, generator=generator)
-    scalars = scalars_of(rule, family, 3)
+    scalars = scalars_of(case, rule, 3)
     params = [make(5, dtype=torch.complex64), make(3, 4, dtype=torch.complex64).t()]
     grads = [make(5, dtype=torch.complex64).conj(), make(8, 3, dtype=torch.complex64)[::2]]
     states = [[torch.view_as_complex(make(*p.shape, 2).abs()) for p in params] for _ in rule.states]
@@ -114,8 +109,9 @@ def test_complex_odd_strides_and_states_of_another_dtype(rule: Rule, family: Fam
     check(rule, scalars, params, grads, states, 2e-6)
 
 
-@every_rule
-def test_what_is_not_finite(rule: Rule, family: Family) -> None:
+@every_case
+def test_what_is_not_finite(case: Case) -> None:
+    rule = rule_of(case)
     bad = torch.tensor(WRONG)
     if rule.exact:  # in a fused product nothing overflows before it is subtracted
         bad[bad == 1e30] = 1e15
@@ -123,14 +119,15 @@ def test_what_is_not_finite(rule: Rule, family: Family) -> None:
         grads = [bad.clone(), bad.flip(0), torch.ones(7), torch.tensor(math.inf)]
         params = [torch.ones(7), torch.ones(7), bad.clone(), torch.tensor(1.0)]
         states = [[torch.ones_like(p) for p in params] for _ in rule.states]
-        check(rule, scalars_of(rule, family, step), params, grads, states, 2e-6)
+        check(rule, scalars_of(case, rule, step), params, grads, states, 2e-6)
         if rule.states:
             states[0][0] = bad.roll(1)
-            check(rule, scalars_of(rule, family, step), params, grads, states, 2e-6)
+            check(rule, scalars_of(case, rule, step), params, grads, states, 2e-6)
 
 
-@every_rule
-def test_parameters_in_two_tensors(rule: Rule, family: Family) -> None:
+@every_case
+def test_parameters_in_two_tensors(case: Case) -> None:
+    rule = rule_of(case)
     generator = torch.Generator().manual_seed(0)
     for wrapped, second in (
         (compensated(rule, "bfloat16"), torch.bfloat16),
@@ -142,7 +139,7 @@ def test_parameters_in_two_tensors(rule: Rule, family: Family) -> None:
         states.append(tensors(second, generator))
         if second == torch.float32:
             params[0] = states[-1][0].bfloat16()  # whose master is its master
-        check(wrapped, scalars_of(wrapped, family, 3), params, grads, states, 1e-2)
+        check(wrapped, scalars_of(case, wrapped, 3), params, grads, states, 1e-2)
 
 
 def program(param, grad, first, second, steps):
