@@ -61,11 +61,19 @@ def count(
         found = tl.zeros((BLOCKS, BLOCK), tl.int32)
         for start in range(begin, full, TILE_ELEMENTS):
             found += _count_tile(
-                pointers, exponents, start, end - start, own, HOLDS, CODECS, COMPUTE, True
+                pointers, exponents, start, TILE_ELEMENTS, own, HOLDS, CODECS, COMPUTE, True
             )
         for start in range(full, end, TILE_ELEMENTS):
             found += _count_tile(
-                pointers, exponents, start, end - start, own, HOLDS, CODECS, COMPUTE, False
+                pointers,
+                exponents,
+                start,
+                (end - start).to(tl.int32),
+                own,
+                HOLDS,
+                CODECS,
+                COMPUTE,
+                False,
             )
         total = tl.sum(tl.sum(found, axis=1), axis=0)
         tl.atomic_add(counts + tensor, total.to(tl.int64))

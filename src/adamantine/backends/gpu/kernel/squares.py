@@ -46,12 +46,12 @@ def squares(addresses, columns, chunks, rows, tile_sums, NAME: tl.constexpr, ELE
         sums = tile_sums + tl.load(chunk + FIRST_TILE)
         full = end_of_full_tiles((pointer,), begin, end)
         for start in range(begin, full, TILE_ELEMENTS):
-            values = widened(load_tile(pointer, start, end - start, True))
-            found = sum_of_squares(values, end - start)
+            values = widened(load_tile(pointer, start, TILE_ELEMENTS, True))
+            found = sum_of_squares(values, TILE_ELEMENTS)
             tl.store(sums + (start - begin) // TILE_ELEMENTS, found)
         for start in range(full, end, TILE_ELEMENTS):
-            values = widened(load_tile(pointer, start, end - start, False))
-            found = sum_of_squares(values, end - start)
+            left = (end - start).to(tl.int32)
+            found = sum_of_squares(widened(load_tile(pointer, start, left, False)), left)
             tl.store(sums + (start - begin) // TILE_ELEMENTS, found)
 
 

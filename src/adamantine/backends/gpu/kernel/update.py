@@ -52,14 +52,14 @@ def update(
         sums = tile_sums + 3 * tl.load(chunk + FIRST_TILE)
         for start in range(begin, full, TILE_ELEMENTS):
             update_tile(
-                pointers, start, end - start, key, start + moved, own,
+                pointers, start, TILE_ELEMENTS, key, start + moved, own,
                 sums + 3 * ((start - begin) // TILE_ELEMENTS),
                 RULE, ELEMENTS, CODECS, EXPONENTS, COMPUTE, ZERO_GRADS, NUMBER, PAIRED,
                 COLLECT_STATS, True,
             )  # fmt: skip
         for start in range(full, end, TILE_ELEMENTS):
             update_tile(
-                pointers, start, end - start, key, start + moved, own,
+                pointers, start, (end - start).to(tl.int32), key, start + moved, own,
                 sums + 3 * ((start - begin) // TILE_ELEMENTS),
                 RULE, ELEMENTS, CODECS, EXPONENTS, COMPUTE, ZERO_GRADS, NUMBER, PAIRED,
                 COLLECT_STATS, False,
