@@ -12,7 +12,6 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from adamantine.backends.gpu.kernel import compiling
 from adamantine.backends.gpu.kernel.compiling import Launch
 from adamantine.backends.gpu.kernel.memory import TILE
 
@@ -28,7 +27,7 @@ def compiled_for(launch: Launch, target: GPUTarget) -> Any:
     types |= {"columns": "i32"} if "columns" in types else {}
     types |= dict.fromkeys(launch.constants, "constexpr")
     source = ASTSource(launch.kernel, types, launch.constants)
-    return triton.compile(source, target=target, options=compiling.OPTIONS)
+    return triton.compile(source, target=target, options=launch.options)
 
 
 WIDE = re.compile(r"^\s*(ld|st)\.global\.v([24])\.b(\d+)", re.MULTILINE)
@@ -61,7 +60,7 @@ def resources_of(code: Any, folder: Path) -> Resources:
 
 def bytes_an_element(code: Any) -> dict[str, float]:
     """Loaded and stored by tiles that need no mask."""
-    threads = 32 * compiling.WARPS
+    threads = 32 * code.metadata.num_warps
     moved = {"ld": 0, "st": 0}
     for way, many, bits in WIDE.findall(code.asm["ptx"]):
         moved[way] += int(many) * int(bits) // 8 * threads

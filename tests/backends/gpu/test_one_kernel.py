@@ -10,7 +10,7 @@ import triton
 from machine_code import SM_90
 
 from adamantine.backends.formats import Format
-from adamantine.backends.gpu.kernel.compiling import OPTIONS, compiled, compiled_squares
+from adamantine.backends.gpu.kernel.compiling import compiled, compiled_squares
 from adamantine.rules.adam import ADAM
 
 
@@ -38,7 +38,9 @@ def test_one_kernel_a_rule(monkeypatch: pytest.MonkeyPatch) -> None:
                 for name in launch.arrays
             }
             arrays = [numbers if n == "columns" else memory[n] for n in launch.arrays]
-            made = launch.kernel.warmup(*arrays, grid=(numbers,), **launch.constants, **OPTIONS)
+            made = launch.kernel.warmup(
+                *arrays, grid=(numbers,), **launch.constants, **launch.options
+            )
             kernels.add(id(made))
         assert len(kernels) == 1
 

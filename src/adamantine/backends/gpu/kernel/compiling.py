@@ -7,6 +7,7 @@ from functools import cache
 from typing import Any
 
 import torch
+import triton.language as tl
 from torch import Tensor
 
 from adamantine.backends.formats import CODES, Format
@@ -28,10 +29,11 @@ from adamantine.backends.gpu.kernel.step_statistics import (
 from adamantine.backends.gpu.kernel.update import ARRAYS, update
 from adamantine.rules import Rule
 
-WARPS = 4
+OPTIONS = {"enable_fp_fusion": False}
+"""Every product is rounded, as by the reference."""
 
-OPTIONS = {"num_warps": WARPS, "enable_fp_fusion": False}
-"""Without fusion every product is rounded, as by the reference."""
+WARPS = {tl.float32: 4, tl.float64: 8}
+"""By what a rule computes in: a thread's part of a tile has room in its registers."""
 
 
 class Launch:
@@ -46,16 +48,22 @@ class Launch:
         their types, so that no number compiles anything anew.
     constants
         Those at compile time, by name.
+
+    Attributes
+    ----------
+    options
+        For the compiler.
     """
 
     def __init__(self, kernel: Any, arrays: Sequence[str], constants: Mapping[str, Any]) -> None:
         self.kernel, self.arrays, self.constants = kernel, tuple(arrays), dict(constants)
+        self.options = {**OPTIONS, "num_warps": WARPS[self.constants.get("COMPUTE", tl.float32)]}
 
     def launch(self, programs: int | tuple[int, ...], *arrays: Tensor | int) -> None:
         """Start so many programs, on the current device's current stream."""
         grid = programs if isinstance(programs, tuple) else (programs,)
         if all(grid):
-            self.kernel[grid](*arrays, **self.constants, **OPTIONS)
+            self.kernel[grid](*arrays, **self.constants, **self.options)
 
 
 def _columns(formats: Sequence[Format]) -> list[Format]:
