@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from benchmarks.studies import lr_find, pruning, samplers, searches, tune_example
+from benchmarks.studies import equals, lr_find, pruning, samplers, searches, tune_example
 from benchmarks.studies.comparison import Comparison
 
 CLAIMS = (
@@ -57,11 +57,12 @@ STUDIES: dict[str, Comparison | ModuleType] = {
         {"curves.png": "paper-mlp.png"},
     ),
     "lr-find": lr_find,
+    "equals": equals,
     "tune-example": tune_example,
     "samplers": samplers,
     "pruning": pruning,
     "searches": searches,
 }
 
-ON_DIGITS = ("tune-example", "samplers", "pruning")
+WITHOUT_MNIST = ("equals", "tune-example", "samplers", "pruning")
 """The others need MNIST."""

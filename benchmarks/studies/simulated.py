@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from adamantine.records import Trial
+from adamantine.records import Look, Trial, TrialRun
 from adamantine.study.statistics.intervals import rounding_variance
 from adamantine.study.statistics.pairs import Sample
 from adamantine.study.statistics.robustness import robustness
 from adamantine.study.statistics.survival import arrival, worst_best
-from study.made import EPOCHS, a_run
 
+EPOCHS = 5
 EXAMPLES = 360
 NAMES = "abc"
 
@@ -34,7 +34,7 @@ def arrivals(rng, names=NAMES, seeds=5, looks=20):
         speeds = np.exp(0.2 * rng.normal(size=seeds))
         curves = 0.97 - 0.8 * np.exp(-speeds[:, None] * time)
         curves = curves + 0.004 * rng.normal(size=curves.shape)
-        runs.append([a_run(name, seed=s, curve=curve) for s, curve in enumerate(curves.tolist())])
+        runs.append([_run(name, s, curve) for s, curve in enumerate(curves.tolist())])
     target = worst_best(runs, "max")
     reached = [
         [arrival(run, target, "max", lambda look: look.epoch, EPOCHS) for run in part]
@@ -48,6 +48,16 @@ def arrivals(rng, names=NAMES, seeds=5, looks=20):
         )
         for name, part in zip(names, reached, strict=True)
     ]
+
+
+def _run(name, seed, curve):
+    """A final run whose validation metric follows `curve`, evenly spaced over the epochs."""
+    shares = [index / len(curve) for index in range(1, len(curve) + 1)]
+    looks = tuple(
+        Look(round(100 * share), EPOCHS * share, share, 1 - value, 1 - value, value)
+        for share, value in zip(shares, curve, strict=True)
+    )
+    return TrialRun(name, "final", {"lr": 0.1}, seed, looks, 100, 1.0, 100, 800)
 
 
 def widths(rng, names=NAMES, seeds=3, shift=1.0):
