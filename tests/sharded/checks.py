@@ -140,7 +140,7 @@ def follows(plain: list[Any], mesh: Any, placements: Any, name: str, **options: 
 
 def placements_of_tensor_parallelism(mesh: Any) -> None:
     for placements in LAYOUTS:
-        for backend in ("cpu", "reference"):
+        for backend in ("cpu", "lists", "reference"):
             options: dict[str, Any] = {"backend": backend, "max_grad_norm": 1.0}
             follows(parameters((6, 5), (3, 4)), mesh, placements, "adamw", **options)
 
@@ -161,11 +161,11 @@ def meshes_of_two_dimensions(mesh: Any) -> None:
 
 def caution_counts_the_whole_tensor(mesh: Any) -> None:
     for placements in LAYOUTS:
-        for backend in ("auto", "reference"):
+        for backend in ("auto", "lists", "reference"):
             for state_dtype in (None, "bfloat16"):
                 plain = parameters((6, 5), (1, 4), (3, 4))
                 options: dict[str, Any] = {"backend": backend, "state_dtype": state_dtype}
-                if state_dtype is not None and backend == "reference":
+                if state_dtype is not None and backend != "auto":
                     continue
                 follows(plain, mesh, placements, "adamw", cautious=True, **options)
 
@@ -279,7 +279,7 @@ def states_lie_where_parameters_do_and_not_where_the_mesh_is(mesh: Any) -> None:
 
 
 def numbers_and_empty_tensors(mesh: Any) -> None:
-    for backend in ("cpu", "reference"):
+    for backend in ("cpu", "lists", "reference"):
         options: dict[str, Any] = {"backend": backend, "cautious": True, "max_grad_norm": 0.1}
         follows(parameters((), (4,)), mesh, [Replicate()], "adamw", **options)
         follows(parameters((0, 3), (1,)), mesh, [Shard(0)], "adamw", **options)

@@ -27,7 +27,7 @@ from sharded.cases import (
 
 
 def statistics_are_of_the_whole_tensor(mesh: Any) -> None:
-    for backend in ("cpu", "reference"):
+    for backend in ("cpu", "lists", "reference"):
         for placement in (Shard(0), Shard(1), Replicate()):
             plain = parameters((6, 5), (1, 4))
             others = spread(plain, mesh, [placement])
@@ -90,7 +90,7 @@ def a_scaler_unscales_and_all_skip(mesh: Any) -> None:
 
 
 def gradients_may_be_left_as_zeros(mesh: Any) -> None:
-    for backend in ("cpu", "reference"):
+    for backend in ("cpu", "lists", "reference"):
         plain = parameters((6, 5), (1, 4))
         others = spread(plain, mesh, [Shard(0)])
         for params in (plain, others):

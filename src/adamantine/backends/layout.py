@@ -129,9 +129,10 @@ def has_memory(tensor: Tensor) -> bool:
     return torch._C._has_storage(tensor) and not tensor.is_meta
 
 
-def storage_address(tensor: Tensor) -> int:
-    """Where in its device's memory that is which `tensor` is a view of; 0 where there is none."""
-    return tensor.untyped_storage().data_ptr() if has_memory(tensor) else 0
+def storage_span(tensor: Tensor) -> tuple[int, int]:
+    """Where the memory begins and ends that `tensor` is a view of."""
+    storage = tensor.untyped_storage()
+    return storage.data_ptr(), storage.data_ptr() + storage.nbytes()
 
 
 def are_apart(begins: NDArray[np.int64], ends: NDArray[np.int64]) -> bool:

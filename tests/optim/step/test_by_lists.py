@@ -238,3 +238,15 @@ def test_versions_count_what_is_written() -> None:
     optimizer.step()
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         loss.backward()
+
+
+@every_case
+def test_nobody_waits_for_a_device(case: Case) -> None:
+    """Tensors without numbers, of which reading one is an error."""
+    params = [torch.nn.Parameter(torch.empty(shape, device="meta")) for shape in SHAPES]
+    optimizer = case.ours(params, **case.settings, backend="lists")
+    for _ in range(2):
+        for param in params:
+            param.grad = torch.empty_like(param)
+        optimizer.step()
+    assert all(float(state["step"]) == 2 for state in optimizer.state.values() if "step" in state)

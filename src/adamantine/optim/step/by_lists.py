@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,7 +15,7 @@ from adamantine.backends.layout import (
     has_memory,
     has_own_dispatch,
     overlapping,
-    storage_address,
+    storage_span,
 )
 from adamantine.backends.modes import observer
 from adamantine.optim.step.member import Member
@@ -29,6 +30,8 @@ Counts = Mapping[int, int]
 ELEMENTS = 1 << 26
 """At most so many in a list of more than one tensor: some results of operations are in memory at a
 time, and these would take as much of it as the whole model."""
+
+_ONE = torch.ones((), device="cpu")  # torch makes a tensor of a number, for each it is added to
 
 
 def refusal(member: Member, group: Group) -> str | None:
@@ -60,12 +63,21 @@ def _written(member: Member) -> list[Tensor]:
     return [member.here, *(member.state_here[name] for name in member.rule.states)]
 
 
+class Taker(NamedTuple):
+    """A member that lists take."""
+
+    member: Member
+    kind: int  # alike for those that may be in one list
+    strided: bool  # whether the strides of its gradient matter
+    written: list[Tensor]  # the parameter, and its states
+
+
 class Row(NamedTuple):
     """A row of scalars with whom it is for: lists of pairs that have the rest in common, too."""
 
     rule: Rule
     scalars: Mapping[str, Any]
-    lists: defaultdict[Any, list[Pair]]
+    lists: defaultdict[Any, list[tuple[Taker, Tensor]]]
 
 
 class ListUpdates:
@@ -81,17 +93,21 @@ class ListUpdates:
 
     def __init__(self, members: Sequence[Member], counters: Sequence[str]) -> None:
         self._counters = counters
-        numbers: dict[Any, int] = {}
-        self._kinds = {  # by id of the member
-            id(m): numbers.setdefault((m.treatment, m.here.device), len(numbers)) for m in members
-        }
-        self._written = [t for m in members for t in _written(m) if has_memory(t)]
+        kinds: dict[Any, int] = {}
+        self._takers: dict[int, Taker] = {}  # by id of the member
+        for member in members:
+            device = member.here.device
+            kind = kinds.setdefault((member.treatment, device), len(kinds))
+            # On an accelerator one launch is for tensors of the same strides.
+            self._takers[id(member)] = Taker(member, kind, device.type != "cpu", _written(member))
+        written = [tensor for taker in self._takers.values() for tensor in taker.written]
+        self._written = list(filter(has_memory, written))
         self._complex = [tensor for tensor in self._written if tensor.is_complex()]
         self._addresses = list(map(Tensor.data_ptr, self._written))
-        self._storages = set(map(storage_address, self._written)) - {0}
+        self._storages = np.array(sorted(set(map(storage_span, self._written))), np.uint64)
 
     def __contains__(self, member: Member) -> bool:
-        return id(member) in self._kinds
+        return id(member) in self._takers
 
     def hold(self) -> bool:
         """Whether all tensors are where they were when no two of them shared memory."""
@@ -100,27 +116,46 @@ class ListUpdates:
 
     def run(self, pairs: Sequence[Pair], scalars: Scalars, counts: Counts | None) -> None:
         """Do a step of these members, with their gradients, and count it."""
-        for row in self._rows(pairs, scalars, counts):
+        grads = self._apart([grad for _, grad in pairs])
+        takers = [self._takers[id(member)] for member, _ in pairs]
+        for row in self._rows(takers, grads, scalars, counts):
             for same in row.lists.values():
                 for some in _in_runs(same):
-                    self._update(some, row)
-        parts = [member.param for member, _ in pairs if member.part is not None]
+                    params, *states = map(list, zip(*(t.written for t, _ in some), strict=True))
+                    lists.update(row.rule, params, [g for _, g in some], states, row.scalars)
+        parts = [taker.member.param for taker in takers if taker.member.part is not None]
         if parts:
             torch.autograd.graph.increment_version(parts)
 
+    def _apart(self, grads: list[Tensor]) -> list[Tensor]:
+        """Gradients, and copies of those that share memory with what is written."""
+        if not len(self._storages):
+            return grads
+        starts, ends = self._storages.T
+        addresses = np.array([g.data_ptr() if has_memory(g) else 0 for g in grads], np.uint64)
+        places = starts.searchsorted(addresses, "right") - 1
+        shared = (places >= 0) & (addresses < ends[places])
+        if not shared.any():
+            return grads
+        return [g.clone() if one else g for g, one in zip(grads, shared.tolist(), strict=True)]
+
     def _rows(
-        self, pairs: Sequence[Pair], scalars: Scalars, counts: Counts | None
+        self,
+        takers: Sequence[Taker],
+        grads: Sequence[Tensor],
+        scalars: Scalars,
+        counts: Counts | None,
     ) -> Collection[Row]:
         """Count the step, and sort the members by what they have in common."""
-        steps = [member.state["step"] for member, _ in pairs if member.treatment.counters]
+        steps = [t.member.state["step"] for t in takers if t.member.treatment.counters]
         if steps:
-            torch._foreach_add_(steps, 1)
+            torch._foreach_add_(steps, _ONE, alpha=1.0)
         rows: dict[Any, Row] = {}
         by_place: dict[Any, Row] = {}  # several places may have the same scalars
-        for pair in pairs:
-            member, grad = pair
+        for pair in zip(takers, grads, strict=True):
+            (member, kind, strided, written), grad = pair
             share = None if counts is None else member.share_of(counts)
-            kind, counted = self._kinds[id(member)], self._counted(member)
+            counted = self._counted(member)
             place = (kind, member.group, share, *counted)
             row = by_place.get(place)
             if row is None:
@@ -130,8 +165,8 @@ class ListUpdates:
                 by_place[place] = row
             for name in self._counters:
                 member.state[name].fill_(row.scalars[name])
-            # On an accelerator, one launch is for tensors of the same strides.
-            row.lists[grad.dtype, grad.stride() == member.here.stride()].append(pair)
+            alike = grad.dtype, not strided or grad.stride() == written[0].stride()
+            row.lists[alike].append(pair)
         return rows.values()
 
     def _counted(self, member: Member) -> list[float]:
@@ -143,20 +178,6 @@ class ListUpdates:
             step, member.fresh = 1.0 if member.fresh else 2.0, False
         return [step, *(float(state[name]) for name in self._counters)]
 
-    def _update(self, pairs: Sequence[Pair], row: Row) -> None:
-        states = [member.state_here for member, _ in pairs]
-        lists.update(
-            row.rule,
-            [member.here for member, _ in pairs],
-            [self._apart(grad) for _, grad in pairs],
-            [[state[name] for state in states] for name in row.rule.states],
-            row.scalars,
-        )
-
-    def _apart(self, grad: Tensor) -> Tensor:
-        """A gradient, or its copy where it shares memory with what is written."""
-        return grad.clone() if storage_address(grad) in self._storages else grad
-
 
 def _found(rule: Rule, scalars: Mapping[str, Any], share: float | None) -> Mapping[str, Any]:
     """The scalars without that of the rule's share, or with it where the share is known."""
@@ -167,12 +188,12 @@ def _found(rule: Rule, scalars: Mapping[str, Any], share: float | None) -> Mappi
     return {name: value for name, value in scalars.items() if name != rule.share.scalar}
 
 
-def _in_runs(pairs: Sequence[Pair]) -> Iterator[Sequence[Pair]]:
+def _in_runs(pairs: list[tuple[Taker, Tensor]]) -> Iterator[list[tuple[Taker, Tensor]]]:
     """Pairs in lists of at most `ELEMENTS`, or of one."""
     start = elements = 0
-    for index, (member, _) in enumerate(pairs):
-        elements += member.here.numel()
+    for index, (_, grad) in enumerate(pairs):
+        elements += grad.numel()
         if elements > ELEMENTS and index > start:
             yield pairs[start:index]
-            start, elements = index, member.here.numel()
+            start, elements = index, grad.numel()
     yield pairs[start:]
