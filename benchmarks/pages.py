@@ -44,6 +44,12 @@ SECTIONS = {
         "Small models, and parameters that lie elsewhere in every step. *Tenth* is the time that "
         "a tenth of the steps stay below.",
     ),
+    "lists": Section(
+        "Where there are no kernels",
+        "Other devices, gaps between elements, lazy views: there, one call of torch's does an "
+        "operation on a whole list of tensors, or, in the reference, on a single one. Measured on "
+        "the CPU, with kernels turned off; an accelerator is not measured.",
+    ),
     "precision": Section(
         "Fewer bytes",
         "*Tables* are the addresses and lengths that kernels read, beside the state itself. Speed "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from benchmarks.studies import equals, lr_find, pruning, samplers, searches, tune_example
+from benchmarks.studies import lr_find, pruning, samplers, searches, tune_example
 from benchmarks.studies.comparison import Comparison
 
 CLAIMS = (
@@ -57,12 +57,11 @@ STUDIES: dict[str, Comparison | ModuleType] = {
         {"curves.png": "paper-mlp.png"},
     ),
     "lr-find": lr_find,
-    "equals": equals,
     "tune-example": tune_example,
     "samplers": samplers,
     "pruning": pruning,
     "searches": searches,
 }
 
-WITHOUT_MNIST = ("equals", "tune-example", "samplers", "pruning")
+ON_DIGITS = ("tune-example", "samplers", "pruning")
 """The others need MNIST."""

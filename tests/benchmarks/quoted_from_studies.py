@@ -2,7 +2,7 @@
 
 from statistics import fmean, median
 
-from benchmarks.studies import equals, lr_find, paper
+from benchmarks.studies import lr_find, paper
 from benchmarks.studies.comparison import contestant
 
 
@@ -133,15 +133,3 @@ def of_lr_find(records):
         assert lr_find.inside(truth["mnist"][case], short) == 3
     assert not lr_find.inside(truth["mnist"]["sgd"], [found["lengths"]["sgd"]["200"]["suggestion"]])
     yield "the smallest one within 5 % of the best progress"
-
-
-def of_statistics(records):
-    found = records["equals"]
-    assert not any(found["wrong"]["width"])
-    yield f"were called different in none of {found['studies']} simulated studies"
-    deviation = 100 * (0.05 * 0.95 / found["studies"]) ** 0.5
-    assert round(deviation) == 1
-    yield f"With {found['studies']} studies, a share of 5 % may come out one point higher or lower"
-    share = 100 * found["right"] / found["power_studies"]
-    yield f"was found in {share:.1f} % of {found['power_studies']:,} studies"
-    yield f"theory predicts {100 * equals.theory():.1f} %"

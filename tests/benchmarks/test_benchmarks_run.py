@@ -18,6 +18,7 @@ from benchmarks import __main__ as command
 from benchmarks import (
     bandwidth,
     child,
+    lists,
     markdown,
     measure,
     offload,
@@ -85,6 +86,18 @@ def test_garbage_collection_is_on_again_after_an_error():
 )
 def test_durations(seconds, text):
     assert markdown.duration(seconds) == text
+
+
+def test_lists_are_compared_with_what_torch_does(monkeypatch):
+    cases = [lists.Case("two tensors", ((3,), (2, 2)), rounds=9)]
+    monkeypatch.setattr(lists, "CASES", cases)
+    found = lists.run(records.Options(quick=True))
+    (case,) = found["cases"]
+    assert case["parameters"] == 7
+    assert {len(samples) for samples in case["nanoseconds"].values()} == {step.QUICK_ROUNDS}
+    printed = lists.to_markdown(found)
+    assert "| two tensors | `adamantine.Adam(backend='lists')` |" in printed
+    assert "| two tensors | `torch.optim.Adam(foreach=True)` |" in printed
 
 
 @pytest.mark.slow

@@ -41,7 +41,6 @@ QUOTED = {
     "claims.md": studies.of_claims,
     "paper.md": studies.of_paper,
     "lr_find.md": studies.of_lr_find,
-    "statistics.md": studies.of_statistics,
     "tutorials/memory.md": benchmarks.of_memory,
     "stats.md": benchmarks.of_stats,
     "step_options.md": benchmarks.of_step_options,
@@ -53,7 +52,6 @@ QUOTED = {
 SETTINGS = {
     "../README.md": {"2.0"},  # the licence
     "lr_find.md": {"5 %", "90 %", "95 %", "3.3", "0.9", "1506.01186", "1803.02021"},  # of papers
-    "statistics.md": {"0.005", "0.05", "1 %", "5 %", "80 %", "95 %"},  # levels
     "sparse.md": {"0.8", "0.9", "0.999"},
     "precision_grids.md": {"0.9", "0.999", "0.001", "0.09", "0.002"},
     "stats.md": {"0.0001", "0.001", "0.01", "95 %"},  # rules of thumb; a quantile
