@@ -66,10 +66,12 @@ class Adam(SparseOptimizer):
         make up for the steps they missed when they are next touched, so that after ``flush()`` the
         result is the same as with dense gradients; see ``attach()``. None: an error, as in torch.
     backend
-        ``"auto"`` uses compiled kernels for dense parameters in main memory. It uses torch's own
-        operations for all others, and whenever a mode or transform has to observe every operation.
-        ``"cpu"`` raises if the kernels cannot be used. ``"reference"`` uses only torch's
-        operations. The results agree up to rounding.
+        ``"auto"`` uses compiled kernels for dense parameters in main memory. It updates all others
+        by torch's operations on whole lists of tensors, and where that cannot be, tensor by tensor:
+        in 8-bit or stochastically rounded states, in groups with ``differentiable=True``, for
+        tensors that share memory, and whenever a mode or transform has to observe every operation.
+        ``"cpu"`` and ``"lists"`` raise if these cannot be used. ``"reference"`` goes tensor by
+        tensor. The results agree up to rounding.
     options
         Options that every optimizer has; see ``adamantine.Options``.
 
