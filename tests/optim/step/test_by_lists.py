@@ -197,6 +197,28 @@ def test_memory_that_is_shared_later() -> None:
     torch.testing.assert_close(*found)
 
 
+def test_tensors_that_move_are_followed() -> None:
+    """By the same plan, as long as nothing but their place is new."""
+    ours, theirs = parameters(*SHAPES), parameters(*SHAPES)
+    a = adamantine.Adam(ours, backend="lists")
+    b = adamantine.Adam(theirs, backend="reference")
+    plans: list[Any] = []
+    for step in range(4):
+        for params, optimizer in ((ours, a), (theirs, b)):
+            train(optimizer, params, 1, seed=step)
+            for param in params:
+                param.data = param.data.clamp(-1, 1)
+        plans.append(a._plan)
+    assert all(plan is plans[0] for plan in plans)
+    torch.testing.assert_close(ours, theirs, rtol=2e-5, atol=2e-6)
+    ours[0].data = ours[0].data.double()
+    a.state[ours[0]]["exp_avg"].data = a.state[ours[0]]["exp_avg"].data.double()
+    a.state[ours[0]]["exp_avg_sq"].data = a.state[ours[0]]["exp_avg_sq"].data.double()
+    ours[0].grad = torch.ones(5, dtype=torch.float64)
+    a.step()
+    assert a._plan is not plans[0]
+
+
 @pytest.mark.parametrize("where", ["param", "momentum_buffer", "other"])
 def test_gradients_that_are_what_is_written(where: str) -> None:
     def make() -> list[torch.Tensor]:

@@ -82,6 +82,8 @@ def test_in_fewer_bits(backend: str, state_dtype: str, dtype: torch.dtype) -> No
 @every_backend
 def test_what_the_optimizer_holds_of_a_parameter_counts(backend: str, options: Any) -> None:
     """A bfloat16 alone jumps by a digit now and then: its steps would be far too long."""
+    if backend == "lists" and options.get("state_dtype") == "int8":
+        pytest.skip("lists take no codes")
     values, grad = (t.bfloat16() for t in drawn(1000))
     a, b = parameter(values, grad), parameter(values.float(), grad.float())
     half = adamantine.Adam([a], lr=1e-5, collect_stats=True, backend=backend, **options)

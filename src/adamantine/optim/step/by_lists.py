@@ -63,6 +63,10 @@ def _written(member: Member) -> list[Tensor]:
     return [member.here, *(member.state_here[name] for name in member.rule.states)]
 
 
+def _form(tensor: Tensor) -> tuple[Any, ...]:
+    return tensor.dtype, tensor.device, tensor.shape, tensor.is_neg()
+
+
 class Taker(NamedTuple):
     """A member that lists take."""
 
@@ -100,19 +104,30 @@ class ListUpdates:
             kind = kinds.setdefault((member.treatment, device), len(kinds))
             # On an accelerator one launch is for tensors of the same strides.
             self._takers[id(member)] = Taker(member, kind, device.type != "cpu", _written(member))
-        written = [tensor for taker in self._takers.values() for tensor in taker.written]
-        self._written = list(filter(has_memory, written))
+        self._written = [tensor for taker in self._takers.values() for tensor in taker.written]
+        self._forms = list(map(_form, self._written))
         self._complex = [tensor for tensor in self._written if tensor.is_complex()]
-        self._addresses = list(map(Tensor.data_ptr, self._written))
-        self._storages = np.array(sorted(set(map(storage_span, self._written))), np.uint64)
+        self._look()
 
     def __contains__(self, member: Member) -> bool:
         return id(member) in self._takers
 
     def hold(self) -> bool:
-        """Whether all tensors are where they were when no two of them shared memory."""
-        moved = self._addresses != list(map(Tensor.data_ptr, self._written))
-        return not moved and not any(map(Tensor.is_conj, self._complex))
+        """Whether no two tensors share memory, wherever they are, and all are of the same form."""
+        if any(map(Tensor.is_conj, self._complex)):
+            return False
+        if self._addresses == list(map(Tensor.data_ptr, self._with_memory)):
+            return True
+        self._look()
+        return self._forms == list(map(_form, self._written)) and not overlapping(
+            [taker.written for taker in self._takers.values()]
+        )
+
+    def _look(self) -> None:
+        """Note where all tensors are."""
+        self._with_memory = list(filter(has_memory, self._written))
+        self._addresses = list(map(Tensor.data_ptr, self._with_memory))
+        self._storages = np.array(sorted(set(map(storage_span, self._with_memory))), np.uint64)
 
     def run(self, pairs: Sequence[Pair], scalars: Scalars, counts: Counts | None) -> None:
         """Do a step of these members, with their gradients, and count it."""
