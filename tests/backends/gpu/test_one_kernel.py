@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -10,23 +11,31 @@ import triton
 from machine_code import SM_90
 
 from adamantine.backends.formats import Format
-from adamantine.backends.gpu.kernel.compiling import compiled, compiled_squares
+from adamantine.backends.gpu.kernel.compiling import Launch, compiled, compiled_squares
 from adamantine.rules.adam import ADAM
 
 
 @pytest.fixture
-def a_gpu_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    """To the part of Triton that compiles and looks for what it has compiled."""
+def launches(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+    """What a GPU that is not here is told to launch."""
+    told: list[tuple[Any, ...]] = []
+    utils = SimpleNamespace(
+        load_binary=lambda *_: (None, 1, 100, 0, 1024),
+        get_device_properties=lambda _: {"max_shared_mem": 1 << 17},
+    )
     driver = SimpleNamespace(
         get_current_device=lambda: 0,
         get_current_target=lambda: SM_90,
-        get_current_stream=lambda _: 0,
+        get_current_stream=lambda _: 7,
+        launcher_cls=lambda *_: lambda *arguments: told.append(arguments),
+        utils=utils,
     )
     monkeypatch.setattr(triton.runtime.driver, "_active", driver, raising=False)
+    return told
 
 
-@pytest.mark.usefixtures("a_gpu_that_is_not_there")
-def test_one_kernel_a_rule(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("launches")
+def test_one_kernel_a_rule() -> None:
     update, squares = compiled(ADAM, (Format(torch.float32),) * 3), compiled_squares(torch.float32)
     for launch, wide in ((update, {"scalars", "decision", "shares", "tile_sums"}),
                          (squares, {"tile_sums"})):  # fmt: skip
@@ -48,3 +57,23 @@ def test_one_kernel_a_rule(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_there_is_one_for_all_tables_of_a_rule() -> None:
     formats = (Format(torch.float32),) * 3
     assert compiled(ADAM, formats) is compiled(ADAM, formats)
+
+
+def test_a_second_launch_is_told_as_the_first(launches: list[tuple[Any, ...]]) -> None:
+    """It goes by what the first has compiled, without looking at constants again."""
+    formats = (Format(torch.float32),) * 3
+    first = compiled(ADAM, formats)
+    launch = Launch(first.kernel, first.arrays, first.constants)
+    launch.kernel.device_caches.clear()
+    arrays = [torch.zeros(8, dtype=torch.int64 if i < 4 else torch.float64) for i in range(8)]
+    for _ in range(3):
+        launch.launch(5, *arrays)
+    launch.launch(0, *arrays)
+    assert len(launches) == 3
+    metadata = 6  # for profilers; an object of each launch's own
+    for told in launches:
+        assert told[:4] == (5, 1, 1, 7)
+        assert told[4:metadata] == launches[0][4:metadata]
+        assert told[metadata + 1 : 9] == launches[0][metadata + 1 : 9]
+        assert all(a is b for a, b in zip(told[9:17], arrays, strict=True))
+        assert told[17:] == tuple(launch.constants[name] for name in launch.kernel.arg_names[8:])

@@ -1,7 +1,8 @@
 """What rules and codecs are made of, in Triton's language; and a rule, bound to it.
 
 ``+``, ``-``, ``*`` and square roots are rounded correctly, and so are divisions in float64. A
-float32 division on an NVIDIA GPU is ``div.full.f32``: two units in the last place, at worst.
+float32 division on an NVIDIA GPU is ``div.full.f32``: two units in the last place, at worst. Before
+3.6, Triton takes the root of a subnormal number for that of zero there.
 """
 
 from __future__ import annotations
