@@ -9,6 +9,8 @@ machine does meanwhile.
 - ``lr_find``: the learning rates that `adamantine lr-find` suggests, against the truth
 - ``tune_example``: the first search that docs/tune.md shows
 - ``samplers``, ``pruning``, ``searches``: what `adamantine tune` finds, and what it costs
+- ``equals``: how often equals are called different; ``simulated``: such studies
+- ``words``: losses of `words-embedding`, epoch by epoch
 - ``pool``: processes of one thread each
 - ``blocks``: which table stands where
 """

@@ -12,7 +12,16 @@ from pathlib import Path
 from benchmarks import extras, formats, markdown
 from benchmarks.measure import BenchmarkError
 from benchmarks.records import Record, origin
-from benchmarks.studies import lr_find, paper, pruning, samplers, searches, tune_example
+from benchmarks.studies import (
+    equals,
+    lr_find,
+    paper,
+    pruning,
+    samplers,
+    searches,
+    tune_example,
+    words,
+)
 from benchmarks.studies.comparison import study_of
 
 Records = Mapping[str, Record]
@@ -65,6 +74,8 @@ BLOCKS: Mapping[str, Callable[[Records], str]] = {
         f"lr-find, {table}": _of_lr_find(table)
         for table in ("example", "lines", "truth on mnist", "truth on digits", "rules", "lengths")
     },
+    "words": lambda records: words.to_markdown(records["words"]),
+    "equals": lambda records: equals.to_markdown(records["equals"]),
     "tune-example": lambda records: tune_example.to_markdown(records["tune-example"]),
     "samplers": lambda records: samplers.to_markdown(records["samplers"]),
     "pruning": lambda records: pruning.to_markdown(records["pruning"]),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from benchmarks.studies import lr_find, pruning, samplers, searches, tune_example
+from benchmarks.studies import equals, lr_find, pruning, samplers, searches, tune_example, words
 from benchmarks.studies.comparison import Comparison
 
 CLAIMS = (
@@ -37,31 +37,34 @@ STUDIES: dict[str, Comparison | ModuleType] = {
     ),
     "paper-dropout": Comparison(
         "adam nesterov rmsprop adagrad --workload mnist-dropout --schedule inverse-sqrt "
-        "--epochs 4 --seeds 3 --space adam:lr=0.001:0.03:log --space nesterov:lr=0.1:3:log "
+        "--epochs 3 --seeds 3 --looks 2 --space adam:lr=0.001:0.03:log "
+        "--space nesterov:lr=0.1:3:log "
         "--space rmsprop:lr=0.0003:0.01:log --space adagrad:lr=0.003:0.1:log --budget 4 " + PAPER,
         "paper-dropout",
         {"curves.png": "paper-dropout.png"},
     ),
     "paper-constant": Comparison(
-        "adam nesterov rmsprop adagrad --workload mnist-dropout --epochs 4 --seeds 3 "
+        "adam nesterov rmsprop adagrad --workload mnist-dropout --epochs 3 --seeds 3 --looks 2 "
         "--space adam:lr=0.0003:0.001:log --space nesterov:lr=0.01:0.1:log "
         "--space rmsprop:lr=0.0001:0.001:log --space adagrad:lr=0.005:0.02:log --budget 3 " + PAPER,
         "paper-constant",
         {"curves.png": "paper-dropout-constant.png"},
     ),
     "paper-mlp": Comparison(
-        "adam nesterov rmsprop adagrad --workload mnist-mlp --epochs 4 --seeds 3 "
+        "adam nesterov rmsprop adagrad --workload mnist-mlp --epochs 3 --seeds 3 --looks 2 "
         "--space adam:lr=0.0003:0.003:log --space nesterov:lr=0.03:0.3:log "
         "--space rmsprop:lr=0.0001:0.001:log --space adagrad:lr=0.01:0.1:log --budget 3 " + PAPER,
         "paper-mlp",
         {"curves.png": "paper-mlp.png"},
     ),
     "lr-find": lr_find,
+    "equals": equals,
+    "words": words,
     "tune-example": tune_example,
     "samplers": samplers,
     "pruning": pruning,
     "searches": searches,
 }
 
-ON_DIGITS = ("tune-example", "samplers", "pruning")
+WITHOUT_MNIST = ("equals", "words", "tune-example", "samplers", "pruning")
 """The others need MNIST."""

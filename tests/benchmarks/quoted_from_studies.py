@@ -2,8 +2,10 @@
 
 from statistics import fmean, median
 
-from benchmarks.studies import lr_find, paper
+from benchmarks.studies import equals, lr_find, paper
 from benchmarks.studies.comparison import contestant
+
+from adamantine.study.tune.plan import SAMPLERS
 
 
 def interval(estimate, scale=1, digits=1):
@@ -133,3 +135,60 @@ def of_lr_find(records):
         assert lr_find.inside(truth["mnist"][case], short) == 3
     assert not lr_find.inside(truth["mnist"]["sgd"], [found["lengths"]["sgd"]["200"]["suggestion"]])
     yield "the smallest one within 5 % of the best progress"
+
+
+def of_statistics(records):
+    found = records["equals"]
+    assert not any(found["wrong"]["width"])
+    yield f"were called different in none of {found['studies']} simulated studies"
+    deviation = 100 * (0.05 * 0.95 / found["studies"]) ** 0.5
+    assert round(deviation) == 1
+    yield f"With {found['studies']} studies, a share of 5 % may come out one point higher or lower"
+    share = 100 * found["right"] / found["power_studies"]
+    yield f"was found in {share:.1f} % of {found['power_studies']:,} studies"
+    yield f"theory predicts {100 * equals.theory():.1f} %"
+
+
+def of_workloads(records):
+    shares = {part: f"{100 * share:.0f} %" for part, share in records["words"]["unknown"].items()}
+    yield (
+        f"({shares['training']} of the words to predict in training, {shares['validation']} in "
+        f"validation, {shares['test']} in the test)"
+    )
+
+
+def of_tune(records):
+    rows = records["pruning"]["rows"]
+    assert len({row["repeat"] for row in rows}) == 5
+    yield f"five times {records['pruning']['trials']} trials"
+    yield f"on 144 validation examples of {100 / 144:.1f} points each"
+    by_rule = {}
+    for row in rows:
+        by_rule.setdefault((row["reduction_factor"], row["rung_spacing"], row["floor"]), []).append(
+            row
+        )
+    lost, trained, found = (
+        {rule: combine(row[key] for row in of) for rule, of in by_rule.items()}
+        for key, combine in (("lost", max), ("trained_tpe", fmean), ("found", fmean))
+    )
+    in_use, late, spread, four, two = by_rule
+    assert min(lost[spread], lost[four]) > 5 * lost[in_use]
+    assert min(trained[late], trained[two]) > trained[in_use]
+    apart = 100 * (max(found.values()) - min(found.values()))
+    yield f"differs by at most {apart:.1f} points on average"
+    rows = records["samplers"]["rows"]
+    repeats = {row["repeat"] for row in rows}
+    assert len(repeats) == 5
+    yield f"{records['samplers']['trials']} trials over Adam's own space"
+    defaults = fmean(next(row["defaults"] for row in rows if row["repeat"] == n) for n in repeats)
+    yield f"at the defaults, whose accuracy is {100 * defaults:.1f} % here on average"
+    kinds = {
+        (sampler, pruning): [
+            row["found"] for row in rows if (row["sampler"], row["pruning"]) == (sampler, pruning)
+        ]
+        for sampler in SAMPLERS
+        for pruning in (False, True)
+    }
+    assert kinds["gp", True] == kinds["cmaes", True] == kinds["random", True]
+    alike = [fmean(kinds[sampler, False]) for sampler in ("tpe", "gp", "cmaes")]
+    assert max(alike) - min(alike) < 0.002 < min(alike) - fmean(kinds["random", False])

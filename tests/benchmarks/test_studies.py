@@ -17,7 +17,10 @@ from benchmarks import pages
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["claims", "lr-find", "samplers", "pruning", "searches"])
+@pytest.mark.parametrize(
+    "name",
+    ["claims", "lr-find", "equals", "words", "tune-example", "samplers", "pruning", "searches"],
+)
 def test_a_study_runs_and_prints(name, tmp_path):
     study = STUDIES[name]
     found = study.run(Options(quick=True, jobs=1, journals=tmp_path))
