@@ -36,7 +36,7 @@ from benchmarks import (
 from benchmarks.measure import MissingError
 from benchmarks.other_work import NOTICEABLE, OtherWork
 from benchmarks.records import Options, Record, load, origin, record, save
-from benchmarks.studies.catalogue import ON_DIGITS, STUDIES
+from benchmarks.studies.catalogue import STUDIES, WITHOUT_MNIST
 
 BENCHMARKS = {
     "step": step,
@@ -56,7 +56,7 @@ BENCHMARKS = {
 EXPERIMENTS = {"accuracy": accuracy, "rounding": rounding}
 ALL = {**BENCHMARKS, **EXPERIMENTS}
 RESULTS = Path(__file__).with_name("results")
-ON_MNIST = ("program", "formats", "accuracy", "rounding", *sorted({*STUDIES} - {*ON_DIGITS}))
+ON_MNIST = ("program", "formats", "accuracy", "rounding", *sorted({*STUDIES} - {*WITHOUT_MNIST}))
 PICTURES = Path(__file__).parents[1] / "docs" / "images"
 JOURNALS = Path("runs") / "benchmarks"
 

@@ -6,6 +6,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+from benchmarks.studies.simulated import accuracies, arrivals, widths
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
@@ -20,7 +21,6 @@ from adamantine.study.statistics.pairs import (
     paired_test,
     power,
 )
-from study.simulated import accuracies, arrivals, widths
 
 numbers = st.floats(-1e3, 1e3, allow_subnormal=False)
 
