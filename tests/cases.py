@@ -173,6 +173,41 @@ CASES = [
         cautious={"cautious": True, "weight_decay": 0.1},
     ),
     *_rows(
+        "AdamWScheduleFree",
+        0.1,
+        0.05,
+        float64_rtol=1e-6,  # the sum of all weights is kept in float32, always
+        default={},
+        decay={"weight_decay": 0.1, "r": 1.0, "weight_lr_power": 0.0},
+        warmup={"warmup_steps": 12, "betas": (0.95, 0.9), "weight_decay": 0.01},
+        maximize={"maximize": True, "weight_decay": 0.1},
+    ),
+    *_rows(
+        "RAdamScheduleFree",
+        0.1,
+        0.05,
+        float64_rtol=1e-6,
+        default={},
+        decay={"weight_decay": 0.05, "r": 1.0},
+        maximize={"maximize": True},
+    ),
+    *_rows(
+        "RAdamScheduleFree",
+        5e-3,  # more, and the plain gradients of its first steps are thrown out of the valley
+        float64_rtol=1e-6,
+        begins_at_once={"silent_sgd_phase": False, "betas": (0.9, 0.9), "lr": 0.1},
+    ),
+    *_rows(
+        "SGDScheduleFree",
+        5e-3,
+        0.1,
+        float64_rtol=1e-6,
+        default={"lr": 0.1},
+        decay={"weight_decay": 0.1, "lr": 0.1, "r": 1.0},
+        warmup={"warmup_steps": 12, "momentum": 0.5, "lr": 0.1},
+        maximize={"maximize": True, "lr": 0.1},
+    ),
+    *_rows(
         "Adagrad",
         0.5,
         0.5,
@@ -354,6 +389,26 @@ OTHER_BAD_SETTINGS: dict[str, list[tuple[dict[str, Any], str]]] = {
         ({"betas": [0.9]}, "Invalid beta parameter: (0.9,) (expected 2 numbers)"),
         ({"betas": 0.9}, "Invalid beta parameter: 0.9 (expected 2 numbers)"),
         ({"weight_decay": -1.0}, "Invalid weight_decay value: -1.0"),
+    ],
+    "AdamWScheduleFree": [
+        ({"lr": -1.0}, "Invalid learning rate: -1.0"),
+        ({"eps": -1.0}, "Invalid epsilon value: -1.0"),
+        ({"betas": (0.0, 0.9)}, "Invalid beta parameter at index 0: 0.0 (expected > 0 and < 1)"),
+        ({"betas": (0.9, 1.0)}, "Invalid beta parameter at index 1: 1.0"),
+        ({"betas": (0.9,)}, "Invalid beta parameter: (0.9,) (expected 2 numbers)"),
+        ({"weight_decay": -1.0}, "Invalid weight_decay value: -1.0"),
+        ({"warmup_steps": -1}, "Invalid warmup_steps value: -1"),
+        ({"weight_lr_power": -1}, "Invalid weight_lr_power value: -1"),
+        ({"r": -1}, "Invalid r value: -1"),
+    ],
+    "RAdamScheduleFree": [
+        ({"lr": -1.0}, "Invalid learning rate: -1.0"),
+        ({"betas": (1.0, 0.9)}, "Invalid beta parameter at index 0: 1.0"),
+    ],
+    "SGDScheduleFree": [
+        ({"lr": -1.0}, "Invalid learning rate: -1.0"),
+        ({"momentum": 0.0}, "Invalid momentum value: 0.0 (expected > 0 and < 1)"),
+        ({"momentum": 1.0}, "Invalid momentum value: 1.0"),
     ],
     "AdEMAMix": [
         ({"lr": -1.0}, "Invalid learning rate: -1.0"),

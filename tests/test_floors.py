@@ -102,6 +102,7 @@ ROOMS = {
         "step_options": 4,
         "base": 5,
         "sparse": 6,
+        "schedule_free": 6,
         "classes": 7,
         "by_name": 8,
     },

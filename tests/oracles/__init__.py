@@ -16,11 +16,13 @@ from oracles.cautious import (
     CautiousRAdam,
 )
 from oracles.lion import Lion
+from oracles.schedule_free import AdamWScheduleFree, RAdamScheduleFree, SGDScheduleFree
 
 __all__ = [
     "ADOPT",
     "AdEMAMix",
     "AdaBelief",
+    "AdamWScheduleFree",
     "Adan",
     "CautiousAdam",
     "CautiousAdamW",
@@ -28,4 +30,6 @@ __all__ = [
     "CautiousNAdam",
     "CautiousRAdam",
     "Lion",
+    "RAdamScheduleFree",
+    "SGDScheduleFree",
 ]

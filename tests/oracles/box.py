@@ -24,7 +24,8 @@ class Box(torch.optim.Optimizer):
     counters: ClassVar[dict[str, float]] = {"step": 0.0}
 
     def __init__(self, params: Any, **defaults: Any) -> None:
-        defaults["betas"] = tuple(defaults["betas"])
+        if "betas" in defaults:
+            defaults["betas"] = tuple(defaults["betas"])
         super().__init__(params, defaults)
 
     def update(self, param: Tensor, g: Tensor, state: State, group: Group, t: int) -> None:

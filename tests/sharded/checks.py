@@ -72,8 +72,8 @@ def torchs_optimizers_go_the_same_way(mesh: Any) -> None:
     """Under FSDP2 with torch's own clipping, for those that torch has."""
     for name in ALL:
         theirs = getattr(torch.optim, OPTIMIZERS[name].__name__, None)
-        if theirs is None:
-            continue
+        if theirs is None or theirs is torch.optim.Rprop:
+            continue  # torch's Rprop calls what DTensors do not have
         nets = [sharded(network(), mesh) for _ in range(2)]
         ours = OPTIMIZERS[name](nets[0].parameters(), lr=1e-2, max_grad_norm=0.3)
         other = theirs(nets[1].parameters(), lr=1e-2, foreach=True)

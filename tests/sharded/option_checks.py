@@ -221,3 +221,21 @@ def ordinary_gradients_that_are_not_finite_make_all_skip(mesh: Any) -> None:
         assert torch.equal(whole(shards.detach()), before)
         with pytest.raises(NonFiniteError):
             optimizer.step()
+
+
+def schedule_free_changes_its_mode(mesh: Any) -> None:
+    for dtype, options in ((torch.float32, {}), (torch.bfloat16, {"master": "float32"})):
+        net = network(dtype)
+        pair = net, sharded(net, mesh)
+        optimizers = [
+            adamantine.AdamWScheduleFree(each.parameters(), lr=1e-2, **options) for each in pair
+        ]
+        for step in range(6):
+            for each, optimizer in zip(pair, optimizers, strict=True):
+                give_gradients(list(each.parameters()), step)
+                optimizer.step()
+                if step % 2:
+                    optimizer.eval()
+            assert_same(list(pair[1].parameters()), list(pair[0].parameters()))
+            for optimizer in optimizers:
+                optimizer.train()

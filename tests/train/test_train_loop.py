@@ -77,6 +77,24 @@ def test_model_trains_in_train_mode_and_is_tested_in_eval_mode_without_gradients
     assert seen == [(True, True), (True, True), (False, False)] * 2
 
 
+def test_an_optimizer_with_modes_of_its_own_changes_them_with_the_model():
+    """And is left as it was tested: that is what is saved."""
+    calls = []
+
+    class Modal(torch.optim.SGD):
+        def train(self):
+            calls.append("train")
+
+        def eval(self):
+            calls.append("eval")
+
+        def step(self, closure=None):
+            calls.append("step")
+
+    tiny.run(Modal, TrainConfig(epochs=2, batch_size=35))
+    assert calls == ["train", "step", "step", "eval"] * 2
+
+
 def test_callbacks_come_in_order():
     calls = []
 

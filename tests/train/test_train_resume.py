@@ -29,6 +29,7 @@ OPTIMIZERS = {
     "AdamW in a bit of all": partial(
         adamantine.AdamW, state_dtype={"exp_avg": "bfloat16", "exp_avg_sq": "int8"}
     ),
+    "AdamWScheduleFree": partial(adamantine.AdamWScheduleFree, warmup_steps=7),
     "torch's Adam": torch.optim.Adam,
 }
 ADAM = adamantine.Adam

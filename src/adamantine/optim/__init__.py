@@ -6,7 +6,8 @@
 - ``in_backward``: steps inside of ``backward()``
 - ``offload``: states in main memory
 - ``step_options``: what all offer around a step
-- ``base``, ``sparse``: the optimizer that all others are; one for sparse gradients
+- ``base``, ``sparse``, ``schedule_free``: the optimizer that all others are; one for sparse
+  gradients; one whose parameters differ between training and evaluation
 - ``classes``: the optimizers by name
 - ``by_name``: the same by what people type
 """
@@ -26,6 +27,11 @@ from adamantine.optim.classes.nadam import NAdam
 from adamantine.optim.classes.radam import RAdam
 from adamantine.optim.classes.rmsprop import RMSprop
 from adamantine.optim.classes.rprop import Rprop
+from adamantine.optim.classes.schedule_free import (
+    AdamWScheduleFree,
+    RAdamScheduleFree,
+    SGDScheduleFree,
+)
 from adamantine.optim.classes.sgd import SGD
 
 __all__ = [
@@ -38,12 +44,15 @@ __all__ = [
     "Adagrad",
     "Adam",
     "AdamW",
+    "AdamWScheduleFree",
     "Adamax",
     "Adan",
     "Lion",
     "NAdam",
     "RAdam",
+    "RAdamScheduleFree",
     "RMSprop",
     "Rprop",
     "RuleOptimizer",
+    "SGDScheduleFree",
 ]

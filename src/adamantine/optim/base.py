@@ -241,6 +241,7 @@ class RuleOptimizer(WithStepOptions):
         )
 
     def _step(self, closure: Callable[[], Any] | None = None) -> Any:
+        self._check_ready()
         loss = None
         if closure is not None:
             with torch.enable_grad():

@@ -37,6 +37,9 @@ class StepsInBackward(torch.optim.Optimizer):
         """A plan of all its parameters, or of one."""
         raise NotImplementedError
 
+    def _check_ready(self) -> None:
+        """Raise where no step may be done now."""
+
 
 class InBackward:
     """What :meth:`RuleOptimizer.step_in_backward` returns.
@@ -143,6 +146,7 @@ class InBackward:
         return optimizer
 
     def _open(self, optimizer: StepsInBackward) -> None:
+        optimizer._check_ready()
         self.follow(optimizer)
         self._squares = None
         self._scale = 1.0

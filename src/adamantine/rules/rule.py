@@ -63,7 +63,7 @@ class Rule:
     nonnegative
         The states that are never below zero, such as averages of squares.
     exact
-        The states that must not be rounded: what divides is a difference of them.
+        The states that must not be rounded: small differences between them and others decide.
     joined
         Where a parameter is kept in two tensors, of which its last state is the second: from both
         to the number that they are.

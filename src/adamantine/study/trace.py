@@ -14,6 +14,7 @@ from adamantine.records.trace import TOLERANCE, PathRecord, TraceRecord
 from adamantine.study.settings.contestants import Contestant
 from adamantine.train import seed_everything
 from adamantine.train.diagnosis import failure, is_divergence
+from adamantine.train.loop import to_evaluation, to_training
 from adamantine.workloads.surfaces import Point, Surface
 
 RATES = tuple(float(f"{digit}e{power}") for power in range(-5, 2) for digit in (1, 3))
@@ -118,6 +119,7 @@ def follow(
     seed_everything(0)  # for optimizers that draw random numbers
     point = nn.Parameter(start.clone())
     optimizer, holder = build(point), nn.ParameterList([point])
+    to_training(optimizer)
 
     def closure() -> Tensor:
         optimizer.zero_grad()
@@ -137,7 +139,9 @@ def follow(
                 raise failure(error, f"{what}, in step {len(points)},") from error
             points.append((math.nan, math.nan))
             break
+        to_evaluation(optimizer)
         x, y = point.tolist()
+        to_training(optimizer)
         points.append((x, y))
         if not (math.isfinite(x) and math.isfinite(y)):
             break

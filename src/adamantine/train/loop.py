@@ -71,6 +71,21 @@ class LossReader:
         return self._total / self.count
 
 
+def to_training(optimizer: Optimizer) -> None:
+    """Let an optimizer with modes of its own (schedule-free ones) go into that for training."""
+    _change_mode(optimizer, "train")
+
+
+def to_evaluation(optimizer: Optimizer) -> None:
+    """Likewise into that for evaluation, until :func:`to_training`."""
+    _change_mode(optimizer, "eval")
+
+
+def _change_mode(optimizer: Optimizer, mode: str) -> None:
+    if all(callable(getattr(optimizer, name, None)) for name in ("train", "eval")):
+        getattr(optimizer, mode)()
+
+
 def train_epoch(
     model: nn.Module,
     loss_of: Loss,
@@ -106,6 +121,7 @@ def train_epoch(
         There are no batches, or the loss is no scalar.
     """
     model.train()
+    to_training(optimizer)
     losses = LossReader(device, processes)
     lr = _learning_rate(optimizer)
     for step, (inputs, targets) in enumerate(batches, 1):

@@ -22,7 +22,7 @@ from adamantine.train.devices import moved, placed
 from adamantine.train.diagnosis import diverged, weights_are_sane
 from adamantine.train.epoch_stats import EpochStats
 from adamantine.train.folder import IfExists, RunFolder
-from adamantine.train.loop import evaluate, train_epoch
+from adamantine.train.loop import evaluate, to_evaluation, train_epoch
 from adamantine.train.machine import machine, versions
 from adamantine.train.processes.alone import ALONE, Alone
 from adamantine.train.schedules import build_schedule
@@ -217,6 +217,8 @@ class _EpochRunner:
     def _test(self, epoch: int, lr: float) -> tuple[float, float]:
         model, workload = self.state.model, self.workload
         data = self._batches(self.test_data, self.config.test_batch_size, None)
+        # Until the next epoch: what is saved now is what was tested.
+        to_evaluation(self.state.optimizer)
         loss, metric = evaluate(model, workload.loss, workload.metric, data, self.processes)
         if not math.isfinite(loss) and not weights_are_sane(model):
             # The last step broke the weights: without this the checkpoint would be replaced.

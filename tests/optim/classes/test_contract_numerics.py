@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 import adamantine
+from adamantine.optim.schedule_free import ScheduleFreeOptimizer
 from cases import Case
 from contract import (
     assert_same_state,
@@ -93,6 +94,8 @@ def test_strided_view_and_empty_tensor(case: Case) -> None:
 def test_nan_and_infinity_as_torch(case: Case) -> None:
     if case.settings.get("betas", (0.9,))[0] <= 0.5:
         pytest.skip("torch's lerp turns an infinite gradient into NaN at once for β1 <= 0.5")
+    if issubclass(case.ours, ScheduleFreeOptimizer):
+        pytest.skip("the paper's box has a third place; see test_schedule_free.py")
     bad = torch.tensor([math.nan, math.inf, -math.inf, 1.0, 0.0, 1e30, -1e-38, 2.0] * 4)
     start = parameters(32)
     ours, theirs = clones(start), clones(start)
@@ -190,8 +193,8 @@ def test_finds_the_bottom_of_a_parabola(case: Case) -> None:
 @one_case_each
 def test_descends_rosenbrock_as_torch_does(case: Case) -> None:
     settings = {**case.descending(), "lr": case.rosenbrock_lr}
-    if "momentum" in settings:
-        settings["lr"] /= 10
+    if "momentum" in settings and not issubclass(case.ours, ScheduleFreeOptimizer):
+        settings["lr"] /= 10  # it adds up
     paths = []
     for cls, steps in ((case.ours, 3000), (case.theirs, 100)):
         param = torch.nn.Parameter(torch.tensor([-1.2, 1.0], dtype=torch.float64))

@@ -149,3 +149,18 @@ def test_hooks_do_not_keep_an_optimizer_alive(link: Late) -> None:
     link.fetched = 0
     net(torch.ones(2, 8)).sum().backward()
     assert link.fetched == 0
+
+
+def test_schedule_free_parameters_change_the_mode(link: Late) -> None:
+    """Which writes to them where they are, from states that are elsewhere."""
+    nets = model(), model()
+    a = adamantine.AdamWScheduleFree(nets[0].parameters(), offload=True)
+    b = adamantine.AdamWScheduleFree(nets[1].parameters())
+    for seed in range(3):
+        for net, optimizer in zip(nets, (a, b), strict=True):
+            train(net, optimizer, 3, seed)
+            link.finish()
+            optimizer.eval()
+        assert_same(nets, (a, b))
+        a.train()
+        b.train()

@@ -164,8 +164,9 @@ def _check_states(asked: Any, rule: Rule, param: Tensor, groups: Groups) -> None
     rounded = [name for name in rule.exact if by_name.get(name) not in (None, "float32")]
     if rounded:
         raise UsageError(
-            f"the state {rounded[0]!r} must not be rounded: the update divides by a difference of "
-            f"{' and '.join(map(repr, rule.exact))}; give state_dtype as a dictionary without them"
+            f"the state {rounded[0]!r} must not be rounded: the update depends on how little it "
+            "differs from others; give state_dtype as a dictionary without "
+            f"{' and '.join(map(repr, rule.exact))}"
         )
     if param.dtype not in _WITH_STATE_DTYPE:
         raise UsageError(

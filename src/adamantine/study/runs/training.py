@@ -19,7 +19,7 @@ from adamantine.train.callbacks import Caller
 from adamantine.train.config import TrainConfig
 from adamantine.train.devices import moved, placed
 from adamantine.train.diagnosis import failure, is_divergence, tensors_in
-from adamantine.train.loop import evaluate, train_epoch
+from adamantine.train.loop import evaluate, to_evaluation, to_training, train_epoch
 from adamantine.train.schedules import build_schedule
 from adamantine.train.seeds import data_order, seed_everything
 from adamantine.train.tables import up_to_date
@@ -129,7 +129,7 @@ def _train(
         if isinstance(own := getattr(data, "generator", None), torch.Generator):
             own.manual_seed(task.seed)
     model = monitor.model = workload.model().to(context.device)
-    optimizer = contestant.build(model.named_parameters(), task.settings)
+    optimizer = monitor.optimizer = contestant.build(model.named_parameters(), task.settings)
     schedule = build_schedule(config.schedule, optimizer, config.epochs, monitor.steps_an_epoch)
     order = data_order(task.seed)
     seed_everything(task.seed)
@@ -231,6 +231,7 @@ def _warm_up(context: RunContext, contestant: Contestant, task: Task) -> None:
     seed_everything(task.seed)
     model = workload.model().to(context.device)
     optimizer = contestant.build(model.named_parameters(), task.settings)
+    to_training(optimizer)
     stream = moved(batches(workload.train, context.config.batch_size), context.device)
     inputs, targets = next(iter(stream))
     try:
@@ -254,7 +255,8 @@ class _RunMonitor:
     step_callback: Callable[[], None] | None
     look_callback: OnLook | None
     model: nn.Module | None = None
-    """Set when the run begins."""
+    """Set when the run begins, as is `optimizer`."""
+    optimizer: Optimizer | None = None
     caller: Caller = field(default_factory=Caller)
     looks: list[Look] = field(default_factory=list)
     steps: int = 0
@@ -292,7 +294,9 @@ class _RunMonitor:
         if step * looks // total > (step - 1) * looks // total:
             self._look(self._epoch - 1 + step / total)
             assert self.model
+            assert self.optimizer
             self.model.train()
+            to_training(self.optimizer)
 
     def end(self) -> None:
         """The epoch's last look; there was one just now where a loader ends before it said."""
@@ -307,6 +311,8 @@ class _RunMonitor:
         """Loss and metric over `data`."""
         workload = self.context.tuning
         assert self.model
+        assert self.optimizer
+        to_evaluation(self.optimizer)
         # A loader draws from the global generator, which belongs to the training.
         apart = nullcontext() if in_memory(data) else torch.random.fork_rng(devices=[])
         with apart:

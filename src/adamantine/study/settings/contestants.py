@@ -20,6 +20,7 @@ from adamantine.optim.by_name import OPTIMIZERS, keywords
 from adamantine.optim.usage.options import NAMES, Options
 from adamantine.optim.usage.spelling import nearest
 from adamantine.study.settings import literals
+from adamantine.train.loop import to_training
 from adamantine.workloads.importing import Importer
 
 ALIASES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -172,6 +173,7 @@ class Contestant:
             try:
                 optimizer = self.build([("parameter", parameter)], settings)
                 if not issubclass(self.cls, RuleOptimizer):
+                    to_training(optimizer)
                     optimizer.step()
             except UsageError as error:
                 raise UsageError(f"contestant {self.name}: {error}") from error
