@@ -93,12 +93,10 @@ def _of_formats(rule: Rule, formats: Sequence[Format]) -> dict[str, Any]:
     columns = _columns(formats)
     number = rule.joined
     return {
-        "COLUMNS": len(columns),
         "ELEMENTS": tuple(map(element_of, columns)),
         "CODECS": tuple(map(codec_of, columns[: len(formats) + 1])),
         "COMPUTE": compute_of(formats[0]),
         "NUMBER": None if number is None else bound(number),
-        "PAIRED": number is not None,
     }
 
 

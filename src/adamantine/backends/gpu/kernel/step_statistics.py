@@ -24,15 +24,15 @@ SAMPLE_ARRAYS = ("addresses", "sizes", "rows", "decision", "samples")
 @triton.jit(do_not_specialize=SAMPLE_ARRAYS, repr=named)
 def look_before(
     addresses, sizes, rows, decision, samples,
-    NAME: tl.constexpr, COLUMNS: tl.constexpr, ELEMENTS: tl.constexpr, CODECS: tl.constexpr,
-    COMPUTE: tl.constexpr, NUMBER: tl.constexpr, PAIRED: tl.constexpr,
+    NAME: tl.constexpr, NUMBER: tl.constexpr, ELEMENTS: tl.constexpr, CODECS: tl.constexpr,
+    COMPUTE: tl.constexpr,
 ):  # fmt: skip
     """Keep what they are, and their gradients' magnitudes: the update may put zeros there."""
     tensor = tl.program_id(0).to(tl.int64)
     if (tl.load(rows + tensor) >= 0) & (tl.load(decision + 1) != 0):
-        columns = addresses + tensor * COLUMNS
+        columns = addresses + tensor * len(ELEMENTS)
         places, there = _sampled(tl.load(sizes + tensor))
-        number = _numbers(columns, places, there, ELEMENTS, CODECS, COMPUTE, NUMBER, PAIRED)
+        number = _numbers(columns, places, there, NUMBER, ELEMENTS, CODECS, COMPUTE)
         grad = tl.load(pointer_to(tl.load(columns + GRAD), ELEMENTS[1]) + places, mask=there)
         kept = samples + tensor * 2 * _SAMPLES + tl.arange(0, _SAMPLES)
         tl.store(kept, number.to(tl.float64))
@@ -42,17 +42,17 @@ def look_before(
 @triton.jit(do_not_specialize=SAMPLE_ARRAYS, repr=named)
 def look_after(
     addresses, sizes, rows, decision, samples,
-    NAME: tl.constexpr, COLUMNS: tl.constexpr, ELEMENTS: tl.constexpr, CODECS: tl.constexpr,
-    COMPUTE: tl.constexpr, NUMBER: tl.constexpr, PAIRED: tl.constexpr,
+    NAME: tl.constexpr, NUMBER: tl.constexpr, ELEMENTS: tl.constexpr, CODECS: tl.constexpr,
+    COMPUTE: tl.constexpr,
 ):  # fmt: skip
     """Put in the first one's place how far they went for each unit; NaN where there is none."""
     tensor = tl.program_id(0).to(tl.int64)
     kept = samples + tensor * 2 * _SAMPLES + tl.arange(0, _SAMPLES)
     rates = tl.full((_SAMPLES,), float("nan"), tl.float64)
     if (tl.load(rows + tensor) >= 0) & (tl.load(decision + 1) != 0):
-        columns = addresses + tensor * COLUMNS
+        columns = addresses + tensor * len(ELEMENTS)
         places, there = _sampled(tl.load(sizes + tensor))
-        number = _numbers(columns, places, there, ELEMENTS, CODECS, COMPUTE, NUMBER, PAIRED)
+        number = _numbers(columns, places, there, NUMBER, ELEMENTS, CODECS, COMPUTE)
         went = tl.abs(number.to(tl.float64) - tl.load(kept))
         rates = tl.where(there, went / tl.load(kept + _SAMPLES), rates)
     tl.store(kept, rates)
@@ -70,17 +70,16 @@ def _sampled(size):
 @jit
 def _numbers(
     columns, places, there,
-    ELEMENTS: tl.constexpr, CODECS: tl.constexpr, COMPUTE: tl.constexpr,
-    NUMBER: tl.constexpr, PAIRED: tl.constexpr,
+    NUMBER: tl.constexpr, ELEMENTS: tl.constexpr, CODECS: tl.constexpr, COMPUTE: tl.constexpr,
 ):  # fmt: skip
     """What the elements are: of a parameter alone, or of it and its last state."""
     held = ()
     for i in tl.static_range(len(CODECS)):
-        if i == 0 or (PAIRED and i == len(CODECS) - 1):
+        if i == 0 or (NUMBER is not None and i == len(CODECS) - 1):
             pointer = pointer_to(tl.load(columns + i), ELEMENTS[i])
             elements = tl.load(pointer + places, mask=there)
             held = held + (opened(elements, columns, places, places, CODECS[i], COMPUTE),)
-    if PAIRED:
-        return NUMBER(held[0], held[1])
-    else:
+    if NUMBER is None:
         return held[0]
+    else:
+        return NUMBER(held[0], held[1])

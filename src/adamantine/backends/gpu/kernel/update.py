@@ -9,6 +9,7 @@ from adamantine.backends.gpu.kernel.codes import closed, opened
 from adamantine.backends.gpu.kernel.memory import (
     CHUNK_COLUMNS,
     FIRST_TILE,
+    GRAD,
     LENGTH,
     OFFSET,
     PLACE,
@@ -29,12 +30,18 @@ ARRAYS = ("addresses", "chunks", "rows", "keys", "scalars", "decision", "shares"
 @triton.jit(do_not_specialize=ARRAYS, repr=named)
 def update(
     addresses, chunks, rows, keys, scalars, decision, shares, tile_sums,
-    NAME: tl.constexpr, RULE: tl.constexpr, COLUMNS: tl.constexpr,
-    ELEMENTS: tl.constexpr, CODECS: tl.constexpr, EXPONENTS: tl.constexpr, COMPUTE: tl.constexpr,
-    SCALARS: tl.constexpr, SIGN: tl.constexpr, SHARE: tl.constexpr,
-    ZERO_GRADS: tl.constexpr, NUMBER: tl.constexpr, PAIRED: tl.constexpr,
+    NAME: tl.constexpr, RULE: tl.constexpr, NUMBER: tl.constexpr, ELEMENTS: tl.constexpr,
+    CODECS: tl.constexpr, EXPONENTS: tl.constexpr, COMPUTE: tl.constexpr, SCALARS: tl.constexpr,
+    SIGN: tl.constexpr, SHARE: tl.constexpr, ZERO_GRADS: tl.constexpr,
     COLLECT_STATS: tl.constexpr,
 ):  # fmt: skip
+    """Run `RULE` once on the elements of a chunk.
+
+    Of a table's columns, `ELEMENTS` says what they are in memory. `CODECS` are those of parameter,
+    gradient and states, which come first; `EXPONENTS` the column of the exponents of each. `SIGN`
+    and `SHARE` are the scalars that others have a say in. `NUMBER` is None, or makes one number of
+    a parameter and its last state.
+    """
     chunk = chunks + CHUNK_COLUMNS * tl.program_id(0).to(tl.int64)
     tensor = tl.load(chunk + TENSOR)
     row = tl.load(rows + tensor)
@@ -43,31 +50,31 @@ def update(
         end = begin + tl.load(chunk + LENGTH)
         moved = tl.load(chunk + PLACE) - begin
         key = tl.load(keys + tensor)
-        own = own_scalars(scalars, decision, shares, tensor, row, SCALARS, SIGN, SHARE, COMPUTE)
+        own = _own_scalars(scalars, decision, shares, tensor, row, SCALARS, SIGN, SHARE, COMPUTE)
         pointers = ()
-        for i in tl.static_range(COLUMNS):
-            address = tl.load(addresses + tensor * COLUMNS + i)
+        for i in tl.static_range(len(ELEMENTS)):
+            address = tl.load(addresses + tensor * len(ELEMENTS) + i)
             pointers = pointers + (pointer_to(address, ELEMENTS[i]),)
         full = end_of_full_tiles(pointers[: len(CODECS)], begin, end)
         sums = tile_sums + 3 * tl.load(chunk + FIRST_TILE)
         for start in range(begin, full, TILE_ELEMENTS):
-            update_tile(
+            _update_tile(
                 pointers, start, TILE_ELEMENTS, key, start + moved, own,
                 sums + 3 * ((start - begin) // TILE_ELEMENTS),
-                RULE, ELEMENTS, CODECS, EXPONENTS, COMPUTE, ZERO_GRADS, NUMBER, PAIRED,
-                COLLECT_STATS, True,
+                RULE, NUMBER, ELEMENTS, CODECS, EXPONENTS, COMPUTE, ZERO_GRADS, COLLECT_STATS,
+                True,
             )  # fmt: skip
         for start in range(full, end, TILE_ELEMENTS):
-            update_tile(
+            _update_tile(
                 pointers, start, (end - start).to(tl.int32), key, start + moved, own,
                 sums + 3 * ((start - begin) // TILE_ELEMENTS),
-                RULE, ELEMENTS, CODECS, EXPONENTS, COMPUTE, ZERO_GRADS, NUMBER, PAIRED,
-                COLLECT_STATS, False,
+                RULE, NUMBER, ELEMENTS, CODECS, EXPONENTS, COMPUTE, ZERO_GRADS, COLLECT_STATS,
+                False,
             )  # fmt: skip
 
 
 @jit
-def own_scalars(
+def _own_scalars(
     scalars, decision, shares, tensor, row,
     SCALARS: tl.constexpr, SIGN: tl.constexpr, SHARE: tl.constexpr, COMPUTE: tl.constexpr,
 ):  # fmt: skip
@@ -82,10 +89,10 @@ def own_scalars(
 
 
 @jit
-def update_tile(
+def _update_tile(
     pointers, start, left, key, place, own, sums,
-    RULE: tl.constexpr, ELEMENTS: tl.constexpr, CODECS: tl.constexpr, EXPONENTS: tl.constexpr,
-    COMPUTE: tl.constexpr, ZERO_GRADS: tl.constexpr, NUMBER: tl.constexpr, PAIRED: tl.constexpr,
+    RULE: tl.constexpr, NUMBER: tl.constexpr, ELEMENTS: tl.constexpr, CODECS: tl.constexpr,
+    EXPONENTS: tl.constexpr, COMPUTE: tl.constexpr, ZERO_GRADS: tl.constexpr,
     COLLECT_STATS: tl.constexpr, FULL: tl.constexpr,
 ):  # fmt: skip
     given = ()
@@ -94,27 +101,28 @@ def update_tile(
         exponents = pointers[EXPONENTS[i]]
         given = given + (opened(elements, exponents, start, left, CODECS[i], COMPUTE),)
     results = RULE(*(given + own))
-    now = ()
+    held = ()  # what of the parameter is in memory now
     for i in tl.static_range(len(CODECS)):
-        if i != 1:
-            result = results[0] if i == 0 else results[i - 1]
+        if i != GRAD:
             # The parameter's random bits come after those of all states.
             elements = closed(
-                result, pointers[EXPONENTS[i]], start, left, key, place,
+                results[0] if i == 0 else results[i - 1],
+                pointers[EXPONENTS[i]], start, left, key, place,
                 CODECS[i], ELEMENTS[i], len(CODECS) - 2 if i == 0 else i - 2,
             )  # fmt: skip
             store_tile(pointers[i], start, elements, left, FULL)
-            if COLLECT_STATS and (i == 0 or (PAIRED and i == len(CODECS) - 1)):
-                now = now + (opened(elements, pointers[0], start, left, CODECS[i], COMPUTE),)
+            if COLLECT_STATS and (i == 0 or (NUMBER is not None and i == len(CODECS) - 1)):
+                held = held + (opened(elements, pointers[0], start, left, CODECS[i], COMPUTE),)
     if ZERO_GRADS:
-        store_tile(pointers[1], start, tl.zeros_like(given[1]).to(ELEMENTS[1]), left, FULL)
+        # Zeros depend on nothing: another thread than the one that reads an element may write it.
+        tl.debug_barrier()
+        zeros = tl.zeros_like(given[GRAD]).to(ELEMENTS[GRAD])
+        store_tile(pointers[GRAD], start, zeros, left, FULL)
     if COLLECT_STATS:
-        if PAIRED:
-            before = NUMBER(given[0], given[len(CODECS) - 1])
-            after = NUMBER(now[0], now[1])
+        if NUMBER is None:
+            before, after = given[0], held[0]
         else:
-            before = given[0]
-            after = now[0]
-        tl.store(sums, sum_of_squares(given[1], left))
+            before, after = NUMBER(given[0], given[len(CODECS) - 1]), NUMBER(held[0], held[1])
+        tl.store(sums, sum_of_squares(given[GRAD], left))
         tl.store(sums + 1, sum_of_squares(after - before, left))
         tl.store(sums + 2, sum_of_squares(after, left))
