@@ -1,4 +1,5 @@
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,6 +7,7 @@ import torch
 
 from adamantine.errors import CheckpointError, UsageError
 from adamantine.records.trace import TraceRecord
+from adamantine.study.settings.contestants import parse_contestants
 from adamantine.study.trace import RATES
 from adamantine.workloads.surfaces import ANGLE, GENTLE, STEEP, SURFACES
 from tracing import Entrant, adam, sgd, traced
@@ -155,3 +157,35 @@ def test_a_record_survives_json():
     data["paths"][1]["points"] = "none"
     with pytest.raises(CheckpointError, match="points"):
         TraceRecord.from_json(data)
+
+
+def said(text):
+    page = Path(__file__).parents[2] / "docs" / "trace.md"
+    assert text in " ".join(page.read_text(encoding="utf-8").split()), text
+
+
+@pytest.mark.slow
+def test_what_the_page_says_of_rosenbrocks_valley():
+    entrants = parse_contestants(["adam", "sgd", "momentum", "rmsprop"])
+    paths = {path.name: path for path in traced("rosenbrock", *entrants, steps=200).paths}
+    (near,) = (name for name, path in paths.items() if path.final_value <= 0.01)
+    assert near == "momentum"
+    said("is the only one within 0.01 of the minimum's value after 200 steps")
+    left, right, bottom, top = SURFACES["rosenbrock"].view
+    outside = [not (left <= x <= right and bottom <= y <= top) for x, y in paths["adam"].points]
+    assert sum(outside) == 4
+    said("It is out of the view for four of them")
+
+
+def test_what_the_page_says_of_the_ravine_and_the_saddle():
+    rmsprop, plain = parse_contestants(["rmsprop:lr=0.1", "sgd:lr=0.1"])
+    (path,) = traced("ravine", rmsprop, steps=160).paths
+    square, rates = 0.0, {}
+    for step, point in enumerate(path.points[:160], 1):
+        x, y = (torch.tensor(value, dtype=torch.float64, requires_grad=True) for value in point)
+        SURFACES["ravine"].value(x, y).backward()
+        square = 0.99 * square + 0.01 * float(y.grad) ** 2
+        rates[step] = 0.1 / square**0.5
+    said(f"from {rates[20]:.2f} at step 20 to {rates[160]:.2f} at step 160 in y")
+    (path,) = traced("saddle", plain, steps=200).paths
+    said(f"from a thousandth to 1.5 takes {path.left_view} steps")
