@@ -33,7 +33,7 @@ ROOMS = {
         "layout": 1,
         "modes": 0,
         "notice": 0,
-        "shards": 0,
+        "shards": 1,
         "step_scalars": 0,
         "codes": 2,
         "missed_steps": 1,
@@ -52,8 +52,13 @@ ROOMS = {
         "rows": 3,
     },
     "backends/gpu": {
+        "streams": 0,
+        "chunks": 0,
         "device_scalars": 0,
         "kernel": 0,
+        "step_words": 1,
+        "arguments": 2,
+        "table": 3,
     },
     "workloads": {
         "protocol": 0,

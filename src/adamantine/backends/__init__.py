@@ -17,5 +17,5 @@
 
 from typing import Literal, get_args
 
-BackendName = Literal["auto", "lists", "cpu", "reference"]
+BackendName = Literal["auto", "gpu", "lists", "cpu", "reference"]
 BACKENDS: tuple[str, ...] = get_args(BackendName)

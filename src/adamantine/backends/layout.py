@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -103,14 +104,46 @@ def is_dense(tensor: Tensor) -> bool:
     return True
 
 
+def refusal_of_layout(param: Tensor) -> str | None:
+    """Why kernels, which walk over memory, cannot update `param`, or None where they can."""
+    if param.layout != torch.strided:
+        return f"a {param.layout} tensor on {param.device}"
+    if param.is_neg() or param.is_conj():
+        return "a view with a lazy minus sign or conjugation"
+    if not is_dense(param):
+        return f"a view with gaps or overlaps (shape {tuple(param.shape)}, stride {param.stride()})"
+    return None
+
+
+def staged(
+    owner: str, params: Sequence[Tensor], grads: Sequence[Any], which: NDArray[np.bool_]
+) -> list[Any] | None:
+    """Gradients in the layout of their parameters: copies of those that are not.
+
+    None where one is sparse, which is not for a table. `owner` is the optimizer's name, for
+    messages.
+
+    Two tensors are walked side by side by address, so their strides must agree: the gradient of a
+    channels-last weight is often contiguous.
+    """
+    found = list(grads)
+    for t in np.flatnonzero(which).tolist():
+        param, grad = params[t], grads[t]
+        if grad.is_sparse:
+            return None
+        check_gradient(owner, param, grad)
+        found[t] = torch.empty_like(param, requires_grad=False).copy_(grad.detach())
+    return found
+
+
 def extent(tensor: Tensor) -> tuple[int, int] | None:
-    """Where in main memory the elements begin and end: nowhere for other devices' tensors.
+    """Where in memory the elements begin and end: nowhere where a device has no addresses.
 
     None where its memory is hidden.
     """
     if has_own_dispatch(tensor):
         return None
-    if not tensor.is_cpu or tensor.numel() == 0:
+    if tensor.device.type not in ("cpu", "cuda", "xpu") or tensor.numel() == 0:
         return (0, 0)
     return span(tensor)
 

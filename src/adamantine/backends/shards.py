@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -17,6 +17,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from adamantine.backends.formats import Format
+from adamantine.codecs.blocks import BLOCK
+
+Stretches = tuple[int, NDArray[np.int64]]
+"""What :meth:`Part.stretches` returns."""
 
 
 def is_dtensor(tensor: Any) -> bool:
@@ -153,7 +159,7 @@ class Part:
                 found = found.index_select(dim, chosen)
         return torch.empty_like(self.local, dtype=whole.dtype, requires_grad=False).copy_(found)
 
-    def stretches(self, block: int) -> tuple[int, NDArray[np.int64]]:
+    def stretches(self, block: int) -> Stretches:
         """Where the elements, in the order of memory, have their places in the whole tensor.
 
         They come in stretches of one length (the last one may be shorter) in which places count up.
@@ -224,3 +230,20 @@ def _split(
     line = torch.from_numpy(indices).view(shape)
     parts, _ = placement._split_tensor(line, processes, with_padding=False, contiguous=False)
     return np.asarray(parts[own].reshape(-1).numpy())
+
+
+def stretches_of(parts: Sequence[Part | None], formats: Sequence[Format]) -> list[Stretches | None]:
+    """Where parts of DTensors lie in the whole, if the formats take random numbers by place."""
+    if all(f.plain for f in formats):
+        return [None] * len(parts)
+    block = BLOCK if any(f.coded for f in formats) else 1
+    return [None if part is None else part.stretches(block) for part in parts]
+
+
+def ranges(size: int, stretches: Stretches | None) -> list[tuple[int, int, int]]:
+    """Where each stretch of `size` elements begins and ends, and the place of its first element."""
+    if stretches is None:
+        return [(0, size, 0)]
+    length, starts = stretches
+    begins = range(0, size, length)
+    return [(at, min(at + length, size), s) for at, s in zip(begins, starts.tolist(), strict=True)]

@@ -261,7 +261,7 @@ class RuleOptimizer(WithStepOptions):
         plan = self._plan
         if (
             plan is None
-            or not plan.is_for(self.param_groups, self.state)
+            or not plan.is_for(self.param_groups, self.state, self._may_skip())
             or not plan.run(factor_of, zero_grads, collect_stats)
         ):
             with compiling_is_told():
@@ -344,6 +344,7 @@ class RuleOptimizer(WithStepOptions):
             self._step_options.rounding_seed,
             only,
             self._travel,
+            self._may_skip(),
         )
 
     # Of the class: a plan that held its optimizer would keep both in memory.

@@ -38,7 +38,11 @@ class WithStepOptions(StepsInBackward, StepsOffloaded):
         if self._plan is not None and self._plan.measured:
             before = self._gradient_scaling
             factors = (before.unscale, before.coefficient) if scaled else (1.0, 1.0)
-            self._meter.take(stats_of(self.param_groups, self._plan.measured, *factors))
+            measure = partial(stats_of, self.param_groups, self._plan.measured, *factors)
+            if self._plan.measured_there:
+                self._meter.take_later(measure, self._plan.was_done())
+            else:
+                self._meter.take(measure())
             self._plan.measured = []
 
     @outside_the_graph
@@ -95,6 +99,10 @@ class WithStepOptions(StepsInBackward, StepsOffloaded):
         if scale is None and found_inf is None and not self._gradient_scaling.reads:
             return None
         return partial(self._gradient_scaling.factor, scale, found_inf)
+
+    def _may_skip(self) -> bool:
+        """Whether the coming step may be left out."""
+        return self._gradient_scaling.may_skip(self.__dict__.get("found_inf"))
 
     @property
     def grad_norm(self) -> float | None:

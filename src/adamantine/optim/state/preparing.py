@@ -30,11 +30,13 @@ def prepare_state(
     settings: Settings,
     groups: Sequence[dict[str, Any]] = (),
     called: Tensor | None = None,
+    counts_on: torch.device | None = None,
 ) -> bool:
     """Fill in what a step needs in `state`, and bring the rest into its layout and format.
 
     `settings` are the group's; messages find the parameter's name in `groups`, the optimizer's,
-    where it is `called` if not `param`.
+    where it is `called` if not `param`. Counters are on the device `counts_on`, by default in main
+    memory.
 
     Returns
     -------
@@ -74,7 +76,7 @@ def prepare_state(
                     f"that of {label(groups, called)} has it; pass its detach()"
                 )
             continue  # as it is: another dtype would be another tensor to differentiate by
-        state[name] = as_counter(value)
+        state[name] = as_counter(value, counts_on)
     for name, kept in zip(rule.states, treatment.formats[1:], strict=True):
         value = state.get(name)
         if value is None:
@@ -155,16 +157,17 @@ def _encode(
         codes.encode(values, state[name], state[exponents_of(name)], kept.signed)
 
 
-def as_counter(value: Any) -> Tensor:
-    """A counter as torch keeps it: a float32 tensor of no dimensions, on the CPU."""
+def as_counter(value: Any, device: torch.device | None = None) -> Tensor:
+    """A counter as torch keeps it: a float32 tensor of no dimensions, by default on the CPU."""
+    device = device or torch.device("cpu")
     if (
         isinstance(value, Tensor)
         and value.dtype == torch.float32
-        and value.is_cpu
+        and value.device == device
         and value.dim() == 0
     ):
         return value
-    return torch.tensor(float(value), dtype=torch.float32, device="cpu")
+    return torch.tensor(float(value), dtype=torch.float32, device=device)
 
 
 def _like(param: Tensor, value: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from adamantine.backends.formats import CODES
@@ -25,6 +26,7 @@ def prepare_part(
     state: State,
     settings: Settings,
     groups: Sequence[dict[str, Any]],
+    counts_on: torch.device | None = None,
 ) -> tuple[bool, State]:
     """What :func:`.prepare_state` does, for a parameter that is a DTensor.
 
@@ -44,7 +46,8 @@ def prepare_part(
                 "parallelize_module(...), or load the state with load_state_dict"
             )
     local = local_entry(state, part, names, label(groups, part.whole))
-    fresh = prepare_state(family, treatment, part.local, local, settings, groups, part.whole)
+    given = (local, settings, groups, part.whole, counts_on)
+    fresh = prepare_state(family, treatment, part.local, *given)
     spread_out(state, local, part, names)
     return fresh, local
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib.util import find_spec
+from typing import Any, Literal
+
+from torch import Tensor
 
 from adamantine.backends import BackendName
 from adamantine.backends.layout import overlapping
@@ -11,9 +15,15 @@ from adamantine.backends.modes import observer
 from adamantine.errors import BackendError
 from adamantine.optim.step.by_lists import refusal, select_for_lists
 from adamantine.optim.step.member import Member
-from adamantine.optim.usage.hints import BY_AUTOGRAD
+from adamantine.optim.usage.hints import BY_AUTOGRAD, CAPTURABLE
 
 Group = dict[str, Any]
+Kernels = Literal["cpu", "gpu"]
+
+_TAKES = {
+    "cpu": "dense tensors in main memory",
+    "gpu": "dense tensors on a GPU",
+}
 
 
 def select_for_torch(
@@ -37,38 +47,92 @@ def select_for_torch(
 
 def select_for_kernels(
     members: Sequence[Member], groups: list[Group], backend: BackendName
-) -> list[bool]:
-    """Which members the compiled kernels take; `members` in the order they are updated."""
-    refusals = [_refusal(m, groups[m.group], backend) for m in members]
-    if backend == "cpu":
-        for reason in refusals:
-            if reason is not None:
-                raise BackendError(
-                    f"backend='cpu' takes dense tensors in main memory, and a parameter is "
-                    f"{reason}; use backend='auto'"
-                )
-    takers = [i for i, reason in enumerate(refusals) if reason is None]
-    if not takers:
-        return [False] * len(members)
+) -> list[Kernels | None]:
+    """Whose compiled kernels take each member; `members` in the order they are updated.
+
+    Raises
+    ------
+    BackendError
+        Where the backend that was asked for cannot take one, or it has to be captured in a graph
+        and cannot.
+    """
+    found: list[Kernels | None] = []
+    for member in members:
+        kernels, reason = _kernels_for(member, groups[member.group], backend)
+        if reason is not None and backend in _TAKES:
+            raise BackendError(
+                f"backend={backend!r} takes {_TAKES[backend]}, and a parameter is {reason}; use "
+                "backend='auto'"
+            )
+        if kernels is None and groups[member.group].get(CAPTURABLE) and not member.here.is_cpu:
+            raise BackendError(
+                f"capturable=True needs the kernels for GPUs, and these do not take a parameter "
+                f"that is {reason}; use capturable=False, or torch.optim inside CUDA graphs"
+            )
+        found.append(kernels)
     written = [
-        (members[i].here, *(members[i].state_here[name] for name in members[i].rule.states))
-        for i in takers
+        (member.here, *(member.state_here[name] for name in member.rule.states))
+        for member, kernels in zip(members, found, strict=True)
+        if kernels is not None
     ]
+    takers = [i for i, kernels in enumerate(found) if kernels is not None]
     # Shared memory means one update after the other, which is how the reference runs.
-    one_by_one = {takers[i] for i in overlapping(written)}
-    return [reason is None and i not in one_by_one for i, reason in enumerate(refusals)]
+    for i in overlapping(written):
+        found[takers[i]] = None
+    return found
 
 
-def _refusal(member: Member, group: Group, backend: BackendName) -> str | None:
-    param = member.here
-    if backend in ("reference", "lists"):
-        return f"for {backend}"
+def counts_on_device(
+    param: Tensor, group: Group, state: Mapping[str, Any], backend: BackendName, may_skip: bool
+) -> bool:
+    """Whether a parameter's steps are counted where it is, and the host does not know them.
+
+    Where a graph repeats steps, or the device decides whether one is done; where a setting is
+    there, for which the host would have to wait; and where somebody has put the count there.
+    """
+    if (param.is_cpu and backend != "gpu") or refusal_of_gpu(param) is not None:
+        return False
+    step = state.get("step")
+    settings = (step, group["lr"], group.get("weight_decay"), *group.get("betas", ()))
+    is_there = any(isinstance(value, Tensor) and not value.is_cpu for value in settings)
+    return bool(group.get(CAPTURABLE)) or may_skip or is_there
+
+
+def refusal_of_gpu(param: Tensor) -> str | None:
+    """Why the kernels for accelerators cannot take a parameter, or None where they can."""
+    if not _has_triton():
+        return (
+            f"on {param.device}, and Triton, which compiles kernels for it, is not there (pip "
+            "install 'adamantine[gpu]')"
+        )
+    from adamantine.backends.gpu import table
+
+    return table.refusal(param)
+
+
+@cache
+def _has_triton() -> bool:
+    return find_spec("triton") is not None
+
+
+def _kernels_for(
+    member: Member, group: Group, backend: BackendName
+) -> tuple[Kernels | None, str | None]:
+    """Whose kernels take a member; or why none do."""
+    if backend in ("lists", "reference"):
+        return None, f"for {backend}"
     if (seen_by := observer()) is not None:
-        return f"seen by {seen_by}, which compiled kernels would bypass"
+        return None, f"seen by {seen_by}, which compiled kernels would bypass"
     if group.get(BY_AUTOGRAD):
-        return "in a group with differentiable=True"
-    if not param.is_cpu:
-        return f"on {param.device}"
+        return None, "in a group with differentiable=True"
+    kernels: Kernels = "gpu" if backend == "gpu" or not member.here.is_cpu else "cpu"
+    if backend == "cpu" and kernels == "gpu":
+        return None, f"on {member.here.device}"
+    reason = refusal_of_gpu(member.here) if kernels == "gpu" else _refusal_of_cpu(member.here)
+    return (kernels, None) if reason is None else (None, reason)
+
+
+def _refusal_of_cpu(param: Tensor) -> str | None:
     from adamantine.backends.cpu.table import table
 
     return table.refusal(param)

@@ -18,6 +18,7 @@ from adamantine.optim.usage.labels import label_at
 
 if TYPE_CHECKING:
     from adamantine.backends.cpu.table.table import Table
+    from adamantine.backends.gpu.table import Table as DeviceTable
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Gradients:
         The DTensors, where there are some.
     """
 
-    tables: Sequence[Table]
+    tables: Sequence[Table | DeviceTable]
     others: Sequence[tuple[Tensor, Tensor]]
     sharded: Sharded | None = None
 
@@ -46,6 +47,22 @@ class Gradients:
         DTensors, elements elsewhere are among them: all processes get the same number.
         """
         return self._of_whole() if self.sharded is None else total(self.sums_of_squares())
+
+    def deciding_device(self, may_skip: bool) -> torch.device | None:
+        """The device that can decide over the step; None where the host has to.
+
+        That is where it does a part of the step itself, or has to count it.
+        """
+        if self.others or self.sharded is not None or not self.tables:
+            return None
+        able = all(t.on_device and (t.counts_on_device or not may_skip) for t in self.tables)
+        first = self.tables[0]
+        return first.device if able and first.on_device else None
+
+    def sum_of_squares_on(self, device: torch.device) -> Tensor:
+        """:meth:`sum_of_squares` of what is all on devices, as a tensor; nobody waits."""
+        sums = [table.squares().sum() for table in self.tables if table.on_device]
+        return torch.stack([s.to(device, non_blocking=True) for s in sums]).sum()
 
     def sums_of_squares(self) -> dict[Any, float]:
         """The same of what is here, by the mesh over whose processes it has to be added up.
@@ -133,12 +150,17 @@ def held(groups: Sequence[dict[str, Any]]) -> Iterator[Tensor]:
                 yield grad
 
 
-def multiply(grads: Iterable[Tensor], factor: float) -> None:
+def multiply(grads: Iterable[Tensor], factor: float | Tensor) -> None:
     """Multiply gradients in place; of sparse ones, the values that are there."""
-    values = [grad._values() if grad.is_sparse else grad for grad in map(local_of, grads)]
-    if values:
-        with torch.no_grad():
-            torch._foreach_mul_(values, factor)
+    by_device: dict[torch.device, list[Tensor]] = defaultdict(list)
+    for grad in map(local_of, grads):
+        by_device[grad.device].append(grad._values() if grad.is_sparse else grad)
+    with torch.no_grad():
+        for device, values in by_device.items():
+            there = factor
+            if isinstance(factor, Tensor):
+                there = factor.to(device, non_blocking=True)
+            torch._foreach_mul_(values, there)
 
 
 def fill_with_zeros(grads: Iterable[Tensor], zeroed: Collection[int]) -> None:

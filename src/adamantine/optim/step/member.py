@@ -27,6 +27,7 @@ class Member:
     stream: int  # of its random numbers
     part: Part | None = None  # of a DTensor, what is here
     local_state: dict[str, Any] = field(default_factory=dict)  # of that
+    counts_on_device: bool = False
 
     @property
     def here(self) -> Tensor:

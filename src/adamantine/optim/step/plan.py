@@ -12,22 +12,28 @@ import torch
 from torch import Tensor
 
 from adamantine.backends import BackendName
+from adamantine.backends.gpu.streams import Readback
 from adamantine.backends.layout import check_gradient
 from adamantine.backends.modes import observer
 from adamantine.codecs import noise
-from adamantine.optim.state.precision import Treatment, treatment
+from adamantine.optim.state.precision import treatment
 from adamantine.optim.state.preparing import prepare_state
 from adamantine.optim.state.sharded import prepare_part
 from adamantine.optim.step.by_lists import ListUpdates
 from adamantine.optim.step.by_reference import count_by_reference, update_by_reference
-from adamantine.optim.step.choice import select_for_kernels, select_for_torch
+from adamantine.optim.step.choice import (
+    counts_on_device,
+    select_for_kernels,
+    select_for_torch,
+)
 from adamantine.optim.step.gradients import Gradients
 from adamantine.optim.step.interrupts import Uninterrupted
 from adamantine.optim.step.member import Member, Only
 from adamantine.optim.step.rows import MissedByParameter, Mode, RowUpdates
 from adamantine.optim.step.scalars import Scalars
 from adamantine.optim.step.sharded import Sharded, parts_of
-from adamantine.optim.step.stats import Measured, Watched
+from adamantine.optim.step.stats import Measured, Watched, on_host
+from adamantine.optim.step.tables import make_table
 from adamantine.optim.step.travel import Travel
 from adamantine.optim.step.unchanged import SPARSE, Unchanged, covered
 from adamantine.optim.usage.hints import BY_AUTOGRAD, check_hints, refuse_capture
@@ -35,12 +41,17 @@ from adamantine.rules import Family
 
 if TYPE_CHECKING:
     from adamantine.backends.cpu.table.table import Table
+    from adamantine.backends.gpu.table import Table as DeviceTable
+
+    AnyTable = Table | DeviceTable
 
 Group = dict[str, Any]
 _GRAD = operator.attrgetter("grad")
 
-FactorOf = Callable[[Gradients], float | None]
-"""From a step's gradients to what the update multiplies them by, or None to leave it out."""
+FactorOf = Callable[[Gradients], float | Tensor | None]
+"""From a step's gradients to what the update multiplies them by, or None to leave it out. Where a
+device decides that, the decision is a tensor there (:class:`.GradientScaling`).
+"""
 
 Counts = dict[int, int]
 """What was counted over whole tensors, by the id of the parameter."""
@@ -52,6 +63,8 @@ class Plan:
     It is made from the live tensors, and kept while :meth:`run` finds every object it was made
     from in its place: the parameters, their state tensors, and the settings that choose a rule; and
     while somebody sees every operation (:func:`observer`) as then, or nobody as then.
+
+    With `may_skip`, steps may be left out: where a device decides that, it counts them as well.
 
     With `only`, it is for that one parameter, which gets the bits that a plan of all gives it.
     """
@@ -68,17 +81,20 @@ class Plan:
         seed: int,
         only: Only | None = None,
         travel: Travel | None = None,
+        may_skip: bool = False,
     ) -> None:
         self._family, self._groups, self._state, self._seed = family, groups, state, seed
         self._owner, self._mode_of, self._only = owner, mode_of, only
         self.zeroed: dict[int, Tensor] = {}  # by id, gradients that it left as zeros
         self.measured: list[Measured] = []
+        self.measured_there = False  # whether some of it is still on a device
         self._scalars = Scalars(family, groups)
         self._created: list[Tensor] = []  # whose state was made for the coming step
         self._waiting: list[Tensor] = []
         self._missed_steps, self._backend, self._travel = missed_steps, backend, travel
-        self._void = True
-        self._tables: list[Table] = []
+        self._void, self._may_skip = True, may_skip
+        self._tables: list[AnyTable] = []
+        self._decision: Tensor | None = None
 
     def make(self) -> None:
         """Look at the tensors, and make the states that are missing.
@@ -90,25 +106,29 @@ class Plan:
         try:
             self._observed = observer() is not None
             for index, params in covered(groups, only):
-                check_hints(groups[index], params, self._family, self._owner, self._mode_of)
+                check_hints(
+                    groups[index], params, self._family, self._owner, self._mode_of, self._backend
+                )
             parts = parts_of(covered(groups, only), groups)
             self._sharded = Sharded(parts, groups) if parts else None
             members = list(self._members())
             self._rows = self._row_updates(members, self._missed_steps, self._backend)
-            in_kernels = select_for_kernels(members, groups, self._backend)
-            kernels = [m for m, yes in zip(members, in_kernels, strict=True) if yes]
+            whose = select_for_kernels(members, groups, self._backend)
+            self._kernels_of = {id(m): kernels for m, kernels in zip(members, whose, strict=True)}
+            kernels = [m for m in members if self._kernels_of[id(m)]]
             of_rows = set() if self._rows is None else {id(m) for m, _ in self._rows.members}
             self._tables = self._make_tables([m for m in kernels if id(m) not in of_rows])
             # Where all gradients are sparse, nobody has to wait for another kernel.
             self._later = [m for m in kernels if id(m) in of_rows]
-            self._others = [m for m, yes in zip(members, in_kernels, strict=True) if not yes]
+            self._others = [m for m in members if not self._kernels_of[id(m)]]
             self._lists = ListUpdates(
                 select_for_torch(
                     [m for m in self._others if id(m) not in of_rows], groups, self._backend
                 ),
                 self._family.counters[1:],
             )
-            self._is_one_table = len(self._tables) == 1 and not self._others and self._rows is None
+            one = len(self._tables) == 1 and not self._others and self._rows is None
+            self._is_one_table = one and self._tables[0].is_one_call
             self._is_simple = self._is_one_table and self._sharded is None and self._travel is None
             # Tables look at their states themselves, but of DTensors they have the local ones.
             states = [m.state for m in self._others]
@@ -121,9 +141,13 @@ class Plan:
             self._break_off()
             raise
 
-    def is_for(self, groups: list[Group], state: defaultdict[Any, Any]) -> bool:
-        """Whether these are the optimizer's groups and state that it was made from."""
-        return self._groups is groups and self._state is state
+    def is_for(self, groups: list[Group], state: defaultdict[Any, Any], may_skip: bool) -> bool:
+        """Whether these are the optimizer's groups and state that it was made from.
+
+        And whether it can leave steps out, if the coming one may be.
+        """
+        may = self._may_skip or not may_skip
+        return self._groups is groups and self._state is state and may
 
     def run(
         self,
@@ -151,6 +175,7 @@ class Plan:
             return False
         self.measured, scalars = [], self._scalars
         scalars.factor, scalars.constant = 1.0, self._unchanged.constant
+        self._decision = None
         if self._is_simple and factor_of is None and not zero_grads and not collect_stats:
             return self._run_one_table()
         rows = self._rows
@@ -173,6 +198,8 @@ class Plan:
                 continue  # a table of embeddings, with nothing to do
             if not table.refresh(grads):
                 return False
+            if table.on_device:
+                self._prepare(table)
             tables.append(table)
         if self._others:
             refuse_capture((member.param for member in self._others), self._owner)
@@ -210,9 +237,11 @@ class Plan:
                 self._update(tables, others, zero_grads, collect_stats, counts)
         if collect_stats:
             self.measured = [m for table in tables for m in table.measured()]
+            self.measured_there = any(table.on_device for table in tables)
             self.measured += [w.measured() for w in watched]
             if sharded is not None:
-                self.measured = sharded.of_wholes(self.measured)
+                self.measured = [*sharded.of_wholes(on_host(self.measured))]
+                self.measured_there = False
         return True
 
     def _run_one_table(self) -> bool:
@@ -220,13 +249,23 @@ class Plan:
         (table,) = self._tables
         if not table.refresh(list(map(_GRAD, table.wholes))):
             return False
-        table.run(self._scalars.of_group)
+        self._run_table(table, False, False, None)
         self._created.clear()
         return True
 
+    def was_done(self) -> Readback | None:
+        """Of the last step, on its way from the device that decided it; None where it was."""
+        return None if self._decision is None else Readback.of(self._decision)
+
+    def _prepare(self, table: DeviceTable) -> None:
+        if not table.repeats:
+            refuse_capture(table.wholes[:1], self._owner)
+        of_group = self._scalars.of_group
+        table.prepare(self._scalars.on_device if table.counts_on_device else of_group)
+
     def _update(
         self,
-        tables: Sequence[Table],
+        tables: Sequence[AnyTable],
         others: Sequence[tuple[Member, Tensor | None]],
         zero_grads: bool,
         collect_stats: bool,
@@ -251,18 +290,28 @@ class Plan:
             self._update_rows(self._rows)
 
     def _run_table(
-        self, table: Table, zero_grads: bool, collect_stats: bool, counts: Counts | None
+        self, table: AnyTable, zero_grads: bool, collect_stats: bool, counts: Counts | None
     ) -> None:
         if self._travel is not None:
             self._travel.before(table.wholes)
-        table.run(self._scalars.of_group, zero_grads, collect_stats, counts)
+        if table.on_device:
+            table.run(zero_grads, collect_stats, counts, self._decision_on(table.device))
+        else:
+            table.run(self._scalars.of_group, zero_grads, collect_stats, counts)
         if self._travel is not None:
             self._travel.after(table.wholes)
+
+    def _decision_on(self, device: torch.device) -> Tensor | None:
+        """What was decided for the step; None where that is to do it, and to scale nothing."""
+        if self._decision is not None:
+            return self._decision.to(device, non_blocking=True)
+        factor = self._scalars.factor
+        return None if factor == 1 else torch.tensor([factor, 1.0], dtype=torch.float64).to(device)
 
     def _counts(
         self,
         sharded: Sharded,
-        tables: Sequence[Table],
+        tables: Sequence[AnyTable],
         others: Sequence[tuple[Member, Tensor | None]],
     ) -> Counts | None:
         """What rules count over whole tensors, where other processes have parts of them."""
@@ -271,7 +320,7 @@ class Plan:
             return None
         found: dict[int, int] = {}
         for table in tables:
-            found |= table.counts(self._scalars.of_group)
+            found |= table.counts() if table.on_device else table.counts(self._scalars.of_group)
         for member, grad in others:
             if grad is not None and member.rule.share is not None:
                 scalars = self._scalars.coming(member)
@@ -287,8 +336,11 @@ class Plan:
         rows = [] if self._rows is None else self._rows.parameters()
         return by_torch + [Watched(p, p.grad) for p in rows if p.grad is not None]
 
-    def _goes_on(self, factor: float | None) -> bool:
+    def _goes_on(self, factor: float | Tensor | None) -> bool:
         """Take in what was decided; where the step is left out, everything is as it was before."""
+        if isinstance(factor, Tensor):
+            self._decision = factor
+            return True
         if factor is not None:
             self._scalars.factor = factor
             return True
@@ -346,12 +398,15 @@ class Plan:
                 state = self._state[param] if keeps else {}
                 part = None if self._sharded is None else self._sharded.part_of(param)
                 given = (state, group, self._groups)
+                local = param if part is None else part.local
+                there = counts_on_device(local, group, found, self._backend, self._may_skip)
+                counts_on = local.device if there else None
                 here: dict[str, Any] = {}
                 if part is None:
-                    fresh = prepare_state(self._family, treated, param, *given)
+                    fresh = prepare_state(self._family, treated, param, *given, counts_on=counts_on)
                 else:
-                    fresh, here = prepare_part(self._family, treated, part, *given)
-                yield Member(index, treated, param, state, fresh, stream, part, here)
+                    fresh, here = prepare_part(self._family, treated, part, *given, counts_on)
+                yield Member(index, treated, param, state, fresh, stream, part, here, there)
 
     def _row_updates(
         self, members: list[Member], missed_steps: MissedByParameter, backend: BackendName
@@ -373,29 +428,15 @@ class Plan:
             self._void = rows.begins
         rows.run(self._scalars.of_group, lambda member: self._scalars.next(member, False))
 
-    def _make_tables(self, members: list[Member]) -> list[Table]:
-        if not members:
-            return []
-        from adamantine.backends.cpu.table.table import Table
-
-        alike: dict[tuple[int, Treatment], list[Member]] = {}
+    def _make_tables(self, members: list[Member]) -> list[AnyTable]:
+        alike: dict[tuple[Any, ...], list[Member]] = {}
         for member in members:
             bucket = 0 if self._travel is None else self._travel.bucket(member.param)
-            alike.setdefault((bucket, member.treatment), []).append(member)
+            kind = member.treatment, member.here.device, member.counts_on_device
+            alike.setdefault((bucket, *kind), []).append(member)
+        in_order = sorted(alike.items(), key=lambda item: item[0][0])
         return [
-            Table(
-                treated.rule,
-                treated.formats,
-                [m.here for m in same],
-                [m.state_here for m in same],
-                treated.counters,
-                [m.fresh for m in same],
-                [m.group for m in same],
-                [m.stream for m in same],
-                self._owner,
-                [m.part for m in same],
-            )
-            for (_, treated), same in sorted(alike.items(), key=lambda item: item[0][0])
+            make_table(same, self._kernels_of[id(same[0])], self._owner) for _, same in in_order
         ]
 
     def _update_by_reference(

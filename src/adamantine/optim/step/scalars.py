@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from adamantine.backends.gpu.device_scalars import scalars_on_device
 from adamantine.optim.step.member import Member
 from adamantine.rules import Family, Settings
 
@@ -40,6 +41,13 @@ class Scalars:
         given = self._groups[group]
         settings = given if self.constant else _as_numbers(given)
         return self._scaled(self._family.scalars(settings, *counters))
+
+    def on_device(self, group: int, *counters: Tensor) -> Mapping[str, Any]:
+        """The same of counters that are on a device: vectors, and not for gradients times a factor.
+
+        Kernels there multiply by one that is on the device, too.
+        """
+        return scalars_on_device(self._family.scalars, self._groups[group], counters)
 
     def coming(self, member: Member) -> Mapping[str, Any]:
         """What :meth:`next` is going to return, with nothing counted."""

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from adamantine.backends.gpu.streams import Readback
 from adamantine.optim.step.gradients import sum_of_squares, values_of
 from adamantine.optim.usage.labels import label_at
 
@@ -22,7 +23,12 @@ _TINY = 1e-30
 
 PARAM = 2
 
-Measured = tuple[Tensor, NDArray[np.float64], NDArray[np.float64]]
+Measure = Callable[[], "list[ParameterStats]"]
+
+Numbers = NDArray[np.float64] | Tensor
+"""Tensors are still on the device that measured."""
+
+Measured = tuple[Tensor, Numbers, Numbers]
 """A parameter, its sums of squares (gradient, update, parameter), and samples of its elements."""
 
 
@@ -71,8 +77,8 @@ class ParameterStats:
 def stats_of(
     groups: Sequence[dict[str, Any]],
     measured: Iterable[Measured],
-    unscale: float,
-    clipped: float,
+    unscale: float | Tensor,
+    clipped: float | Tensor,
 ) -> list[ParameterStats]:
     """Everything of one step, in the order of the groups.
 
@@ -87,13 +93,36 @@ def stats_of(
     clipped
         What they were multiplied by besides.
     """
-    by_param = {param: (sums, samples) for param, sums, samples in measured}
+    by_param = {param: (sums, samples) for param, sums, samples in on_host(list(measured))}
+    factors = float(unscale), float(clipped)
     return [
-        _stats_of(param, _name(group, index, position), *by_param[param], unscale, clipped)
+        _stats_of(param, _name(group, index, position), *by_param[param], *factors)
         for index, group in enumerate(groups)
         for position, param in enumerate(group["params"])
         if param in by_param
     ]
+
+
+def on_host(
+    measured: Sequence[Measured],
+) -> list[tuple[Tensor, NDArray[np.float64], NDArray[np.float64]]]:
+    """The same as arrays; what is on one device comes at once."""
+    params = [param for param, *_ in measured]
+    sums, samples = ([row[i] for row in measured] for i in (1, 2))
+    return list(zip(params, _arrays(sums), _arrays(samples), strict=True))
+
+
+def _arrays(column: Sequence[Numbers]) -> list[NDArray[np.float64]]:
+    there: dict[torch.device, list[int]] = {}
+    for index, numbers in enumerate(column):
+        if isinstance(numbers, Tensor):
+            there.setdefault(numbers.device, []).append(index)
+    found: list[Any] = list(column)
+    for indices in there.values():
+        together = torch.stack([found[i] for i in indices]).cpu().numpy()
+        for row, index in enumerate(indices):
+            found[index] = together[row].copy()
+    return found
 
 
 def _stats_of(
@@ -135,6 +164,22 @@ def _is_safe(total: float, param: Tensor) -> bool:
     return math.isfinite(total) and total >= _TINY * param.numel()
 
 
+@dataclass
+class _Later:
+    """A step that was measured on a device, unless that has left it out."""
+
+    measure: Measure
+    done: Readback | None
+    counted: bool = False
+
+    def was_done(self, waits: bool) -> bool | None:
+        """None while nobody knows."""
+        if self.done is None:
+            return True
+        found = self.done.wait() if waits else self.done.arrived()
+        return None if found is None else bool(found[1])
+
+
 class Meter:
     """Which steps are measured, and what the last one of them told.
 
@@ -143,17 +188,25 @@ class Meter:
     every
         The first step, and then each so many; 0 for none.
 
-    Attributes
-    ----------
-    stats
-        Of the last step that was measured.
-    taken
-        How many were.
+    What a device has measured is read when somebody asks for it.
     """
 
     def __init__(self, every: int) -> None:
-        self._every, self._steps, self.taken = every, 0, 0
-        self.stats: list[ParameterStats] = []
+        self._every, self._steps, self._taken = every, 0, 0
+        self._stats: list[ParameterStats] = []
+        self._later: list[_Later] = []
+
+    @property
+    def stats(self) -> list[ParameterStats]:
+        """Of the last step that was measured."""
+        self._settle()
+        return self._stats
+
+    @property
+    def taken(self) -> int:
+        """How many steps were measured."""
+        self._settle()
+        return self._taken
 
     def is_due(self) -> bool:
         """Whether the coming step is to be measured; ask once a step."""
@@ -162,12 +215,51 @@ class Meter:
 
     def take(self, stats: list[ParameterStats]) -> None:
         """Note what a step told."""
-        self.stats = stats
-        self.taken += 1
+        self._settle()
+        self._stats = stats
+        self._taken += 1
+
+    def take_later(self, measure: Measure, done: Readback | None) -> None:
+        """Note a step that will tell; `done` brings a decision over it, if there was one.
+
+        A step that was left out is not measured.
+        """
+        self._later.append(_Later(measure, done))
+        self._count(waits=False)
+
+    def _count(self, waits: bool) -> Measure | None:
+        """Count the steps that are known to be done; returns what the last one of them tells."""
+        last = None
+        for index, later in enumerate(self._later):
+            done = later.was_done(waits)
+            if done:
+                self._taken += not later.counted
+                later.counted, last = True, index
+        if last is None:
+            return None
+        measure = self._later[last].measure
+        # Nobody will ask for what came before.
+        self._later = [
+            later for index, later in enumerate(self._later)
+            if index == last or (later.was_done(waits=False) is None)
+        ]  # fmt: skip
+        return measure
+
+    def _settle(self) -> None:
+        """Read what steps have left on a device."""
+        if self._later:
+            measure = self._count(waits=True)
+            self._stats = self._stats if measure is None else measure()
+            self._later = []
 
     def restart(self) -> None:
         """Begin to count anew, with the next step."""
-        self._steps, self.stats = 0, []
+        self._settle()
+        self._steps, self._stats = 0, []
+
+    def __getstate__(self) -> dict[str, Any]:
+        self._settle()
+        return self.__dict__.copy()
 
 
 def _quantiles(samples: NDArray[np.float64], factor: float) -> tuple[float, ...]:

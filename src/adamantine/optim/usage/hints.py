@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from adamantine.backends import BackendName
 from adamantine.errors import BackendError
 from adamantine.rules import Family
 
@@ -22,12 +23,18 @@ _CAPTURABLE_ON = ["cuda", "xpu", "hpu", "privateuseone", "xla"]
 
 
 def check_hints(
-    group: Group, params: list[Tensor], family: Family, owner: str, mode_of: Callable[[Group], Any]
+    group: Group,
+    params: list[Tensor],
+    family: Family,
+    owner: str,
+    mode_of: Callable[[Group], Any],
+    backend: BackendName,
 ) -> None:
     """Raise what torch's class raises in `step` for the switches of a group, and in its order.
 
     A group can be given other switches than the constructor has seen. As in torch, parameters
-    without a gradient do not count. `mode_of` refuses sparse gradients where torch does.
+    without a gradient do not count. `mode_of` refuses sparse gradients where torch does. Which
+    parameters ``backend="gpu"`` takes is its own to say.
     """
     if not any(map(group.get, HINTS)):
         return
@@ -41,8 +48,9 @@ def check_hints(
     if group.get(FOREACH):
         _check_foreach(group, family)
     # Torch's fused steps on the CPU take no notice of it.
-    if group.get(CAPTURABLE) and not (group.get(FUSED) and all(p.is_cpu for p in params)):
-        _refuse_capturable(params[0], family)
+    fused_on_cpu = group.get(FUSED) and all(p.is_cpu for p in params)
+    if group.get(CAPTURABLE) and not fused_on_cpu and backend != "gpu":
+        _check_capturable(params[0], family)
 
 
 def _check_fused(group: Group, params: list[Tensor], owner: str) -> None:
@@ -79,11 +87,12 @@ def refuse_capture(params: Iterable[Tensor], owner: str) -> None:
     if any(p.is_cuda for p in params) and torch.cuda.is_current_stream_capturing():
         raise BackendError(
             f"Attempting CUDA graph capture of step() for an instance of {owner} but param_groups' "
-            "capturable is False, and True is not supported here yet: leave step() out of the graph"
+            "capturable is False: replays would repeat this step's numbers; build the optimizer "
+            "with capturable=True"
         )
 
 
-def _refuse_capturable(param: Tensor, family: Family) -> None:
+def _check_capturable(param: Tensor, family: Family) -> None:
     if param.device.type not in _CAPTURABLE_ON:
         # The type and words of torch.optim there.
         named = ["params", *(f"{name}s" for name in reversed(family.counters[1:]))]
@@ -91,7 +100,3 @@ def _refuse_capturable(param: Tensor, family: Family) -> None:
         raise AssertionError(
             f"If capturable=True, {names} must be on supported devices: {_CAPTURABLE_ON}."
         )
-    raise BackendError(
-        f"capturable=True is not supported on {param.device} yet: the step count lives on the "
-        "host; use capturable=False, or torch.optim inside CUDA graphs"
-    )

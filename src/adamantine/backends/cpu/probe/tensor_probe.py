@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -18,10 +19,9 @@ from adamantine.backends.dlpack import MAIN_MEMORY, device_word, dtype_word
 from adamantine.backends.formats import CODES, Format, exponents_of
 from adamantine.backends.layout import are_apart, check_memory
 
-try:
+compiled: Any = None
+if find_spec("numba") is not None:  # kernels on a GPU can do without it
     from adamantine.backends.cpu.probe import compiled_probe as compiled
-except ImportError:  # without Numba, which kernels on a GPU can do without
-    compiled = None  # type: ignore[assignment]
 
 State = dict[str, Any]
 
@@ -76,7 +76,7 @@ class TensorProbe:
         layouts = [(*p.shape, *p.stride()) for p in params]
         self._layouts = np.array([n for layout in layouts for n in layout], np.int64)
         self._starts = np.cumsum([0, *map(len, layouts)], dtype=np.int64)
-        self._groups = np.asarray(groups, np.int64)
+        self.groups = np.asarray(groups, np.int64)
         self.addresses = np.zeros((count, len(self._columns)), np.int64)
         self._bytes = np.zeros_like(self.addresses)
         ids = np.zeros_like(self.addresses)
@@ -89,8 +89,8 @@ class TensorProbe:
         self.values = np.zeros((count, max(1, self._counters)))
         self.rows = np.zeros(count, np.int64)
         self.status = np.zeros(count, np.int64)
-        self._reads_counters, self._device = reads_counters, params[0].device
-        self._counting_device = states[0][counters[0]].device if counters else self._device
+        self._reads_counters, self.device = reads_counters, params[0].device
+        self._counting_device = states[0][counters[0]].device if counters else self.device
         self._exports = compiled is not None and compiled.exporter() != 0
         self.complete = False  # whether every tensor takes part
         self.common = False  # whether, besides, all have the same counters
@@ -114,7 +114,7 @@ class TensorProbe:
             (arguments.ELEMENTS, np.array(list(map(dtype_word, self._dtypes)), np.int64)),
             (arguments.LAYOUTS, self._layouts),
             (arguments.STARTS, self._starts),
-            (arguments.GROUPS, self._groups),
+            (arguments.GROUPS, self.groups),
             (arguments.HINTS, np.zeros_like(ids)),
             (arguments.ADDRESSES, self.addresses),
             (arguments.MOVED, self.moved),
@@ -146,6 +146,18 @@ class TensorProbe:
         self.complete = worst == READY
         self.common = self.complete and self.arguments[arguments.COMMON] != 0
         return int(worst)
+
+    def advance(self, following: NDArray[np.float64]) -> None:
+        """Count the step for every tensor that takes part: by row, what its counters become."""
+        if compiled is not None:
+            self.arguments.point(arguments.NEXT, following)
+            compiled.advance_counters(self.arguments.address)
+            return
+        names = self._names[len(self._names) - self._counters :]
+        for t in np.flatnonzero(self.rows >= 0).tolist():
+            self.values[t, 0] = 1 if not names else self.values[t, 0]
+            for column, name in enumerate(names):
+                self._states[t][name].fill_(following[self.rows[t], column])
 
     def _follow(self) -> bool:
         """Take in that tensors lie elsewhere than before, and are what they were otherwise.
@@ -198,7 +210,7 @@ class TensorProbe:
         columns = [*self._columns[:GRAD], grads, *self._columns[GRAD + 1 :]]
         for t, tensors in enumerate(zip(*columns, strict=True)):
             self.status[t] = self._status(t, tensors)
-            self.rows[t] = self._groups[t] if self.status[t] == READY else -1
+            self.rows[t] = self.groups[t] if self.status[t] == READY else -1
         found = np.unique(self.values[self.rows >= 0], axis=0)
         self.arguments[arguments.COMMON] = len(found) <= 1
         self.arguments[arguments.MOVES] = int(np.count_nonzero(self.moved))
@@ -219,7 +231,7 @@ class TensorProbe:
             is_counter = counter >= 0
             is_exponents = -self._exponents <= counter < 0
             expected = () if is_counter else blocks if is_exponents else layout
-            device = self._counting_device if is_counter else self._device
+            device = self._counting_device if is_counter else self.device
             if not _fits(tensor, expected, self._dtypes[column], device):
                 found = STAGE if column == GRAD else CHANGED
                 if found == CHANGED:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -31,10 +31,9 @@ from adamantine.backends.cpu.table.norms import Squares
 from adamantine.backends.cpu.table.share_count import ShareCount
 from adamantine.backends.cpu.threads import parallel
 from adamantine.backends.formats import PAIRS, Format
-from adamantine.backends.layout import check_gradient, has_own_dispatch, is_dense
-from adamantine.backends.shards import Part
+from adamantine.backends.layout import has_own_dispatch, refusal_of_layout, staged
+from adamantine.backends.shards import Part, Stretches, ranges, stretches_of
 from adamantine.backends.step_scalars import ScalarsOf, StepScalars
-from adamantine.codecs.blocks import BLOCK
 from adamantine.rules import Rule
 
 CHUNK, CHUNK_OF_LARGE, LARGE = 4_096, 16_384, 1 << 20
@@ -52,15 +51,11 @@ def refusal(param: Tensor) -> str | None:
     """Why this backend cannot update `param`, or None where it can."""
     if has_own_dispatch(param):
         return f"a {type(param).__name__} without memory of its own"
-    if not param.is_cpu or param.layout != torch.strided:
-        return f"a {param.layout} tensor on {param.device}"
+    if not param.is_cpu:
+        return f"on {param.device}"
     if PAIRS.get(param.dtype, param.dtype) not in supported():
         return f"of dtype {param.dtype}"
-    if param.is_neg() or param.is_conj():
-        return "a view with a lazy minus sign or conjugation"
-    if not is_dense(param):
-        return f"a view with gaps or overlaps (shape {tuple(param.shape)}, stride {param.stride()})"
-    return None
+    return refusal_of_layout(param)
 
 
 class Table:
@@ -94,6 +89,9 @@ class Table:
         The parameters, DTensors in the place of their parts.
     """
 
+    is_one_call: Literal[True] = True
+    on_device: Literal[False] = False
+
     def __init__(
         self,
         rule: Rule,
@@ -122,7 +120,7 @@ class Table:
         reals = 2 if params[0].is_complex() else 1
         formats = tuple(replace(f, dtype=PAIRS.get(f.dtype, f.dtype)) for f in formats)
         self._formats, self._kernel = formats, compiled(rule, formats)
-        chunks, places = _cut([reals * p.numel() for p in params], _stretches(formats, parts))
+        chunks, places = _cut([reals * p.numel() for p in params], stretches_of(parts, formats))
         self._elements = np.cumsum(np.append(0, chunks[:, 2]))
         self._arguments.point(CHUNKS, chunks)
         self._arguments.point(PLACES, places)
@@ -152,32 +150,15 @@ class Table:
         parallel.wake(self._threads)
         worst = self._probe.read(grads)
         if worst == STAGE:
-            staged = self._staged(grads)
-            if staged is None:
+            found = staged(self._owner, self._params, grads, self._probe.status == STAGE)
+            if found is None:
                 return False
-            grads = staged
+            grads = found
             worst = self._probe.read(grads)
         # Their addresses are in use until the kernel returns; after that we must not hold them, or
         # zero_grad() would free no memory.
         self._grads = grads
         return worst < STAGE
-
-    def _staged(self, grads: list[Any]) -> list[Any] | None:
-        """Gradients in the layout of their parameters, copied where they are not.
-
-        None where one is sparse, which is not for a table.
-
-        Two tensors are walked side by side by address, so their strides must agree: the gradient
-        of a channels-last weight is often contiguous.
-        """
-        staged = list(grads)
-        for t in np.flatnonzero(self._probe.status == STAGE):
-            param, grad = self._params[t], grads[t]
-            if grad.is_sparse:
-                return None
-            check_gradient(self._owner, param, grad)
-            staged[t] = torch.empty_like(param, requires_grad=False).copy_(grad.detach())
-        return staged
 
     def gradients(self) -> list[Tensor]:
         """Those that :meth:`run` is about to read; after :meth:`refresh`, as the next two are."""
@@ -320,17 +301,6 @@ class Table:
         return self._bounds[threads]
 
 
-Stretches = tuple[int, NDArray[np.int64]]
-
-
-def _stretches(formats: tuple[Format, ...], parts: Sequence[Part | None]) -> list[Stretches | None]:
-    """Where parts of DTensors lie in the whole, if the formats take random numbers by place."""
-    if all(f.plain for f in formats):
-        return [None] * len(parts)
-    block = BLOCK if any(f.coded for f in formats) else 1
-    return [None if part is None else part.stretches(block) for part in parts]
-
-
 def _cut(
     sizes: list[int], stretches: Sequence[Stretches | None]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -340,17 +310,8 @@ def _cut(
     rows = [
         (tensor, offset, min(chunk, end - offset), start + offset - begin)
         for tensor, (size, found) in enumerate(zip(sizes, stretches, strict=True))
-        for begin, end, start in _ranges(size, found)
+        for begin, end, start in ranges(size, found)
         for offset in range(begin, end, chunk)
     ]
     table = np.array(rows, np.int64).reshape(-1, 4)
     return np.ascontiguousarray(table[:, :3]), np.ascontiguousarray(table[:, 3])
-
-
-def _ranges(size: int, stretches: Stretches | None) -> list[tuple[int, int, int]]:
-    """Where each stretch begins and ends, and the place of its first element."""
-    if stretches is None:
-        return [(0, size, 0)]
-    length, starts = stretches
-    begins = range(0, size, length)
-    return [(at, min(at + length, size), s) for at, s in zip(begins, starts.tolist(), strict=True)]
