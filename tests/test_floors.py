@@ -98,6 +98,17 @@ ROOMS = {
         "lr_find": 2,
         "trace": 2,
     },
+    "optim/step": {
+        "interrupts": 0,
+        "outside": 0,
+        "sharded": 0,
+        "travel": 0,
+        "scaling": 1,
+        "updates": 1,
+        "stats": 2,
+        "unchanged": 2,
+        "plan": 3,
+    },
     "optim": {
         "usage": 0,
         "state": 1,

@@ -17,7 +17,8 @@ from torch.utils._pytree import tree_leaves
 
 from adamantine.backends.gpu import streams
 from adamantine.backends.gpu.kernel import compiling, counters
-from adamantine.optim.step import choice, plan
+from adamantine.optim.step import plan
+from adamantine.optim.step.updates import choice
 
 
 class Recorded:

@@ -18,14 +18,14 @@ from adamantine.errors import BackendError, StateError, UsageError
 from adamantine.optim.state.loading import fitted, to_torchs_format
 from adamantine.optim.state.precision import treatment
 from adamantine.optim.state.preparing import prepare_state
-from adamantine.optim.step.gradient_scaling import GradientScaling
-from adamantine.optim.step.gradients import fill_with_zeros, held
-from adamantine.optim.step.member import Only
 from adamantine.optim.step.outside import outside_the_graph
 from adamantine.optim.step.plan import Plan
-from adamantine.optim.step.rows import MissedByParameter, Mode
+from adamantine.optim.step.scaling.gradient_scaling import GradientScaling
+from adamantine.optim.step.scaling.gradients import fill_with_zeros, held
 from adamantine.optim.step.stats import Meter
 from adamantine.optim.step.travel import Travel
+from adamantine.optim.step.updates.member import Only
+from adamantine.optim.step.updates.rows import MissedByParameter, Mode
 from adamantine.optim.step_options import WithStepOptions
 from adamantine.optim.usage import misuse
 from adamantine.optim.usage.labels import label_at

@@ -16,11 +16,11 @@ from torch.utils.hooks import RemovableHandle
 from adamantine.backends.notice import compiling_is_told
 from adamantine.backends.shards import total
 from adamantine.errors import StateError, UsageError
-from adamantine.optim.step.gradient_scaling import SMALL, GradientScaling
-from adamantine.optim.step.gradients import Gradients
-from adamantine.optim.step.member import Only
 from adamantine.optim.step.plan import Plan
+from adamantine.optim.step.scaling.gradient_scaling import SMALL, GradientScaling
+from adamantine.optim.step.scaling.gradients import Gradients
 from adamantine.optim.step.sharded import parts_of
+from adamantine.optim.step.updates.member import Only
 from adamantine.optim.usage import misuse
 from adamantine.optim.usage.labels import several
 from adamantine.optim.usage.options import StepOptions

@@ -28,7 +28,7 @@ from adamantine.backends import links
 from adamantine.backends.links import Link, Wait
 from adamantine.backends.shards import is_dtensor
 from adamantine.errors import BackendError, NonFiniteError, StateError, UsageError
-from adamantine.optim.step.gradient_scaling import GradientScaling
+from adamantine.optim.step.scaling.gradient_scaling import GradientScaling
 from adamantine.optim.step.stats import Meter
 from adamantine.optim.usage.labels import label
 from adamantine.optim.usage.options import StepOptions

@@ -14,7 +14,7 @@ from adamantine.backends import BackendName
 from adamantine.errors import UsageError
 from adamantine.optim.base import Params, RuleOptimizer
 from adamantine.optim.step.outside import outside_the_graph
-from adamantine.optim.step.rows import Group, Mode, bring_up_to_date, catch_up
+from adamantine.optim.step.updates.rows import Group, Mode, bring_up_to_date, catch_up
 
 SparseMode = Literal["lazy", "exact"]
 MODES: tuple[str, ...] = get_args(SparseMode)

@@ -11,9 +11,9 @@ from torch import nn
 from adamantine.errors import UsageError
 from adamantine.optim.in_backward import InBackward, StepsInBackward, check_usable
 from adamantine.optim.offload import StepsOffloaded
-from adamantine.optim.step.gradient_scaling import GradientScaling
 from adamantine.optim.step.outside import outside_the_graph
 from adamantine.optim.step.plan import FactorOf, Plan
+from adamantine.optim.step.scaling.gradient_scaling import GradientScaling
 from adamantine.optim.step.stats import Meter, ParameterStats, stats_of
 from adamantine.optim.usage.options import step_options_of
 

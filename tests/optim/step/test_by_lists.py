@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import adamantine
 from adamantine.errors import BackendError
-from adamantine.optim.step import by_lists
+from adamantine.optim.step.updates import by_lists
 from cases import CASES, Case
 from contract import assert_same_state, clones, every_case, parameters, train
 

@@ -11,7 +11,7 @@ from adamantine.backends import BackendName
 from adamantine.errors import BackendError, UsageError
 from adamantine.optim.base import Params
 from adamantine.optim.sparse import SparseMode, SparseOptimizer
-from adamantine.optim.step.rows import Group, Mode
+from adamantine.optim.step.updates.rows import Group, Mode
 from adamantine.optim.usage.options import Options
 from adamantine.optim.usage.param_group import group_settings
 from adamantine.rules.adam import FAMILY

@@ -6,9 +6,8 @@ import operator
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import torch
 from torch import Tensor
 
 from adamantine.backends import BackendName
@@ -19,31 +18,31 @@ from adamantine.codecs import noise
 from adamantine.optim.state.precision import treatment
 from adamantine.optim.state.preparing import prepare_state
 from adamantine.optim.state.sharded import prepare_part
-from adamantine.optim.step.by_lists import ListUpdates
-from adamantine.optim.step.by_reference import count_by_reference, update_by_reference
-from adamantine.optim.step.choice import (
+from adamantine.optim.step.interrupts import Uninterrupted
+from adamantine.optim.step.scaling.gradients import Gradients
+from adamantine.optim.step.sharded import Sharded, parts_of
+from adamantine.optim.step.stats import Measured, Watched, on_host
+from adamantine.optim.step.travel import Travel
+from adamantine.optim.step.unchanged import SPARSE, Unchanged, covered
+from adamantine.optim.step.updates.by_reference import count_by_reference
+from adamantine.optim.step.updates.by_torch import TorchUpdates
+from adamantine.optim.step.updates.choice import (
     counts_on_device,
     select_for_kernels,
     select_for_torch,
 )
-from adamantine.optim.step.gradients import Gradients
-from adamantine.optim.step.interrupts import Uninterrupted
-from adamantine.optim.step.member import Member, Only
-from adamantine.optim.step.rows import MissedByParameter, Mode, RowUpdates
-from adamantine.optim.step.scalars import Scalars
-from adamantine.optim.step.sharded import Sharded, parts_of
-from adamantine.optim.step.stats import Measured, Watched, on_host
-from adamantine.optim.step.tables import make_table
-from adamantine.optim.step.travel import Travel
-from adamantine.optim.step.unchanged import SPARSE, Unchanged, covered
-from adamantine.optim.usage.hints import BY_AUTOGRAD, check_hints, refuse_capture
+from adamantine.optim.step.updates.member import Member, Only
+from adamantine.optim.step.updates.rows import MissedByParameter, Mode, RowUpdates
+from adamantine.optim.step.updates.scalars import Scalars
+from adamantine.optim.step.updates.tables import (
+    AnyTable,
+    counts_of,
+    make_tables,
+    prepare,
+    run,
+)
+from adamantine.optim.usage.hints import check_hints, refuse_capture
 from adamantine.rules import Family
-
-if TYPE_CHECKING:
-    from adamantine.backends.cpu.table.table import Table
-    from adamantine.backends.gpu.table import Table as DeviceTable
-
-    AnyTable = Table | DeviceTable
 
 Group = dict[str, Any]
 _GRAD = operator.attrgetter("grad")
@@ -121,12 +120,9 @@ class Plan:
             # Where all gradients are sparse, nobody has to wait for another kernel.
             self._later = [m for m in kernels if id(m) in of_rows]
             self._others = [m for m in members if not self._kernels_of[id(m)]]
-            self._lists = ListUpdates(
-                select_for_torch(
-                    [m for m in self._others if id(m) not in of_rows], groups, self._backend
-                ),
-                self._family.counters[1:],
-            )
+            dense = [m for m in self._others if id(m) not in of_rows]
+            in_lists = select_for_torch(dense, groups, self._backend)
+            self._by_torch = TorchUpdates(in_lists, groups, self._family.counters[1:])
             one = len(self._tables) == 1 and not self._others and self._rows is None
             self._is_one_table = one and self._tables[0].is_one_call
             self._is_simple = self._is_one_table and self._sharded is None and self._travel is None
@@ -199,7 +195,7 @@ class Plan:
             if not table.refresh(grads):
                 return False
             if table.on_device:
-                self._prepare(table)
+                prepare(table, self._scalars, self._owner)
             tables.append(table)
         if self._others:
             refuse_capture((member.param for member in self._others), self._owner)
@@ -209,7 +205,7 @@ class Plan:
             if factor_of is not None:
                 for table in tables:
                     self._travel.before(table.wholes)
-        if self._others and not self._lists.hold():
+        if self._others and not self._by_torch.hold():
             return False
         for member, grad in others:
             if grad is not None:
@@ -257,12 +253,6 @@ class Plan:
         """Of the last step, on its way from the device that decided it; None where it was."""
         return None if self._decision is None else Readback.of(self._decision)
 
-    def _prepare(self, table: DeviceTable) -> None:
-        if not table.repeats:
-            refuse_capture(table.wholes[:1], self._owner)
-        of_group = self._scalars.of_group
-        table.prepare(self._scalars.on_device if table.counts_on_device else of_group)
-
     def _update(
         self,
         tables: Sequence[AnyTable],
@@ -275,15 +265,8 @@ class Plan:
             self._rows.prepare()
         for table in tables:
             self._run_table(table, zero_grads, collect_stats, counts)
-        with_grads = [(member, grad) for member, grad in others if grad is not None]
-        in_lists = [pair for pair in with_grads if pair[0] in self._lists]
-        if in_lists:
-            self._lists.run(in_lists, self._scalars, counts)
-        for member, grad in with_grads:
-            if member not in self._lists:
-                differentiable = bool(self._groups[member.group].get(BY_AUTOGRAD))
-                with torch.set_grad_enabled(differentiable):
-                    self._update_by_reference(member, grad, differentiable, counts)
+        if others:
+            self._by_torch.run(others, self._scalars, counts)
         if self._travel is not None:
             self._travel.after([member.param for member, _ in others])
         if self._rows is not None:
@@ -294,19 +277,9 @@ class Plan:
     ) -> None:
         if self._travel is not None:
             self._travel.before(table.wholes)
-        if table.on_device:
-            table.run(zero_grads, collect_stats, counts, self._decision_on(table.device))
-        else:
-            table.run(self._scalars.of_group, zero_grads, collect_stats, counts)
+        run(table, self._scalars, zero_grads, collect_stats, counts, self._decision)
         if self._travel is not None:
             self._travel.after(table.wholes)
-
-    def _decision_on(self, device: torch.device) -> Tensor | None:
-        """What was decided for the step; None where that is to do it, and to scale nothing."""
-        if self._decision is not None:
-            return self._decision.to(device, non_blocking=True)
-        factor = self._scalars.factor
-        return None if factor == 1 else torch.tensor([factor, 1.0], dtype=torch.float64).to(device)
 
     def _counts(
         self,
@@ -320,7 +293,7 @@ class Plan:
             return None
         found: dict[int, int] = {}
         for table in tables:
-            found |= table.counts() if table.on_device else table.counts(self._scalars.of_group)
+            found |= counts_of(table, self._scalars)
         for member, grad in others:
             if grad is not None and member.rule.share is not None:
                 scalars = self._scalars.coming(member)
@@ -429,21 +402,4 @@ class Plan:
         rows.run(self._scalars.of_group, lambda member: self._scalars.next(member, False))
 
     def _make_tables(self, members: list[Member]) -> list[AnyTable]:
-        alike: dict[tuple[Any, ...], list[Member]] = {}
-        for member in members:
-            bucket = 0 if self._travel is None else self._travel.bucket(member.param)
-            kind = member.treatment, member.here.device, member.counts_on_device
-            alike.setdefault((bucket, *kind), []).append(member)
-        in_order = sorted(alike.items(), key=lambda item: item[0][0])
-        return [
-            make_table(same, self._kernels_of[id(same[0])], self._owner) for _, same in in_order
-        ]
-
-    def _update_by_reference(
-        self, member: Member, grad: Tensor, differentiable: bool, counts: Counts | None
-    ) -> None:
-        scalars = self._scalars.next(member, differentiable)
-        share = None if counts is None else member.share_of(counts)
-        update_by_reference(member, grad, scalars, differentiable, share)
-        for name in self._family.counters[1:]:
-            member.state[name].fill_(scalars[name])
+        return make_tables(members, self._kernels_of, self._travel, self._owner)

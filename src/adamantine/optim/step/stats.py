@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from adamantine.backends.gpu.streams import Readback
-from adamantine.optim.step.gradients import sum_of_squares, values_of
+from adamantine.optim.step.scaling.gradients import sum_of_squares, values_of
 from adamantine.optim.usage.labels import label_at
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)

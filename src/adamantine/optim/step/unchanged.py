@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from adamantine.optim.step.member import Only
+from adamantine.optim.step.updates.member import Only
 from adamantine.optim.usage.hints import HINTS
 from adamantine.optim.usage.options import OF_GROUPS
 from adamantine.rules import Family

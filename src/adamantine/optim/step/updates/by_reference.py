@@ -10,7 +10,7 @@ from torch import Tensor
 
 from adamantine.backends import reference
 from adamantine.codecs import noise
-from adamantine.optim.step.member import Member
+from adamantine.optim.step.updates.member import Member
 
 
 def update_by_reference(

@@ -9,8 +9,8 @@ from typing import Any
 from torch import Tensor
 
 from adamantine.errors import NonFiniteError
-from adamantine.optim.step.device_decision import DeviceDecision
-from adamantine.optim.step.gradients import Gradients, held, multiply, nonfinite
+from adamantine.optim.step.scaling.device_decision import DeviceDecision
+from adamantine.optim.step.scaling.gradients import Gradients, held, multiply, nonfinite
 from adamantine.optim.usage.labels import several
 from adamantine.optim.usage.options import StepOptions
 

@@ -15,8 +15,8 @@ from adamantine.backends.missed_steps import MissedSteps
 from adamantine.backends.rows import Rows
 from adamantine.errors import BackendError
 from adamantine.optim.state.precision import Treatment
-from adamantine.optim.step.member import Member
-from adamantine.optim.step.row_batch import RowBatch, refusal_of_rows, written
+from adamantine.optim.step.updates.member import Member
+from adamantine.optim.step.updates.row_batch import RowBatch, refusal_of_rows, written
 from adamantine.optim.usage.hints import BY_AUTOGRAD
 from adamantine.rules import Rule
 from adamantine.rules.lazy import differs, lazy_scalars

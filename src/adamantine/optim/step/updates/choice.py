@@ -13,8 +13,8 @@ from adamantine.backends import BackendName
 from adamantine.backends.layout import overlapping
 from adamantine.backends.modes import observer
 from adamantine.errors import BackendError
-from adamantine.optim.step.by_lists import refusal, select_for_lists
-from adamantine.optim.step.member import Member
+from adamantine.optim.step.updates.by_lists import refusal, select_for_lists
+from adamantine.optim.step.updates.member import Member
 from adamantine.optim.usage.hints import BY_AUTOGRAD, CAPTURABLE
 
 Group = dict[str, Any]

@@ -18,8 +18,8 @@ from adamantine.backends.layout import (
     storage_span,
 )
 from adamantine.backends.modes import observer
-from adamantine.optim.step.member import Member
-from adamantine.optim.step.scalars import Scalars
+from adamantine.optim.step.updates.member import Member
+from adamantine.optim.step.updates.scalars import Scalars
 from adamantine.optim.usage.hints import BY_AUTOGRAD
 from adamantine.rules import Rule
 

@@ -12,7 +12,7 @@ from adamantine.backends.layout import check_rows, check_sparse, overlapping
 from adamantine.backends.missed_steps import MissedSteps
 from adamantine.backends.modes import observer
 from adamantine.errors import BackendError
-from adamantine.optim.step.member import Member
+from adamantine.optim.step.updates.member import Member
 from adamantine.rules import Rule
 
 if TYPE_CHECKING:

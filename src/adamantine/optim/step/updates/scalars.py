@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from adamantine.backends.gpu.device_scalars import scalars_on_device
-from adamantine.optim.step.member import Member
+from adamantine.optim.step.updates.member import Member
 from adamantine.rules import Family, Settings
 
 Group = dict[str, Any]
