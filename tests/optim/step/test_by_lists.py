@@ -112,7 +112,7 @@ def test_who_goes_there_by_itself() -> None:
     plan = optimizer._plan
     assert plan is not None
     assert [len(table.wholes) for table in plan._tables] == [1]
-    assert [m in plan._lists for m in plan._others] == [True, False, True]
+    assert [m in plan._by_torch._lists for m in plan._others] == [True, False, True]
 
 
 @pytest.mark.parametrize(
