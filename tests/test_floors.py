@@ -32,7 +32,7 @@ ROOMS = {
         "links": 0,
         "layout": 1,
         "modes": 0,
-        "notice": 0,
+        "compiling": 0,
         "shards": 1,
         "step_scalars": 0,
         "codes": 2,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import subprocess
 import sys
 
@@ -45,6 +46,47 @@ def test_a_first_step_does_not_load_dynamo() -> None:
         [sys.executable, "-c", script], capture_output=True, check=True, text=True
     )
     assert done.stdout.strip() == "False"
+
+
+OF_THE_COMMAND_LINE = (
+    "optuna", "matplotlib", "plotly", "typer", "rich", "sklearn", "scipy", "pooch", "platformdirs",
+    "requests", "filelock",
+)  # fmt: skip
+COMPILERS = "numba", "llvmlite", "triton"
+
+
+@pytest.mark.parametrize("interpreted", [False, True], ids=["lists", "gpu"])
+def test_optimizers_need_torch_and_numpy_alone(interpreted: bool) -> None:
+    """As where Triton comes with torch: steps, sparse ones, checkpoints."""
+    missing = OF_THE_COMMAND_LINE + COMPILERS[: 2 if interpreted else 3]
+    script = f"""if True:
+        import sys
+        sys.modules.update(dict.fromkeys({missing!r}))
+        import torch, adamantine
+        params = [torch.nn.Parameter(torch.ones(n)) for n in (3, 2000)]
+        optimizer = adamantine.AdamW(
+            params, backend={"gpu" if interpreted else "auto"!r}, max_grad_norm=1.0
+        )
+        for _ in range(3):
+            for param in params:
+                param.grad = torch.ones_like(param)
+            optimizer.step()
+        optimizer.load_state_dict(optimizer.state_dict())
+        optimizer.step()
+        table = torch.nn.Embedding(9, 2, sparse=True)
+        rows = adamantine.SGD(table.parameters(), lr=0.1)
+        table(torch.tensor([1, 2])).sum().backward()
+        rows.step()
+        print(float(params[0][0].detach()))
+        """
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        check=True,
+        text=True,
+        env={**os.environ, "TRITON_INTERPRET": "1" if interpreted else ""},
+    )
+    assert float(done.stdout) == pytest.approx(1 - 4e-3, abs=1e-4)
 
 
 def test_the_version_needs_no_torch() -> None:

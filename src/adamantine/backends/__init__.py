@@ -5,7 +5,7 @@
 - ``layout``: how tensors lie in memory; ``huge_pages``: for large ones
 - ``modes``: who has to see every operation, so that torch has to run it
 - ``links``: the ways between an accelerator's memory and main memory
-- ``notice``: a word while kernels are compiled
+- ``compiling``: which compilers are there, and a word while they work
 - ``shards``: tensors of which each process holds a part (``DTensor``)
 - ``step_scalars``: what is the same for all elements of a tensor in a step
 - ``codes``: the codecs, by torch

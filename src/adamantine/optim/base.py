@@ -12,7 +12,7 @@ from torch._compile import _disable_dynamo
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 from adamantine.backends import BACKENDS, BackendName
-from adamantine.backends.notice import compiling_is_told
+from adamantine.backends.compiling import compiling_is_told
 from adamantine.backends.shards import is_dtensor
 from adamantine.errors import BackendError, StateError, UsageError
 from adamantine.optim.state.loading import fitted, to_torchs_format

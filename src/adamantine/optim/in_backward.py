@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch._compile import _disable_dynamo
 from torch.utils.hooks import RemovableHandle
 
-from adamantine.backends.notice import compiling_is_told
+from adamantine.backends.compiling import compiling_is_told
 from adamantine.backends.shards import total
 from adamantine.errors import StateError, UsageError
 from adamantine.optim.step.plan import Plan

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from adamantine.backends.compiling import has
 from adamantine.optim.step.updates.member import Only
 from adamantine.optim.usage.hints import HINTS
 from adamantine.optim.usage.options import OF_GROUPS
@@ -53,7 +54,7 @@ class Unchanged:
         self._params = [group["params"] for group in groups]
         # Compiled code walks lists, as torch makes them; somebody may have put a tuple there.
         lists = all(type(found) is list for found in (groups, *self._params))
-        self._compiled = compiled and only is None and lists
+        self._compiled = compiled and only is None and lists and has("numba")
         self._containers = self._of_containers() if self._compiled else None
         self._objects = self._list_objects() if self._containers is None else []
         self._choices = [tuple(map(_kept, choices)) for choices in self._list_choices()]

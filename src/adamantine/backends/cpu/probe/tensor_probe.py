@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from adamantine.backends.codes import block_count
+from adamantine.backends.compiling import has
 from adamantine.backends.cpu.kernel import arguments as arguments
 from adamantine.backends.cpu.kernel.arguments import KernelArguments
 from adamantine.backends.cpu.probe.statuses import ABSENT, CHANGED, GRAD, PARAM, READY, STAGE
@@ -20,7 +20,7 @@ from adamantine.backends.formats import CODES, Format, exponents_of
 from adamantine.backends.layout import are_apart, check_memory
 
 compiled: Any = None
-if find_spec("numba") is not None:  # kernels on a GPU can do without it
+if has("numba"):  # kernels on a GPU can do without it
     from adamantine.backends.cpu.probe import compiled_probe as compiled
 
 State = dict[str, Any]

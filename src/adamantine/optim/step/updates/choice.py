@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cache
-from importlib.util import find_spec
 from typing import Any, Literal
 
 from torch import Tensor
 
 from adamantine.backends import BackendName
+from adamantine.backends.compiling import has
 from adamantine.backends.layout import overlapping
 from adamantine.backends.modes import observer
 from adamantine.errors import BackendError
@@ -100,7 +99,7 @@ def counts_on_device(
 
 def refusal_of_gpu(param: Tensor) -> str | None:
     """Why the kernels for accelerators cannot take a parameter, or None where they can."""
-    if not _has_triton():
+    if not has("triton"):
         return (
             f"on {param.device}, and Triton, which compiles kernels for it, is not there (pip "
             "install 'adamantine[gpu]')"
@@ -108,11 +107,6 @@ def refusal_of_gpu(param: Tensor) -> str | None:
     from adamantine.backends.gpu import table
 
     return table.refusal(param)
-
-
-@cache
-def _has_triton() -> bool:
-    return find_spec("triton") is not None
 
 
 def _kernels_for(
@@ -128,11 +122,14 @@ def _kernels_for(
     kernels: Kernels = "gpu" if backend == "gpu" or not member.here.is_cpu else "cpu"
     if backend == "cpu" and kernels == "gpu":
         return None, f"on {member.here.device}"
-    reason = refusal_of_gpu(member.here) if kernels == "gpu" else _refusal_of_cpu(member.here)
+    reason = refusal_of_gpu(member.here) if kernels == "gpu" else refusal_of_cpu(member.here)
     return (kernels, None) if reason is None else (None, reason)
 
 
-def _refusal_of_cpu(param: Tensor) -> str | None:
+def refusal_of_cpu(param: Tensor) -> str | None:
+    """Why the kernels for main memory cannot take a parameter, or None where they can."""
+    if not has("numba"):
+        return "there, and Numba, which compiles kernels for it, is not (pip install numba)"
     from adamantine.backends.cpu.table import table
 
     return table.refusal(param)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from adamantine.backends import BackendName
+from adamantine.backends.compiling import has
 from adamantine.backends.layout import check_rows, check_sparse, overlapping
 from adamantine.backends.missed_steps import MissedSteps
 from adamantine.backends.modes import observer
@@ -40,6 +41,8 @@ def _unfit(tensors: Sequence[Tensor]) -> str | None:
         return f"on {tensors[0].device}"
     if tensors[0].is_complex():
         return "complex"
+    if not has("numba"):
+        return "there, and Numba, which compiles kernels for them, is not (pip install numba)"
     from adamantine.backends.cpu.table.table import refusal
 
     # The states have their parameter's shape and device.

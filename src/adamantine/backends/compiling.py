@@ -1,10 +1,15 @@
-"""A word to who waits at a terminal while kernels are compiled."""
+"""What can be compiled, and a word to who waits at a terminal while it is.
+
+Kernels in main memory need Numba, those on accelerators Triton.
+"""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
+from importlib.util import find_spec
 from threading import Event, Thread
 from typing import Any
 
@@ -16,6 +21,12 @@ _LOOKS = 0.2  # seconds between two looks after that
 TEXT = "adamantine: compiling for this machine; the result is kept on disk, so this happens once"
 
 _told = False
+
+
+@cache
+def has(compiler: str) -> bool:
+    """Whether that package can be imported; without doing so, which takes half a second."""
+    return find_spec(compiler) is not None
 
 
 @contextmanager

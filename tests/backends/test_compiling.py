@@ -9,7 +9,7 @@ from contextlib import nullcontext
 import pytest
 from numba.core.compiler_lock import global_compiler_lock
 
-from adamantine.backends import notice
+from adamantine.backends import compiling
 
 
 class Terminal(io.StringIO):
@@ -25,13 +25,13 @@ class Terminal(io.StringIO):
 def test_it_is_said_once_and_only_at_a_terminal(
     stream: io.StringIO, compiles: bool, said: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(notice, "PATIENCE", 0.01)
-    monkeypatch.setattr(notice, "_LOOKS", 0.01)
-    monkeypatch.setattr(notice, "_told", False)
-    monkeypatch.setattr(notice.sys, "stderr", stream)
+    monkeypatch.setattr(compiling, "PATIENCE", 0.01)
+    monkeypatch.setattr(compiling, "_LOOKS", 0.01)
+    monkeypatch.setattr(compiling, "_told", False)
+    monkeypatch.setattr(compiling.sys, "stderr", stream)
     for _ in range(2):
-        with notice.compiling_is_told(), global_compiler_lock if compiles else nullcontext():
+        with compiling.compiling_is_told(), global_compiler_lock if compiles else nullcontext():
             end = time.monotonic() + (5 if said else 0.1)
             while stream.getvalue().count("\n") < said and time.monotonic() < end:
                 time.sleep(0.01)
-    assert stream.getvalue() == (notice.TEXT + "\n") * said
+    assert stream.getvalue() == (compiling.TEXT + "\n") * said
