@@ -52,7 +52,8 @@ class Adam(SparseOptimizer):
     maximize
         Maximize the objective instead of minimizing it.
     capturable
-        Raises an AssertionError in the first step, as torch does on the CPU.
+        Let CUDA graphs record steps: counts are kept on the device. As in torch, the first step
+        raises an AssertionError for parameters on the CPU. See ``docs/gpu.md``.
     differentiable
         Let autograd record the step, which then uses the reference backend.
     decoupled_weight_decay
@@ -66,12 +67,12 @@ class Adam(SparseOptimizer):
         make up for the steps they missed when they are next touched, so that after ``flush()`` the
         result is the same as with dense gradients; see ``attach()``. None: an error, as in torch.
     backend
-        ``"auto"`` uses compiled kernels for dense parameters in main memory. It updates all others
-        by torch's operations on whole lists of tensors, and where that cannot be, tensor by tensor:
-        in 8-bit or stochastically rounded states, in groups with ``differentiable=True``, for
-        tensors that share memory, and whenever a mode or transform has to observe every operation.
-        ``"cpu"`` and ``"lists"`` raise if these cannot be used. ``"reference"`` goes tensor by
-        tensor. The results agree up to rounding.
+        ``"auto"`` uses compiled kernels for dense parameters in main memory and on GPUs. It updates
+        all others by torch's operations on whole lists of tensors, and where that cannot be, tensor
+        by tensor: in 8-bit or stochastically rounded states, in groups with
+        ``differentiable=True``, for tensors that share memory, and whenever a mode or transform has
+        to observe every operation. ``"cpu"``, ``"gpu"`` and ``"lists"`` raise if these cannot be
+        used. ``"reference"`` goes tensor by tensor. The results agree up to rounding.
     options
         Options that every optimizer has; see ``adamantine.Options``.
 
