@@ -10,51 +10,40 @@ import argparse
 import sys
 from collections.abc import Iterable
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import IO, Any
 
 from adamantine.errors import AdamantineError
 from adamantine.train.files import write_atomically
-from benchmarks import (
-    accuracy,
-    bandwidth,
-    extras,
-    formats,
-    lists,
-    offload,
-    pages,
-    precision,
-    program,
-    rounding,
-    scale,
-    small,
-    sparse,
-    startup,
-    step,
-    tables,
-)
 from benchmarks.measure import MissingError
 from benchmarks.other_work import NOTICEABLE, OtherWork
 from benchmarks.records import Options, Record, load, origin, record, save
-from benchmarks.studies.catalogue import STUDIES, WITHOUT_MNIST
 
-BENCHMARKS = {
-    "step": step,
-    "small": small,
-    "lists": lists,
-    "bandwidth": bandwidth,
-    "precision": precision,
-    "sparse": sparse,
-    "tables": tables,
-    "scale": scale,
-    "offload": offload,
-    "extras": extras,
-    "program": program,
-    "startup": startup,
-    "formats": formats,
-}
-EXPERIMENTS = {"accuracy": accuracy, "rounding": rounding}
-ALL = {**BENCHMARKS, **EXPERIMENTS}
+try:
+    from benchmarks.studies.catalogue import STUDIES, WITHOUT_MNIST
+except ModuleNotFoundError:  # a machine with a GPU may have torch alone
+    STUDIES, WITHOUT_MNIST = {}, ()
+
+BENCHMARKS = (
+    "step",
+    "small",
+    "lists",
+    "gpu_host",
+    "gpu",
+    "bandwidth",
+    "precision",
+    "sparse",
+    "tables",
+    "scale",
+    "offload",
+    "extras",
+    "program",
+    "startup",
+    "formats",
+)
+EXPERIMENTS = ("accuracy", "rounding")
+ALL = (*BENCHMARKS, *EXPERIMENTS)
 RESULTS = Path(__file__).with_name("results")
 ON_MNIST = ("program", "formats", "accuracy", "rounding", *sorted({*STUDIES} - {*WITHOUT_MNIST}))
 PICTURES = Path(__file__).parents[1] / "docs" / "images"
@@ -74,7 +63,7 @@ def main() -> int:
         journals=out and (arguments.out or JOURNALS),
     )
     for name in arguments.names or (ALL if arguments.saved else BENCHMARKS):
-        benchmark = ALL.get(name) or STUDIES[name]
+        benchmark = module_of(name)
         print(f"### {name}\n", flush=True)
         try:
             if arguments.saved:
@@ -95,9 +84,24 @@ def main() -> int:
     return _write_pages() if out == RESULTS and not arguments.saved else 0
 
 
+def module_of(name: str) -> Any:
+    """A benchmark, experiment or study; each is imported by itself, as its packages may be missing.
+
+    On a machine with a GPU, `gpu` needs nothing but torch.
+    """
+    return import_module(f"benchmarks.{name}") if name in ALL else STUDIES[name]
+
+
+def all_modules() -> dict[str, Any]:
+    """All but the studies, by name."""
+    return {name: module_of(name) for name in ALL}
+
+
 def _write_pages() -> int:
+    from benchmarks import pages
+
     try:
-        changed = pages.write(ALL, RESULTS)
+        changed = pages.write(all_modules(), RESULTS)
     except AdamantineError as error:
         print(f"benchmarks: {error}", file=sys.stderr)
         return 1
@@ -124,7 +128,7 @@ def _write(image: bytes, file: IO[bytes]) -> None:
 
 def _measure(name: str, options: Options) -> Record:
     other_work = OtherWork()
-    findings = (ALL.get(name) or STUDIES[name]).run(options)
+    findings = module_of(name).run(options)
     cores = other_work.cores()
     if name in BENCHMARKS and cores is not None and cores > NOTICEABLE:
         print(

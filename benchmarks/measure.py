@@ -10,7 +10,6 @@ from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from adamantine.errors import AdamantineError
 
@@ -91,6 +90,8 @@ def paired_difference(
     values: Sequence[float], reference: Sequence[float]
 ) -> tuple[float, float, float]:
     """The mean difference and its 95 % interval, by Student's t over pairs."""
+    from scipy import stats  # a GPU's machine may have torch alone
+
     differences = np.asarray(values, float) - np.asarray(reference, float)
     mean = float(differences.mean())
     if len(differences) == 1:

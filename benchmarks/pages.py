@@ -50,6 +50,15 @@ SECTIONS = {
         "operation on a whole list of tensors, or, in the reference, on a single one. Measured on "
         "the CPU, with kernels turned off; an accelerator is not measured.",
     ),
+    "gpu_host": Section(
+        "What a GPU's step costs the host",
+        "No GPU is needed: nothing is launched, and everything else is done. torch's step is on "
+        "the CPU device, with its arithmetic.",
+    ),
+    "gpu": Section(
+        "On a GPU",
+        "The device's own time, by events. A copy of as many bytes is what memory can do.",
+    ),
     "precision": Section(
         "Fewer bytes",
         "*Tables* are the addresses and lengths that kernels read, beside the state itself. Speed "

@@ -18,6 +18,7 @@ from benchmarks import __main__ as command
 from benchmarks import (
     bandwidth,
     child,
+    gpu,
     lists,
     markdown,
     measure,
@@ -116,6 +117,31 @@ def test_command_prints_tables_and_keeps_samples(tmp_path):
     assert done.stdout == f"### step\n\n{step.to_markdown(found)}\n\n{records.origin(found)}\n\n"
     assert "| MNIST network, 4 tensors | `adamantine.Adam()` |" in done.stdout
     assert "`torch.optim.SGD(momentum=0.9, fused=True)`" in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("alone", [False, True], ids=["", "torch alone"])
+def test_gpu_host_needs_no_gpu_and_no_other_package(tmp_path, alone):
+    """In a process of its own: Triton decides for good whether it interprets."""
+    missing = ("numba", "optuna", "scipy", "typer", "pooch", "rich", "sklearn", "matplotlib")
+    blocked = f"sys.modules.update(dict.fromkeys({missing if alone else ()!r}))"
+    script = (
+        f"import runpy, sys; {blocked}; sys.argv = ['benchmarks', 'gpu_host', '--quick', "
+        f"'--rounds', '1', '--out', {str(tmp_path)!r}]; "
+        "runpy.run_module('benchmarks', run_name='__main__')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, encoding="utf-8", check=True
+    )
+    found = json.loads((tmp_path / "gpu_host.json").read_text(encoding="utf-8"))
+    assert [case["parameters"] for case in found["cases"]] == [300_000, 640_000]
+    assert "| 10,000 tensors × 64 | `torch.optim.Adam(foreach=True)` |" in done.stdout
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_gpu_says_that_there_is_none():
+    with pytest.raises(measure.MissingError, match="no GPU"):
+        gpu.run(records.Options())
 
 
 @pytest.mark.slow

@@ -32,7 +32,7 @@ class Records(dict):
 @pytest.fixture(scope="module")
 def records():
     of_studies = pages.saved(STUDIES, SAVED)
-    return Records({**pages.saved(command.ALL, command.RESULTS), **of_studies})
+    return Records({**pages.saved(command.all_modules(), command.RESULTS), **of_studies})
 
 
 SAVED = command.RESULTS / "studies"

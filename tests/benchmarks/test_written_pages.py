@@ -12,12 +12,12 @@ from benchmarks import headline, pages, precision, small, step
 
 @pytest.fixture(scope="module")
 def saved():
-    return pages.saved(command.ALL, command.RESULTS)
+    return pages.saved(command.all_modules(), command.RESULTS)
 
 
 def test_pages_are_up_to_date(saved):
     hint = "run python -m benchmarks --pages"
-    assert pages.PAGE.read_text(encoding="utf-8") == pages.page(command.ALL, saved), hint
+    assert pages.PAGE.read_text(encoding="utf-8") == pages.page(command.all_modules(), saved), hint
     assert pages.README.read_text(encoding="utf-8") == pages.readme(saved), hint
 
 
@@ -35,7 +35,7 @@ def test_every_benchmark_has_a_section():
 
 def test_a_benchmark_without_samples_is_named_and_left_out(saved):
     only = {"startup": saved["startup"]}
-    page = pages.page(command.ALL, only)
+    page = pages.page(command.all_modules(), only)
     assert "## From start to first step" in page
     assert "## One optimizer step" not in page
     assert "Not measured yet: `python -m benchmarks step`" in page

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -92,6 +93,7 @@ class TensorProbe:
         self._reads_counters, self.device = reads_counters, params[0].device
         self._counting_device = states[0][counters[0]].device if counters else self.device
         self._exports = compiled is not None and compiled.exporter() != 0
+        self._looks: list[list[Any]] | None = None  # when first needed
         self.complete = False  # whether every tensor takes part
         self.common = False  # whether, besides, all have the same counters
         # A lazy conjugation shows in no address, and no more does the lazy minus sign of a real
@@ -208,13 +210,44 @@ class TensorProbe:
 
     def _probe_in_python(self, grads: list[Any]) -> int:
         columns = [*self._columns[:GRAD], grads, *self._columns[GRAD + 1 :]]
-        for t, tensors in enumerate(zip(*columns, strict=True)):
-            self.status[t] = self._status(t, tensors)
-            self.rows[t] = self.groups[t] if self.status[t] == READY else -1
-        found = np.unique(self.values[self.rows >= 0], axis=0)
-        self.arguments[arguments.COMMON] = len(found) <= 1
+        if not self._found_as_before(columns):
+            for t, tensors in enumerate(zip(*columns, strict=True)):
+                self.status[t] = self._status(t, tensors)
+                self.rows[t] = self.groups[t] if self.status[t] == READY else -1
+        found = self.values[self.rows >= 0]
+        self.arguments[arguments.COMMON] = bool((found == found[:1]).all())
         self.arguments[arguments.MOVES] = int(np.count_nonzero(self.moved))
         return int(self.status.max(initial=READY))
+
+    def _found_as_before(self, columns: Sequence[list[Any]]) -> bool:
+        """Whether all take part and are where they were, but for gradients; notes what it found.
+
+        That is so in most steps, and column by column it is known in a fifth of the time.
+        """
+        for name, tensors in zip(self._names, columns[GRAD + 1 :], strict=True):
+            now = [state.get(name) for state in self._states]
+            if any(map(operator.is_not, now, tensors)):
+                return False
+        if any(grad is None for grad in columns[GRAD]):
+            return False
+        if self._looks is None:
+            looks = [_looks(tensors) for tensors in self._columns]
+            looks[GRAD] = looks[PARAM]
+            self._looks = looks
+        if any(_looks(c) != expected for c, expected in zip(columns, self._looks, strict=True)):
+            return False
+        addresses = np.array([[t.data_ptr() for t in c] for c in columns], np.int64).T
+        resized = (addresses[:, GRAD] == 0) & (self._bytes[:, PARAM] > 0)
+        addresses_before = self.addresses.copy()
+        addresses_before[:, GRAD] = addresses[:, GRAD]
+        if resized.any() or not np.array_equal(addresses, addresses_before):
+            return False
+        self.addresses[:, GRAD] = addresses[:, GRAD]
+        self.moved[:], self.status[:], self.rows[:] = 0, READY, self.groups
+        if self._reads_counters:
+            for counter, tensors in enumerate(columns[len(columns) - self._counters :]):
+                self.values[:, counter] = [t.item() for t in tensors]
+        return True
 
     def _status(self, t: int, tensors: Sequence[Any]) -> int:
         self.moved[t] = 0
@@ -243,6 +276,13 @@ class TensorProbe:
             if is_counter and self._reads_counters:
                 self.values[t, counter] = tensor.item()
         return found
+
+
+_LOOK = operator.attrgetter("dtype", "device", "layout", "shape")
+
+
+def _looks(tensors: Sequence[Tensor]) -> list[Any]:
+    return [(_LOOK(t), t.stride()) for t in tensors]
 
 
 def _is_lazy(tensor: Tensor) -> bool:
