@@ -41,4 +41,5 @@ def images(found: Record) -> dict[str, bytes]:
 
 def to_markdown(found: Record) -> str:
     """What the command ends with."""
-    return f"```\n{search_of(found).verdict[0].sentence}\n```"
+    said = [each.sentence for each in search_of(found).verdict if each.about != "caution"]
+    return "\n".join(["```", *said, "```"])

@@ -23,7 +23,11 @@ def test_prints_what_it_found_and_leaves_picture_and_record(search, tmp_path):
     result = search("--optimizer", "sgd", "--momentum", 0.9)
     assert (result.code, result.err) == (0, "")
     record = LrFindRecord.from_json(json.loads((tmp_path / "out" / "lr_find.json").read_text()))
-    assert result.out.startswith(f"Learning rate: {record.suggestion.value:.2g} (")
+    decision, found = result.out.splitlines()[:2]
+    rate = f"{record.suggestion.value:.2g}"
+    assert decision.startswith(f"Use SGD(lr={float(rate)!r}, momentum=0.9): single seeds say ")
+    assert decision == record.verdict[0].sentence
+    assert found.startswith(f"Learning rate: {rate} (")
     assert record.reason in result.out
     assert f"Diverges: at {record.diverges_at:.2g}" in result.out
     assert record.settings == {"momentum": 0.9}

@@ -24,6 +24,7 @@ from adamantine.records.run import (
 from adamantine.records.study import (
     Claim,
     Contestant,
+    Decision,
     Difference,
     Divergence,
     Finding,
@@ -45,6 +46,7 @@ __all__ = [
     "Candidate",
     "Claim",
     "Contestant",
+    "Decision",
     "Difference",
     "Divergence",
     "EpochRecord",

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from adamantine.records.fields import Record
+from adamantine.records.study import Finding
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,8 @@ class LrFindRecord(Record):
         is none up to the end of the search.
     reason
         Why this suggestion, in a sentence or two.
+    verdict
+        What to use, in a sentence.
     """
 
     NAME: ClassVar[str] = "lr_find record"
@@ -110,3 +113,4 @@ class LrFindRecord(Record):
     reason: str
     versions: Mapping[str, Any]
     machine: Mapping[str, Any]
+    verdict: tuple[Finding, ...] = ()

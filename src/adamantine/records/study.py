@@ -275,8 +275,27 @@ class Difference:
 class Finding:
     """A sentence of the verdict and what it is about."""
 
-    about: Literal["speed", "final", "robustness", "cost", "caution"]
+    about: Literal["decision", "speed", "final", "robustness", "cost", "caution"]
     sentence: str
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a study says to use; the first sentence of its verdict says why.
+
+    Parameters
+    ----------
+    contestant
+        A name; empty if there is nothing to recommend.
+    tied
+        The names of all that are not shown to be worse than another; among them it is the cheapest.
+    python
+        The line that builds it.
+    """
+
+    contestant: str = ""
+    tied: tuple[str, ...] = ()
+    python: str = ""
 
 
 @dataclass(frozen=True)
@@ -305,9 +324,11 @@ class StudyRecord(Record):
     target_source
         ``"given"``, or ``"worst"`` if it is the worst contestant's best validation score.
     verdict
-        Its sentences, in reading order.
+        Its sentences, in reading order; the first says what to use.
     command
         The command line that repeats it.
+    decision
+        What the first sentence says, for programs.
     """
 
     NAME: ClassVar[str] = "study"
@@ -328,3 +349,4 @@ class StudyRecord(Record):
     started: str = ""
     wall_seconds: float = 0.0
     notes: tuple[str, ...] = field(default=())
+    decision: Decision = Decision()

@@ -15,7 +15,7 @@ from importlib import resources
 from string import Template
 from typing import Any
 
-from adamantine.records import finite
+from adamantine.records import Finding, finite
 from adamantine.report.marks import mark
 
 WRAP = 20
@@ -85,6 +85,14 @@ def section_html(name: str, heading: str, *parts: str) -> str:
         f'<section id="{name}" aria-labelledby="{name}-heading">\n'
         f'<h2 id="{name}-heading">{text(heading)}</h2>\n' + "\n".join(parts) + "\n</section>"
     )
+
+
+def verdict_html(findings: Sequence[Finding], lines: Sequence[str]) -> str:
+    """What to use, the lines to paste (empty ones are left out), and the evidence."""
+    said = [f'<p class="{found.about}">{text(found.sentence)}</p>' for found in findings]
+    code = [f"<pre><code>{text(line)}</code></pre>" for line in lines if line]
+    parts = "\n".join([*said[:1], *code, *said[1:]])
+    return f'<section class="verdict" id="verdict">\n<h2>Verdict</h2>\n{parts}\n</section>'
 
 
 def chart_html(chart: Chart) -> str:

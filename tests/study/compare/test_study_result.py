@@ -19,7 +19,8 @@ def test_it_shows_itself(study):
     words = re.sub("<[^>]*>", " ", shown)
     for contestant in study.contestants:
         assert contestant.name in words
-    assert str(study) == "\n".join(finding.sentence for finding in study.verdict)
+    decision, *others = (finding.sentence for finding in study.verdict)
+    assert str(study).splitlines() == [decision, study.decision.python, *others]
     opened = []
     parser = HTMLParser()
     parser.handle_starttag = lambda tag, attributes: opened.append(tag)

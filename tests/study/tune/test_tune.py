@@ -170,10 +170,10 @@ def test_settings_that_were_judged_before_are_told_of(tmp_path, monkeypatch):
     )
     plan = replace(PLAN, sampler="random", pruning=False)
     first = tune(cheap.workload, replace(plan, trials=1), out=tmp_path)
-    assert [finding.about for finding in first.verdict] == ["final"]
+    assert [finding.about for finding in first.verdict] == ["decision", "final"]
     later = tune(cheap.workload, replace(plan, trials=12), out=tmp_path)
     assert later.tuned.settings != first.tuned.settings
-    assert "another setting was judged on the same test data" in later.verdict[1].sentence
+    assert "another setting was judged on the same test data" in later.verdict[2].sentence
     again = tune(cheap.workload, replace(plan, trials=12), out=tmp_path)
     assert again.verdict == later.verdict
 
@@ -223,7 +223,7 @@ def test_where_everything_diverges_the_defaults_are_recommended():
     found = tune(cheap.workload, plan)
     assert found.tuned is None
     assert found.recommended == "defaults"
-    assert "Apart from the defaults no trial came to its end" in found.verdict[0].sentence
+    assert "apart from the defaults no trial came to its end" in found.verdict[0].sentence
     assert found.best.settings == {}
 
 
@@ -274,8 +274,10 @@ def test_diverged_finals_are_told(monkeypatch):
     monkeypatch.setattr(in_process, "train_once", fragile)
     found = tune(cheap.workload, PLAN)
     assert found.recommended == "defaults"
-    assert "1 of 2 final runs diverged against 90.0" in found.verdict[0].sentence
-    assert found.verdict[0].sentence.endswith("Do not use it: use the defaults.")
+    decision, final = (finding.sentence for finding in found.verdict)
+    assert "1 of 2 final runs diverged against 90.0" in final
+    assert decision.startswith("Use Adam(), the defaults: 90.0")
+    assert decision.endswith("; of the tuned setting 1 of 2 final runs diverged.")
 
 
 @pytest.mark.parametrize(

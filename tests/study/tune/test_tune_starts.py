@@ -104,7 +104,7 @@ def test_the_defaults_are_not_compared_with_themselves():
     assert one.trials[0].run.settings == {"lr": 1e-2}
     assert one.tuned is None
     assert one.best.settings == {}
-    assert "Apart from the defaults no trial came to its end" in one.verdict[0].sentence
+    assert "apart from the defaults no trial came to its end" in one.verdict[0].sentence
     more = tune(cheap.workload, replace(PLAN, contestants=("cheap:Shaken",)))
     assert all(c.settings["lr"] != 1e-2 for c in more.candidates if c.role == "found")
 

@@ -36,8 +36,13 @@ def finals(seeds, lost):
 )
 def test_defaults_that_diverge_have_to_do_so_more_often_than_by_chance(seeds, lost, recommended):
     runs = {"tuned": finals(seeds, 0), "defaults": finals(seeds, lost)}
-    found = judge(TUNED, DEFAULTS, runs, "accuracy", "max", 0.0)
+    calls = {"tuned": "Adam(lr=0.1)", "defaults": "Adam()"}
+    found = judge(TUNED, DEFAULTS, runs, "accuracy", "max", 0.0, calls)
     assert found.recommended == recommended
-    said = f"{lost} of {seeds} final run{'s' * (seeds > 1)} diverged at the defaults"
-    assert said in found.verdict[0].sentence
-    assert ("cannot be told" in found.verdict[0].sentence) == (recommended == "defaults")
+    decision, final = (finding.sentence for finding in found.verdict)
+    said = f"{lost} of {seeds} final run{'s' * (seeds > 1)} diverged"
+    assert said in decision
+    assert f"{said} at the defaults" in final
+    assert ("cannot be told" in decision) == (recommended == "defaults")
+    start = "Use Adam(lr=0.1): 90.00% [" if recommended == "tuned" else "Use Adam(), the defaults; "
+    assert decision.startswith(start)

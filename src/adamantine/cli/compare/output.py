@@ -142,7 +142,7 @@ def study_output(out: Path) -> StudyOutput:
 
 
 def print_study(study: StudyRecord, *, as_json: bool) -> None:
-    """Print the table and the verdict, or everything as JSON, on standard output."""
+    """Print what to use, the table and why, or everything as JSON, on standard output."""
     if as_json:
         print(json.dumps(study.to_json(), allow_nan=False))
         return
@@ -152,6 +152,10 @@ def print_study(study: StudyRecord, *, as_json: bool) -> None:
 
     full = study_rows(study)
     console = Console()
+    first, *evidence = study.verdict
+    for line in filter(None, (first.sentence, study.decision.python)):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    console.print()
     # The settings stand below: a line of eighty columns has no room for them.
     rows = [{name: cell for name, cell in row.items() if name != "settings"} for row in full]
     heads = [Column(name, overflow="fold") for name in rows[0]]
@@ -162,7 +166,7 @@ def print_study(study: StudyRecord, *, as_json: bool) -> None:
     for row in full:
         chosen.add_row(Text(row["contestant"]), Text(row["settings"]))
     console.print(table, "", chosen, "", sep="\n")
-    for finding in study.verdict:
+    for finding in evidence:
         console.print(finding.sentence, markup=False, highlight=False, soft_wrap=True)
 
 

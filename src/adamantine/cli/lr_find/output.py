@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def summary(record: LrFindRecord) -> str:
-    """What was found, in a few lines."""
+    """What to use, and why, in a few lines."""
     found, low, high = record.suggestion, record.low, record.high
     diverges = (
         "not up to the end of the search"
@@ -23,7 +23,8 @@ def summary(record: LrFindRecord) -> str:
         else f"at {record.diverges_at:.2g}"
     )
     seeds = f"{record.seeds} seed{'s' if record.seeds > 1 else ''}"
-    return (
+    decision = "".join(f"{finding.sentence}\n" for finding in record.verdict)
+    return decision + (
         f"Learning rate: {found.value:.2g} ({found.least:.2g} to {found.most:.2g} over {seeds})\n"
         f"Range: {low.value:.2g} to {high.value:.2g} work in short trainings\n"
         f"Diverges: {diverges}\n"

@@ -145,7 +145,7 @@ def best_of(trials: Sequence[SearchTrial], metric: Metric) -> SearchTrial | None
 
 
 def print_tune(found: TuneRecord, *, as_json: bool) -> None:
-    """Print the best settings and the verdict, or everything as JSON, on standard output."""
+    """Print what to use, the settings and why, or everything as JSON, on standard output."""
     if as_json:
         print(json.dumps(found.to_json(), allow_nan=False))
         return
@@ -153,6 +153,13 @@ def print_tune(found: TuneRecord, *, as_json: bool) -> None:
     from rich.table import Table
 
     console = Console()
+
+    def say(*lines: str) -> None:
+        for line in lines:
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    first, *evidence = found.verdict
+    say(*filter(None, (first.sentence, found.best.python, found.best.command)), "")
     table = Table("", "search", "rechecks", "settings", box=None, pad_edge=False)
     for each in found.candidates:
         table.add_row(
@@ -164,13 +171,8 @@ def print_tune(found: TuneRecord, *, as_json: bool) -> None:
             f"{each.contestant} {_listed({**each.settings, **each.training})}".strip(),
         )
     console.print(table)
-    console.print()
-    lines = [finding.sentence for finding in found.verdict]
-    lines += ["", f"In Python:  {found.best.python}"]
-    if found.best.command:
-        lines.append(f"To train:   {found.best.command}")
-    for line in lines:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    if evidence:
+        say("", *(finding.sentence for finding in evidence))
 
 
 def _of_trial(trial: SearchTrial) -> str:

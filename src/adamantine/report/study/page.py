@@ -18,6 +18,7 @@ from adamantine.report.frame import (
     table_or_fold_html,
     terms_html,
     text,
+    verdict_html,
 )
 from adamantine.report.study import captions, data, tables
 from adamantine.report.study.charts import study_charts
@@ -111,10 +112,7 @@ def how_measured_html(record: StudyRecord) -> str:
 
 
 def _verdict(record: StudyRecord) -> str:
-    sentences = "\n".join(
-        f'<p class="{found.about}">{text(found.sentence)}</p>' for found in record.verdict
-    )
-    parts = [f'<section class="verdict" id="verdict">\n<h2>Verdict</h2>\n{sentences}\n</section>']
+    parts = [verdict_html(record.verdict, [record.decision.python])]
     if record.claims:
         parts.append(section_html("claims", "Claims", table_html(tables.claims(record))))
     return "\n".join(parts)

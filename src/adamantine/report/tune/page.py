@@ -16,6 +16,7 @@ from adamantine.report.frame import (
     table_html,
     terms_html,
     text,
+    verdict_html,
 )
 from adamantine.report.tune import tables
 from adamantine.report.tune.charts import tune_charts
@@ -62,13 +63,7 @@ def _subtitle(record: TuneRecord) -> str:
 
 
 def _verdict(record: TuneRecord) -> str:
-    best = record.best
-    said = "\n".join(
-        f'<p class="{found.about}">{text(found.sentence)}</p>' for found in record.verdict
-    )
-    lines = [line for line in (best.python, best.command) if line]
-    code = "\n".join(f"<pre><code>{text(line)}</code></pre>" for line in lines)
-    return f'<section class="verdict" id="verdict">\n<h2>Verdict</h2>\n{said}\n{code}\n</section>'
+    return verdict_html(record.verdict, [record.best.python, record.best.command])
 
 
 def _section(name: str, heading: str, charts: Mapping[str, Chart], *wanted: str) -> str:

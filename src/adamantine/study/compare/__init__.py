@@ -6,6 +6,7 @@
 - ``search_strategy``: which settings are tried next
 - ``subject``: what sentences are made of
 - ``analysis``: everything that is computed from the runs
+- ``decision``: what to use, the verdict's first sentence
 - ``verdict``, ``claims``, ``cautions``: the sentences
 - ``result``: what the caller gets
 """

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from adamantine.records import (
     Claim,
     Contestant,
+    Decision,
     Difference,
     Finding,
     Interval,
@@ -17,6 +18,7 @@ from adamantine.records import (
     TrialRun,
 )
 from adamantine.study.compare.claims import claims
+from adamantine.study.compare.decision import decide
 from adamantine.study.compare.subject import Subject
 from adamantine.study.compare.verdict import verdict
 from adamantine.study.statistics.intervals import mean_interval, rounding_variance
@@ -85,6 +87,7 @@ class Analysis:
     differences: tuple[Difference, ...]
     verdict: tuple[Finding, ...]
     claims: tuple[Claim, ...]
+    decision: Decision
 
 
 @dataclass(frozen=True)
@@ -151,13 +154,15 @@ def analyse(
     subject = Subject(
         metric, direction, target, budget.epochs, tolerance, found, differences, finals
     )
+    decision, sentence = decide(subject)
     return Analysis(
         target=target,
         target_source="worst" if given is None else "given",
         contestants=tuple(found),
         differences=differences,
-        verdict=verdict(subject),
+        verdict=(sentence, *verdict(subject)),
         claims=claims(subject),
+        decision=decision,
     )
 
 

@@ -19,11 +19,14 @@ class Study(StudyRecord):
     """What :func:`~adamantine.study.compare.compare` returns: a record that a notebook can show."""
 
     def __str__(self) -> str:
-        """The verdict."""
-        return "\n".join(finding.sentence for finding in self.verdict)
+        """The verdict, with the line to paste below what to use."""
+        first, *rest = (finding.sentence for finding in self.verdict)
+        return "\n".join(filter(None, [first, self.decision.python, *rest]))
 
     def _repr_html_(self) -> str:
-        verdict = "".join(f"<p>{text(finding.sentence)}</p>" for finding in self.verdict)
+        first, *rest = (f"<p>{text(finding.sentence)}</p>" for finding in self.verdict)
+        code = f"<pre><code>{text(self.decision.python)}</code></pre>"
+        verdict = "".join([first, code, *rest])
         return f"{verdict}{table_html(tables.results(self))}{table_html(tables.costs(self))}"
 
     def runs_frame(self) -> pd.DataFrame:

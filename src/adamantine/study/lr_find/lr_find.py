@@ -23,6 +23,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from adamantine.errors import AdamantineError, DivergedError, UsageError, WorkloadError
 from adamantine.optim.by_name import build, settings_of
+from adamantine.records import Finding
 from adamantine.records.lr_find import Held, LrFindRecord, Spread, Sweep
 from adamantine.study.lr_find.curve import (
     GOOD,
@@ -36,6 +37,7 @@ from adamantine.study.lr_find.curve import (
     rising,
     smooth,
 )
+from adamantine.study.settings.calls import call
 from adamantine.train.callbacks import Caller
 from adamantine.train.config import device_of
 from adamantine.train.diagnosis import failure
@@ -146,6 +148,7 @@ def find_learning_rate(
     _check_progress(starts, ends[int(curve.argmax())], curve.max())
     at = 10.0 ** (grid / PER_DECADE)
     found = _spread(rising, SUGGESTED, at, curve, by_seed)
+    low_end, high_end = (_spread(read, GOOD, at, curve, by_seed) for read in (rising, falling))
     return LrFindRecord(
         workload=workload.name,
         optimizer=runs.optimizer_name,
@@ -166,12 +169,13 @@ def find_learning_rate(
             )
         ),
         suggestion=found,
-        low=_spread(rising, GOOD, at, curve, by_seed),
-        high=_spread(falling, GOOD, at, curve, by_seed),
+        low=low_end,
+        high=high_end,
         diverges_at=diverging(at, curve),
         reason=_reason(found.value, at, curve, steps),
         versions=versions(),
         machine=machine(),
+        verdict=(_decision(runs.optimizer_name, settings or {}, found, low_end, high_end),),
     )
 
 
@@ -342,6 +346,18 @@ def _reason(rate: float, rates: Numbers, curve: Numbers, steps: int) -> str:
         if curve[end] >= GOOD * curve.max():
             sentence += f". {rates[end]:.2g}, where the search ends, is still good: search {advice}"
     return sentence
+
+
+def _decision(
+    optimizer: str, settings: Mapping[str, Any], found: Spread, low: Spread, high: Spread
+) -> Finding:
+    """``Use Adam(lr=0.0026): …``."""
+    use = call(optimizer, {"lr": float(f"{found.value:.2g}"), **settings})
+    return Finding(
+        "decision",
+        f"Use {use}: single seeds say {found.least:.2g} to {found.most:.2g}, and rates from "
+        f"{low.value:.2g} to {high.value:.2g} work in short trainings.",
+    )
 
 
 def check_search(seeds: int, steps: int, low: float, high: float, seed: int) -> None:

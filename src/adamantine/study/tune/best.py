@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from adamantine.records import Best
+from adamantine.study.settings.calls import OURS, python_line
 from adamantine.study.settings.contestants import Contestant
 from adamantine.study.tune.finals import Entry
 from adamantine.study.tune.plan import TunePlan
-
-OURS = "adamantine."
 
 
 def best_of(entry: Entry, plan: TunePlan, conditions: Mapping[str, Any], file: Path | None) -> Best:
@@ -38,12 +37,6 @@ def best_of(entry: Entry, plan: TunePlan, conditions: Mapping[str, Any], file: P
         python=python_line(contestant.optimizer, settings),
         command=f"adamantine train --config {shlex.quote(str(file))}" if trainable else "",
     )
-
-
-def python_line(optimizer: str, settings: Mapping[str, Any]) -> str:
-    """``adamantine.Adam(model.parameters(), lr=0.0021)``."""
-    given = [f"{name}={value!r}" for name, value in settings.items()]
-    return f"{optimizer}({', '.join(['model.parameters()', *given])})"
 
 
 def _name(contestant: Contestant) -> str:

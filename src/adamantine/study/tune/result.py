@@ -19,13 +19,15 @@ class TuneResult(TuneRecord):
     """What :func:`~adamantine.study.tune.tune` returns: a record that a notebook can show."""
 
     def __str__(self) -> str:
-        """The verdict, and the line of Python that builds what is recommended."""
-        return "\n".join([*(finding.sentence for finding in self.verdict), self.best.python])
+        """The verdict, with the line to paste below what to use."""
+        first, *rest = (finding.sentence for finding in self.verdict)
+        return "\n".join([first, self.best.python, *rest])
 
     def _repr_html_(self) -> str:
-        verdict = "".join(f"<p>{text(finding.sentence)}</p>" for finding in self.verdict)
+        first, *rest = (f"<p>{text(finding.sentence)}</p>" for finding in self.verdict)
         code = f"<pre><code>{text(self.best.python)}</code></pre>"
-        return f"{verdict}{code}{table_html(tables.candidates(self))}"
+        verdict = "".join([first, code, *rest])
+        return f"{verdict}{table_html(tables.candidates(self))}"
 
     def trials_frame(self) -> pd.DataFrame:
         """One row per trial: number, settings, score and outcome.

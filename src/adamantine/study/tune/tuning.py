@@ -25,6 +25,7 @@ from adamantine.study.runs.in_process import InProcess
 from adamantine.study.runs.journal import Journal
 from adamantine.study.runs.tasks import Task, key_of
 from adamantine.study.runs.workers import Workers
+from adamantine.study.settings.calls import call
 from adamantine.study.settings.contestants import parse_contestants, sources_of
 from adamantine.study.tune.best import best_of
 from adamantine.study.tune.finals import Entry, candidate, entries, finalists, rechecks
@@ -190,7 +191,14 @@ class Tuning:
         runs = [*rechecked, *finals.values()]
         resolution = resolution_of(self._context, list(finals.values()))
         judgement = judge(
-            tuned, candidates[plain], finals, metric.name, metric.direction, resolution, before
+            tuned,
+            candidates[plain],
+            finals,
+            metric.name,
+            metric.direction,
+            resolution,
+            {role: _call(among[index]) for role, index in places.items()},
+            before,
         )
         chosen = places[judgement.recommended]
         return Outcome(
@@ -201,6 +209,14 @@ class Tuning:
             among[chosen],
             tuple(run for own in runs for run in own),
         )
+
+
+def _call(entry: Entry) -> str:
+    """``Adam(lr=0.0021) with batch_size=32``."""
+    contestant = entry.contestant
+    loop = ", ".join(f"{name}={value!r}" for name, value in entry.training.items())
+    built = call(contestant.optimizer, contestant.with_values(entry.settings))
+    return f"{built} with {loop}" if loop else built
 
 
 class _Reporter:

@@ -1,4 +1,4 @@
-"""What a search's finals show, in a sentence, and what follows from it."""
+"""What a search's finals show: what to use, and the sentence that says why."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from adamantine.study.settings.literals import typed
 from adamantine.study.statistics.intervals import mean_interval, rounding_variance
 from adamantine.study.statistics.pairs import ALPHA, Sample, compare
 from adamantine.study.statistics.trials import Direction
-from adamantine.study.statistics.wording import counted, scale_of
+from adamantine.study.statistics.wording import Scale, counted, flipped, scale_of
 
 TUNED, DEFAULTS = "tuned", "defaults"
 
@@ -34,6 +34,7 @@ def judge(
     metric: str,
     direction: Direction,
     resolution: float,
+    calls: Mapping[str, str],
     judged_before: int = 0,
 ) -> Judgement:
     """Compare the final runs seed by seed.
@@ -44,42 +45,53 @@ def judge(
         Those of ``"tuned"`` and of ``"defaults"``; empty where there are none.
     resolution
         The step of a metric that counts hits among the test examples, or 0.
+    calls
+        What builds the ``"tuned"`` setting and the ``"defaults"``: ``Adam(lr=0.0021)``.
     judged_before
         Other settings of the same search whose finals there are, from when it had fewer trials.
     """
     metrics = {role: _metric(finals.get(role, ()), metric) for role in (TUNED, DEFAULTS)}
+    scale = scale_of(metric)
     recommended: Literal["tuned", "defaults"] = "defaults"
     difference = None
-    scale = scale_of(metric)
+    of_tuned, of_defaults = (
+        _outcome(finals.get(role, ()), metrics[role], metric) for role in (TUNED, DEFAULTS)
+    )
     if tuned is None:
-        sentence = (
-            f"Apart from the defaults no trial came to its end with a finite {metric}: there is no "
+        why = (
+            f"apart from the defaults no trial came to its end with a finite {metric}: there is no "
             "other setting to recommend"
         )
+        evidence = []
     else:
-        of_tuned = _outcome(finals[TUNED], metrics[TUNED], metric)
-        of_defaults = _outcome(finals[DEFAULTS], metrics[DEFAULTS], metric)
         at_defaults = f"{of_defaults} at {_defaults_of(tuned, defaults)}"
         told = f"tuned {described(tuned)}: {of_tuned} against {at_defaults}"
         if metrics[TUNED] is None:
-            follows = "Do not use it: use the defaults"
+            why = f"of the tuned setting {of_tuned}"
         elif metrics[DEFAULTS] is None:
-            recommended, follows = _where_defaults_diverge(finals[DEFAULTS], len(finals[TUNED]))
+            recommended, why = _where_defaults_diverge(
+                finals[DEFAULTS], of_defaults, len(finals[TUNED])
+            )
         else:
             samples = [_sample(role, finals[role], resolution) for role in (TUNED, DEFAULTS)]
             difference = compare(samples, "metric", direction)[0]
             if difference.better == TUNED:
                 recommended = "tuned"
-            follows = _follows(difference, scale_of(metric).amount, len(finals[TUNED]))
-        if difference is not None and difference.difference is not None and difference.better:
-            told += f"; the difference is {scale.difference(difference.difference)}"
-        sentence = f"{told}. {follows}"
+            why = _why(difference, scale, len(finals[TUNED]))
+            if difference.difference is not None and difference.better:
+                told += f"; the difference is {scale.difference(difference.difference)}"
+        evidence = [Finding("final", f"{told}.")]
+    use = f"Use {calls[recommended]}"
+    if recommended == DEFAULTS:
+        use += ", the defaults"
+    if metrics[recommended] is not None:
+        use += f": {of_tuned if recommended == TUNED else of_defaults}"
     return Judgement(
         metrics[TUNED],
         metrics[DEFAULTS],
         difference,
         recommended,
-        (Finding("final", f"{sentence}."), *_cautions(judged_before)),
+        (Finding("decision", f"{use}; {why}."), *evidence, *_cautions(judged_before)),
     )
 
 
@@ -101,29 +113,30 @@ def described(candidate: Candidate) -> str:
     return f"{candidate.contestant} {values}".strip()
 
 
-def _follows(difference: Difference, amount: Any, seeds: int) -> str:
-    if difference.better == TUNED:
-        return "Use the tuned setting"
-    if difference.better == DEFAULTS:
-        return "The defaults are better: use them"
-    if difference.difference is None:
-        return f"Whether it helped cannot be told ({difference.reason}): use the defaults"
+def _why(difference: Difference, scale: Scale, seeds: int) -> str:
+    found = difference.difference
+    if found is None:
+        return f"whether tuning helped cannot be told ({difference.reason})"
+    if difference.better is not None:
+        lead = scale.difference(flipped(found) if found.value < 0 else found)
+        who = "the defaults are" if difference.better == TUNED else "the tuned setting is"
+        return f"{who} worse by {lead}"
     seen = ""
     if difference.detectable is not None:
-        seen = f" (one under {amount(difference.detectable)} would often not be seen)"
-    return f"No difference could be shown with {counted(seeds, 'seed')}{seen}: use the defaults"
+        seen = f" (one under {scale.amount(difference.detectable)} would often not be seen)"
+    return f"no difference to the tuned setting could be shown with {counted(seeds, 'seed')}{seen}"
 
 
 def _where_defaults_diverge(
-    runs: Sequence[TrialRun], seeds: int
+    runs: Sequence[TrialRun], outcome: str, seeds: int
 ) -> tuple[Literal["tuned", "defaults"], str]:
     """What follows where the tuned setting never diverged; there are no metrics to compare."""
     lost = sum(run.test_metric is None for run in runs)
     table = [[lost, len(runs) - lost], [0, seeds]]
     if scipy.stats.fisher_exact(table).pvalue < ALPHA:
-        return "tuned", "Use the tuned setting"
+        return "tuned", f"at the defaults {outcome}"
     often = f"with {counted(seeds, 'seed')} that may be chance"
-    return "defaults", f"Whether it helped cannot be told ({often}): use the defaults"
+    return "defaults", f"{outcome}, but whether tuning helped cannot be told ({often})"
 
 
 def _metric(runs: Sequence[TrialRun], metric: str) -> Interval | None:
@@ -140,6 +153,7 @@ def _sample(role: str, runs: Sequence[TrialRun], resolution: float) -> Sample:
 
 
 def _outcome(runs: Sequence[TrialRun], interval: Interval | None, metric: str) -> str:
+    """``96.1% [95.8, 96.3]``, or ``1 of 5 final runs diverged``; empty if there are no runs."""
     if interval is not None:
         return scale_of(metric).value(interval)
     lost = sum(run.diverged is not None for run in runs)
