@@ -74,6 +74,14 @@ def test_among_those_of_the_same_state_the_fastest():
     assert said.startswith("Use whichever you like, for instance Adam(lr=0.1): between again and ")
 
 
+def test_what_is_cheap_and_slow_is_said_to_be_slow():
+    cheap = contestant("cheap", finals=finals("cheap", 0.82, bytes_=0, curve=(0.1, 0.2, 0.3, 0.9)))
+    fast = contestant("fast", finals=finals("fast", 0.82, curve=(0.1, 0.9, 0.9, 0.9)))
+    found, said = decision(cheap, fast, target=0.9)
+    assert found.contestant == "cheap"
+    assert said.endswith("with 5 seeds; cheap needs no state, but fast is faster.")
+
+
 def test_what_diverged_is_not_recommended():
     lost = replace(SGD.runs[-1], diverged=Divergence(3, float("nan")), test_metric=None)
     fragile = replace(ADAM, name="fragile", runs=(*ADAM.runs[:-1], lost))

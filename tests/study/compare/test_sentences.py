@@ -171,9 +171,8 @@ def test_order_does_not_matter_and_no_winner_is_named_whose_interval_covers_zero
         for word in ("faster", "better", "less sensitive to the learning rate"):
             winners, found_word, losers = sentence.partition(f" {word} than ")
             if found_word and "may lie" not in sentence:
-                names = (
-                    winners.rpartition("; ")[2].replace(",", "").replace(" and", "").split()[:-1]
-                )
+                clause = winners.rpartition("; ")[2]
+                names = clause.replace(",", "").replace(" and", "").split()[:-1]
                 beaten = losers.split(" by ")[0].rstrip(".").replace(",", "").replace(" and", "")
                 assert {(w, lost) for w in names for lost in beaten.split()} <= shown
     shuffled = list(contestants)

@@ -66,31 +66,26 @@ def _untested(study: Subject, eligible: Sequence[Contestant]) -> str:
 
 def _as_good(study: Subject, chosen: Contestant, tied: Sequence[Contestant], how: str) -> str:
     """``whichever is cheapest, SGD(lr=0.1): between … no difference could be shown …``."""
-    least = [c for c in tied if c.state_bytes == chosen.state_bytes]
-    among = listed(sorted(c.name for c in tied))
+    names = sorted(c.name for c in tied)
+    least = sorted(c.name for c in tied if c.state_bytes == chosen.state_bytes)
     seeds = counted(max(len(runs) for runs in study.finals.values()), "seed")
-    shown = f"between {among} no difference in {study.metric} could be shown with {seeds}"
-    state = "no state" if not chosen.state_bytes else "the least state"
-    if len(least) == 1:
-        return f"whichever is cheapest, {how}: {shown}; {chosen.name} needs {state}"
-    if len(least) < len(tied):
-        names = listed(sorted(c.name for c in least))
-        shown += f"; {names} need {state}"
-        which = "whichever is cheapest"
-    else:
+    shown = f"between {listed(names)} no difference in {study.metric} could be shown with {seeds}"
+    speed = [d for d in study.differences if d.quantity == "epochs_to_target" and d.better]
+    slower = sorted(_loser(d) for d in speed if d.better == chosen.name and _loser(d) in least)
+    faster = sorted(d.better for d in speed if d.better in names and _loser(d) == chosen.name)
+    which = "whichever is cheapest" if len(least) < len(tied) else "whichever you like"
+    if len(least) == len(tied):
         shown += ", and they need the same state" if chosen.state_bytes else ", and none has state"
-        which = "whichever you like"
-    slower = sorted(
-        _loser(d)
-        for d in study.differences
-        if d.quantity == "epochs_to_target" and d.better == chosen.name
-        if _loser(d) in {c.name for c in least}
-    )
+    else:
+        needs = "needs" if len(least) == 1 else "need"
+        shown += f"; {listed(least)} {needs} {'the least' if chosen.state_bytes else 'no'} state"
     if slower:
-        return (
-            f"whichever is fastest, {how}: {shown}; {chosen.name} is faster than {listed(slower)}"
-        )
-    return f"{which}, for instance {how}: {shown}"
+        which = "whichever is fastest" if len(least) == len(tied) else which
+        shown += f"; {chosen.name} is faster than {listed(slower)}"
+    if faster:
+        shown += f", but {listed(faster)} {'is' if len(faster) == 1 else 'are'} faster"
+    example = "" if len(least) == 1 or slower else " for instance"
+    return f"{which},{example} {how}: {shown}"
 
 
 def _worse(
