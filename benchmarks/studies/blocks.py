@@ -64,9 +64,9 @@ FORMATS = ("8 bits", "4 bits", "speed", "training")
 BLOCKS: Mapping[str, Callable[[Records], str]] = {
     "claims": _claims,
     **_of_paper("paper-logistic", (1, 2, 5, 10, 20)),
-    **_of_paper("paper-dropout", (1, 2, 5, 10)),
-    **_of_paper("paper-constant", (1, 2, 4, 8)),
-    **_of_paper("paper-mlp", (1, 2, 4, 8)),
+    **_of_paper("paper-dropout", (1, 2, 3)),
+    **_of_paper("paper-constant", (1, 2, 3)),
+    **_of_paper("paper-mlp", (1, 2, 3)),
     **{f"formats, {table}": _of_formats(table) for table in FORMATS},
     "formats, origin": lambda records: origin(records["formats"]),
     "extras, peak": lambda records: extras.peak_table(records["extras"]),

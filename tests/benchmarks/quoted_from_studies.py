@@ -77,6 +77,12 @@ def of_paper(records):
     first = {one.name: fmean(paper.costs(logistic, one.name, 1)) for one in logistic.contestants}
     assert max(first, key=first.get) == "nesterov"
     yield f"because its best learning rate is {contestant(logistic, 'nesterov').settings['lr']:.2g}"
+    dropout = records.study("paper-dropout")
+    epochs = dropout.plan["epochs"]
+    assert paper.ranked(dropout, epochs) == ["nesterov", "adam", "rmsprop", "adagrad"]
+    p = {(each.first, each.second): each.p for each in paper.pairs(dropout, epochs)}
+    assert p["adam", "nesterov"] > 0.05 > max(p["adam", "rmsprop"], p["adam", "adagrad"])
+    yield f"{epochs} epochs are {100 * epochs / 200:.1f} % of the paper's"
 
 
 def of_lr_find(records):
