@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from device import INTERPRETED
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -60,8 +61,20 @@ def _tensors(tree: Any) -> list[torch.Tensor]:
 
 
 @contextmanager
-def recording(monkeypatch: pytest.MonkeyPatch) -> Iterator[Recorded]:
-    """Record a block as a graph would."""
+def _cuda_graph() -> Iterator[Callable[[], None]]:
+    graph = torch.cuda.CUDAGraph()
+    torch.cuda.synchronize()
+    with torch.cuda.graph(graph):
+        yield graph.replay
+
+
+@contextmanager
+def recording(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
+    """Record a block as a graph would; on a GPU, in one."""
+    if not INTERPRETED:
+        with _cuda_graph() as replay:
+            yield replay
+        return
     recorded = Recorded()
     launch, launch_counters = compiling.Launch.launch, counters._launch
 

@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 import torch
+from device import parameters
 from torch import nn
 
 from adamantine.backends.gpu.kernel.memory import TILE
 from adamantine.optim import RuleOptimizer
 from cases import CASES, Case
-from contract import clones, each_row, first_case, one_case_each, parameters
+from contract import clones, each_row, first_case, one_case_each
 
 SIZES = (0, 1, TILE - 1, TILE, TILE + 1, (3, 4), ())
 FEW = (1, 15, TILE + 1)
@@ -31,7 +32,7 @@ def random_grads(step: int, params: list[nn.Parameter]) -> None:
     generator = torch.Generator().manual_seed(step)
     for index, param in enumerate(params):
         grad = torch.randn(param.shape, generator=generator, dtype=torch.float64)
-        param.grad = None if (step, index) == (2, 1) else grad.to(param.dtype)
+        param.grad = None if (step, index) == (2, 1) else grad.to(param)
 
 
 def pair_of(

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from device import DEVICE, parameters
 from torch import Tensor, nn
 
 import adamantine
@@ -16,7 +17,7 @@ from adamantine.backends.gpu.kernel import compiling, counters
 from adamantine.backends.gpu.kernel.memory import TILE
 from adamantine.backends.gpu.streams import Readback
 from adamantine.errors import BackendError
-from contract import clones, parameters, train
+from contract import clones, train
 
 
 def pair_of(start: list[nn.Parameter], **settings: Any) -> list[tuple[Any, list[nn.Parameter]]]:
@@ -59,7 +60,7 @@ def test_only_what_changed_is_sent(sent: list[int]) -> None:
     scalars = len(optimizer._plan._tables[0]._rule.scalars)
     assert sent == [scalars + scalars % 2], "Adam's scalars differ in each step, nothing else does"
     sent.clear()
-    params[0].grad = torch.randn(5)
+    params[0].grad = torch.randn(5, device=DEVICE)
     optimizer.step()
     assert len(sent) == 1, "one copy for addresses and scalars"
     assert sent[0] > scalars + scalars % 2
@@ -139,7 +140,7 @@ def test_groups_of_which_some_begin_later(options: dict[str, Any]) -> None:
         for optimizer, params in pair:
             for index, param in enumerate(params):
                 generator = torch.Generator().manual_seed(10 * step + index)
-                grad = torch.randn(param.shape, generator=generator)
+                grad = torch.randn(param.shape, generator=generator).to(DEVICE)
                 param.grad = grad if step % (index + 1) == 0 else None
             optimizer.step()
     assert_alike(pair)
@@ -158,7 +159,7 @@ def test_tensors_that_are_not_what_they_were() -> None:
         params[0].grad = params[0].grad.t().contiguous().t()
 
     def misalign(params: list[nn.Parameter]) -> None:
-        memory = torch.empty(TILE + 8)
+        memory = torch.empty(TILE + 8, device=DEVICE)
         memory[3:].copy_(params[2].data)
         params[2].data = memory[3:]
 
@@ -181,7 +182,7 @@ def test_tensors_that_are_not_what_they_were() -> None:
 
 
 def test_states_that_share_memory_are_updated_one_by_one() -> None:
-    memory = torch.randn(10)
+    memory = torch.randn(10, device=DEVICE)
     pair = []
     for backend in ("auto", "reference"):
         base = memory.clone()
@@ -194,8 +195,8 @@ def test_states_that_share_memory_are_updated_one_by_one() -> None:
 
 def test_what_it_cannot_take_is_refused_with_the_reason() -> None:
     for param, why in (
-        (nn.Parameter(torch.randn(4, 4)[:, ::2]), "gaps"),
-        (nn.Parameter(torch.randn(4, dtype=torch.float64).to(torch.float8_e4m3fn)), "float8"),
+        (nn.Parameter(torch.randn(4, 4, device=DEVICE)[:, ::2]), "gaps"),
+        (nn.Parameter(torch.zeros(4, device=DEVICE).to(torch.float8_e4m3fn)), "float8"),
     ):
         param.grad = torch.zeros_like(param)
         optimizer = adamantine.SGD([param], lr=0.1, backend="gpu")
@@ -204,7 +205,7 @@ def test_what_it_cannot_take_is_refused_with_the_reason() -> None:
 
 
 def test_a_second_backward_through_old_values_is_an_error() -> None:
-    weight = nn.Parameter(torch.randn(3))
+    weight = nn.Parameter(torch.randn(3, device=DEVICE))
     optimizer = adamantine.SGD([weight], lr=0.1, backend="gpu")
     loss = (weight * weight).sum()
     loss.backward(retain_graph=True)

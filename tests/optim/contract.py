@@ -117,11 +117,15 @@ Optimizer = torch.optim.Optimizer
 
 
 def parameters(
-    *shapes: int | tuple[int, ...], dtype: torch.dtype = torch.float32, seed: int = 0
+    *shapes: int | tuple[int, ...],
+    dtype: torch.dtype = torch.float32,
+    seed: int = 0,
+    device: torch.device | None = None,
 ) -> list[torch.nn.Parameter]:
     generator = torch.Generator().manual_seed(seed)
     return [
-        torch.nn.Parameter(torch.randn(shape, generator=generator, dtype=dtype)) for shape in shapes
+        torch.nn.Parameter(torch.randn(shape, generator=generator, dtype=dtype).to(device))
+        for shape in shapes
     ]
 
 
@@ -133,7 +137,7 @@ def train(
     for _ in range(steps):
         for param in params:
             grad = torch.randn(param.shape, generator=generator, dtype=torch.float32)
-            param.grad = grad.to(param.dtype)
+            param.grad = grad.to(param)
         optimizer.step()
 
 

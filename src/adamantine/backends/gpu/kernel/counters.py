@@ -38,7 +38,7 @@ def _write(addresses, values, rows, decision, count):
 
 def _launch(kernel: Any, *arguments: Tensor) -> None:
     count = arguments[0].numel()
-    kernel[(triton.cdiv(count, MANY.value),)](*arguments, count)
+    kernel[(triton.cdiv(count, MANY.value),)](*arguments, count, enable_fp_fusion=False)
 
 
 def read_counters(addresses: Tensor) -> Tensor:

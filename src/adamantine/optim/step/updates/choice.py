@@ -92,8 +92,11 @@ def counts_on_device(
     if (param.is_cpu and backend != "gpu") or refusal_of_gpu(param) is not None:
         return False
     step = state.get("step")
-    settings = (step, group["lr"], group.get("weight_decay"), *group.get("betas", ()))
-    is_there = any(isinstance(value, Tensor) and not value.is_cpu for value in settings)
+    settings = (group["lr"], group.get("weight_decay"), *group.get("betas", ()))
+    is_there = isinstance(step, Tensor) and not step.is_cpu
+    is_there |= any(
+        isinstance(value, Tensor) and value.device == param.device for value in settings
+    )
     return bool(group.get(CAPTURABLE)) or may_skip or is_there
 
 
