@@ -85,8 +85,8 @@ def optimizers() -> Iterator[tuple[str, type[RuleOptimizer], Mapping[str, Any]]]
 def bytes_per_parameter(optimizer: RuleOptimizer) -> int:
     """What a step has to read and to write for each parameter of the first group."""
     rule = optimizer.family.select(optimizer.param_groups[0])
-    counted = [name for name in rule.share.arguments if name in rule.tensors] if rule.share else []
-    read, written = len(rule.tensors) + len(counted), 1 + len(rule.states)
+    summed = [name for name in rule.sums.arguments if name in rule.tensors] if rule.sums else []
+    read, written = len(rule.tensors) + len(summed), 1 + len(rule.states)
     return FLOAT_BYTES * (read + written)
 
 

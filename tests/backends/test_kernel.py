@@ -37,7 +37,7 @@ def slow(value: object) -> Any:
 every_rule = pytest.mark.parametrize(
     "rule",
     [
-        pytest.param(rule, marks=[pytest.mark.slow] if rule.share else [], id=rule.name)
+        pytest.param(rule, marks=[pytest.mark.slow] if rule.sums else [], id=rule.name)
         for rule, _ in RULES
     ],
 )
@@ -107,22 +107,26 @@ def test_other_dtypes_are_vectorised_too(dtype: torch.dtype) -> None:
         assert re.search(rf"= {operation} contract <\d+ x {computed}>", llvm), operation
 
 
-SHARES = {rule.share.holds: rule for rule, _ in RULES if rule.share}.values()
+SUMS = {rule.sums.of: rule for rule, _ in RULES if rule.sums}.values()
 
 
 @pytest.mark.parametrize(
     "rule",
-    [rule if n == 0 else slow(rule) for n, rule in enumerate(SHARES)],
-    ids=lambda rule: rule.share.holds.__name__,
+    [rule if n == 0 else slow(rule) for n, rule in enumerate(SUMS)],
+    ids=lambda rule: rule.sums.of.__name__,
 )
-def test_counting_is_vectorised_in_float32(rule: Rule) -> None:
-    tensors = sum(name in rule.tensors for name in rule.share.arguments)
+def test_sums_are_vectorised(rule: Rule) -> None:
+    tensors = sum(name in rule.tensors for name in rule.sums.arguments)
     formats = (Format(torch.float32),) * tensors
-    llvm, _ = compiled(kernel.counting(rule.share, formats, rule.name))
+    llvm, _ = compiled(kernel.summing(rule.sums, formats, rule.name))
     assert re.search(r"load <\d+ x float>", llvm)
-    assert re.search(r"add <\d+ x i64>", llvm)
-    assert not re.search(r"= f(?:add|sub|mul|div) \S* ?(?:double|<\d+ x double>)", llvm)
-    assert not re.search(r"fpext", llvm)
+    assert re.search(r"fadd reassoc contract <\d+ x double>", llvm)
+    # What is added up is computed as in the update.
+    for operation in set(re.findall(r"= (f(?:sub|mul|div)) contract float", llvm)):
+        assert re.search(rf"= {operation} contract <\d+ x float>", llvm), operation
+    assert not re.search(r"= f(?:add|sub|mul|div) reassoc contract (?:float|<\d+ x float>)", llvm)
+    # An infinity and a NaN must reach the sum.
+    assert not re.search(r"\b(fast|nnan|ninf)\b", llvm.split("!llvm")[0])
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ EPSILONS = {torch.float64: 1e-13, torch.float32: 2e-6, torch.bfloat16: 1e-2, tor
 
 
 def scalars_of(case: Case, rule: Rule, step: int, factor: float = 1.0) -> dict[str, Any]:
-    """Of a step; the share is left to the backends."""
+    """Of a step; what sums decide is left to the backends."""
     (group,) = case.ours([torch.nn.Parameter(torch.zeros(1))], **case.settings).param_groups
     family = case.ours.family
     found: dict[str, Any] = dict(family.initial(group))
@@ -36,7 +36,7 @@ def scalars_of(case: Case, rule: Rule, step: int, factor: float = 1.0) -> dict[s
     return {
         name: value
         for name, value in found.items()
-        if rule.share is None or name != rule.share.scalar
+        if rule.sums is None or name != rule.sums.scalar
     }
 
 

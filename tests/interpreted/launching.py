@@ -102,7 +102,7 @@ class Launched:
         self.keys = int64(keys or range(count))
         self.scalars = float64([[row[name] for name in rule.scalars] for row in scalars])
         self.decision = float64(decision)
-        self.shares = torch.full((count,), torch.nan, dtype=torch.float64)
+        self.decided = torch.full((count,), torch.nan, dtype=torch.float64)
         self.tile_sums = torch.full((tile, 3), torch.nan, dtype=torch.float64)
 
     @property
@@ -116,19 +116,23 @@ class Launched:
     def update(self, zero_grads: bool = False, collect_stats: bool = False) -> None:
         compiling.compiled(self.rule, self.formats, zero_grads, collect_stats).launch(
             self._programs, self.addresses, self.chunks, self.rows, self.keys, self.scalars,
-            self.decision, self.shares, self.tile_sums,
+            self.decision, self.decided, self.tile_sums,
         )  # fmt: skip
 
-    def count(self) -> list[int]:
-        """Counts for the rule's share, which decide its scalar."""
-        count = len(self.tensors)
-        counts = torch.zeros(count, dtype=torch.int64)
-        compiling.compiled_count(self.rule, self.formats).launch(
+    def sums(self) -> Tensor:
+        """The rule's sums, which decide its scalar."""
+        assert self.rule.sums is not None
+        count = len(self.rule.sums.names)
+        by_tile = torch.full((len(self.tile_sums), count), torch.nan, dtype=torch.float64)
+        compiling.compiled_sums(self.rule, self.formats).launch(
             self._programs, self.addresses, self.chunks, self.rows, self.scalars, self.decision,
-            counts,
+            by_tile,
         )  # fmt: skip
-        compiling.compiled_decision(self.rule).launch(count, counts, int64(self.sizes), self.shares)
-        return counts.tolist()
+        sums = self._totals(by_tile, count)
+        compiling.compiled_decision(self.rule).launch(
+            len(sums), sums, int64(self.sizes), self.rows, self.scalars, self.decided
+        )
+        return sums
 
     def squares(self) -> Tensor:
         """Of each tensor's gradient."""

@@ -1,4 +1,4 @@
-"""Passes beside the update: counts, sums of squares, and what a step tells of itself."""
+"""Passes beside the update: sums, sums of squares, and what a step tells of itself."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ CAUTIOUS = PLAIN({"cautious": True})
 
 @pytest.mark.parametrize(
     "rule",
-    [pytest.param(r, id=r.name, marks=slow_if(r != CAUTIOUS)) for r in BY_RULE if r.share],
+    [pytest.param(r, id=r.name, marks=slow_if(r != CAUTIOUS)) for r in BY_RULE if r.sums],
 )
-def test_counts_of_every_cautious_rule(rule: Rule) -> None:
+def test_sums_of_every_rule_that_has_some(rule: Rule) -> None:
     formats = plain(rule, torch.float32)
-    check_counts(rule, formats, scalars_of(BY_RULE[rule], 3))
+    check_sums(rule, formats, scalars_of(BY_RULE[rule], 3))
 
 
 @pytest.mark.parametrize(
@@ -57,31 +57,33 @@ def test_counts_of_every_cautious_rule(rule: Rule) -> None:
     ],
     ids=["codes", "bfloat16", "float64", "master_24bit", "kahan", "master"],
 )
-def test_counts_of_every_format(rule: Rule, formats: tuple[Format, ...]) -> None:
-    check_counts(rule, formats, scalars_of(BY_RULE[CAUTIOUS], 3))
+def test_sums_of_every_format(rule: Rule, formats: tuple[Format, ...]) -> None:
+    check_sums(rule, formats, scalars_of(BY_RULE[CAUTIOUS], 3))
 
 
-def check_counts(rule: Rule, formats: tuple[Format, ...], scalars: dict[str, float]) -> None:
+def check_sums(rule: Rule, formats: tuple[Format, ...], scalars: dict[str, float]) -> None:
     tensors = [tensors_for(rule, formats, size) for size in [*SIZES, TILE]]
     del tensors[-1]["grad"]
     launched = Launched(rule, formats, tensors, [scalars] * len(tensors))
-    counts = launched.count()
-    assert rule.share is not None
-    for each, found, decided in zip(tensors, counts, launched.shares.tolist(), strict=True):
+    sums = launched.sums()
+    assert rule.sums is not None
+    for each, found, decided in zip(tensors, sums, launched.decided, strict=True):
         if "grad" not in each or not len(each["param"]):
-            assert found == 0
+            assert not found.any()
             continue
         states = reference.opened(rule, formats, each)
-        expected = reference.count(rule, each["param"], each["grad"], states, scalars)
-        assert found == expected
-        assert decided == rule.share.decide(expected, len(each["param"]))
+        expected = reference.sums(rule, each["param"], each["grad"], states, scalars)
+        exact = 0 if rule.sums.kind == "count" else 1e-5
+        assert found.tolist() == pytest.approx(expected, rel=exact, abs=0)
+        right = reference.decide(rule.sums, [found], [len(each["param"])], scalars)
+        assert float(decided) == pytest.approx(float(right), rel=1e-14)
 
 
-def test_nothing_is_counted_for_a_step_that_is_not_taken() -> None:
+def test_nothing_is_summed_up_for_a_step_that_is_not_taken() -> None:
     formats = plain(CAUTIOUS, torch.float32)
     scalars = scalars_of(BY_RULE[CAUTIOUS], 3)
     tensors = [tensors_for(CAUTIOUS, formats, 50)]
-    assert Launched(CAUTIOUS, formats, tensors, [scalars], decision=(1.0, 0.0)).count() == [0]
+    assert Launched(CAUTIOUS, formats, tensors, [scalars], decision=(1.0, 0.0)).sums().isnan()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])

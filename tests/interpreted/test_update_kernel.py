@@ -95,7 +95,7 @@ DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
     ("rule", "dtype"),
     [
         pytest.param(rule, dtype, id=f"{rule.name}-{dtype}", marks=slow_if(
-            rule.share is not None or (dtype != torch.float32 and rule != ADAM)
+            rule.sums is not None or (dtype != torch.float32 and rule != ADAM)
         ))
         for rule in BY_RULE
         for dtype in DTYPES
@@ -108,8 +108,8 @@ def test_every_rule_agrees_with_the_reference(rule: Rule, dtype: torch.dtype) ->
     for step in (1, 2):
         scalars = scalars_of(case, step)
         launched = Launched(rule, formats, tensors, [scalars] * len(tensors))
-        if rule.share:
-            launched.count()
+        if rule.sums:
+            launched.sums()
         launched.update()
         for each in expected:
             by_reference(rule, formats, each, scalars, 0)

@@ -52,17 +52,17 @@ def test_a_master_that_is_not_the_parameters_does_not_count(rule: Rule) -> None:
 
 
 @every_rule
-def test_a_share_is_that_of_the_masters(rule: Rule) -> None:
+def test_sums_are_those_of_the_masters(rule: Rule) -> None:
     made = mastered(rule, "float32", "bfloat16")
-    if rule.share is None or "param" not in rule.share.arguments:
-        assert made.share is rule.share
+    if rule.sums is None or "param" not in rule.sums.arguments:
+        assert made.sums is rule.sums
         return
-    assert made.share is not None
-    tensors = [name for name in rule.share.arguments if name in rule.tensors]
-    scalars = rule.share.arguments[len(tensors) :]
-    assert made.share.arguments == (*tensors, "master", *scalars)
-    assert tuple(signature(made.share.holds).parameters) == made.share.arguments
-    values = [0.25 * (i + 1) for i in range(len(rule.share.arguments) - 1)]
+    assert made.sums is not None
+    tensors = [name for name in rule.sums.arguments if name in rule.tensors]
+    scalars = rule.sums.arguments[len(tensors) :]
+    assert made.sums.arguments == (*tensors, "master", *scalars)
+    assert tuple(signature(made.sums.of).parameters) == made.sums.arguments
+    values = [0.25 * (i + 1) for i in range(len(rule.sums.arguments) - 1)]
     before, after = values[: len(tensors) - 1], values[len(tensors) - 1 :]
     whole = 1.5 + 2.0**-12
-    assert made.share.holds(1.5, *before, whole, *after) == rule.share.holds(whole, *values)
+    assert made.sums.of(1.5, *before, whole, *after) == rule.sums.of(whole, *values)

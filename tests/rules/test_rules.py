@@ -201,10 +201,10 @@ def test_functions_that_differ_have_names_that_differ() -> None:
     ]
     updates = [bind(form.update, OPERATIONS).__qualname__ for form in forms]
     assert len(set(updates)) == len(updates)
-    shares = [form.share.holds for form in forms if form.share is not None]
+    summed = [form.sums.of for form in forms if form.sums is not None]
     made_of = {
         (bind(f, OPERATIONS).__qualname__, *map(f.__globals__.get, ("INNER", "joined")))
-        for f in shares
+        for f in summed
     }
     assert len({name for name, *_ in made_of}) == len(made_of)
 

@@ -19,19 +19,28 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Mapping
 from functools import cache, partial, reduce
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from adamantine.backends.reference import HALF, OPERATIONS
-from adamantine.rules import Rule, Share, bind
+from adamantine.backends.reference import HALF, OPERATIONS, decide, summed, wide
+from adamantine.rules import Rule, Sums, bind
 
 Tensors = list[Tensor]
 
 EXACT_LERP = 0.5
 """From this weight on, torch's lerp starts from the other end: not the rule's formula, and another
 number where one of the two is infinite."""
+
+
+class OfLists(NamedTuple):
+    """An operation that is a function of whole lists of tensors."""
+
+    function: Callable[..., Tensors]
+
+
+Operation = str | Callable[..., Tensor] | OfLists
 
 
 class Node:
@@ -42,7 +51,8 @@ class Node:
     known
         All nodes of an update that are made of others, so that none is made twice.
     operation
-        The name of a ``_foreach_``, or a function of single tensors which returns new ones.
+        The name of a ``_foreach_``, a function of single tensors, or :class:`OfLists`; functions
+        return new tensors.
     arguments
         Nodes and numbers. What is written in place is the first.
     keywords
@@ -63,7 +73,7 @@ class Node:
     def __init__(
         self,
         known: dict[Any, Node],
-        operation: str | Callable[..., Tensor] = "given",
+        operation: Operation = "given",
         arguments: tuple[Any, ...] = (),
         keywords: Mapping[str, Any] | None = None,
     ) -> None:
@@ -72,7 +82,7 @@ class Node:
         self.value: Any = None
         self.writable, self.uses = True, 0
 
-    def then(self, operation: str | Callable[..., Tensor], *others: Any, **keywords: Any) -> Node:
+    def then(self, operation: Operation, *others: Any, **keywords: Any) -> Node:
         """What an operation makes of this, and of other arguments."""
         key = (operation, self, *others, *keywords.items())
         node = self.known.get(key)
@@ -227,11 +237,12 @@ def _value(node: Node) -> Any:
             _value(operand)
         for operand in operands:
             operand.uses -= 1
-        node.value = (
-            _by_list(node, node.operation)
-            if isinstance(node.operation, str)
-            else _one_by_one(node, node.operation)
-        )
+        if isinstance(node.operation, str):
+            node.value = _by_list(node, node.operation)
+        elif isinstance(node.operation, OfLists):
+            node.value = node.operation.function(*(operand.value for operand in operands))
+        else:
+            node.value = _one_by_one(node, node.operation)
         for operand in operands:
             if operand.uses == 0:
                 operand.value = None
@@ -281,7 +292,7 @@ def update(
     states
         ``T`` tensors for each of the rule's states, of which the same is true.
     scalars
-        The rule's scalars by name: numbers. That of a share is found here where it is missing.
+        The rule's scalars by name: numbers. What its sums decide is found here where it is missing.
     """
     columns = [_reals(column) for column in (params, grads, *states)]
     dtype = _computed_in(columns)
@@ -298,8 +309,8 @@ def update(
         # What every rule begins with. Here and at once, so that what follows is the same whatever
         # gradients are scaled by, and so are its bits where that is a power of two.
         given |= {"grad": Operand(starts[1].then("mul", scalars["sign"])), "sign": 1.0}
-    if rule.share is not None and rule.share.scalar not in scalars:
-        given[rule.share.scalar] = _decided(rule.share, given, columns[0], dtype)
+    if rule.sums is not None and rule.sums.scalar not in scalars:
+        given[rule.sums.scalar] = _decided(rule.sums, given, columns[0], dtype)
     results = _bound(rule.update)(*(given[name] for name in (*rule.tensors, *rule.scalars)))
     _write(
         [columns[0], *columns[2:]],
@@ -341,18 +352,30 @@ def _in_dtype(tensors: Tensors, dtype: torch.dtype) -> Tensors:
     return copies
 
 
-def _decided(
-    share: Share, given: Mapping[str, Any], params: Tensors, dtype: torch.dtype
-) -> Operand:
+def _decided(sums: Sums, given: Mapping[str, Any], params: Tensors, dtype: torch.dtype) -> Operand:
     """The scalar that depends on a whole tensor: for each of them, a tensor of one number.
 
-    Nobody waits for a device. Counts are exact, for they are sums of ones in float64.
+    Nobody waits for a device.
     """
-    wide = torch.float32 if params[0].device.type == "mps" else torch.float64  # it has no other
-    elements = tuple(max(1, param.numel()) for param in params)
-    holds = _bound(share.holds)(*(given[name] for name in share.arguments)).computed()
-    counts = holds.then("sign").then("clamp_min", 0).then("norm", 1, dtype=wide)
-    decided = _bound(share.value)(Operand(counts.then("div", elements))).computed()
-    decided = decided.then(partial(Tensor.to, dtype=dtype))
+    terms = [term.computed() for term in _bound(sums.of)(*(given[name] for name in sums.arguments))]
+    totals = [_total(term, sums, params[0].device) for term in terms]
+    scalars = {name: given[name] for name in sums.needed if name in given}
+    elements = [param.numel() for param in params]
+
+    def from_totals(*totals: Tensors) -> Tensors:
+        found = [torch.stack(of_tensor) for of_tensor in zip(*totals, strict=True)]
+        return list(decide(sums, found, elements, scalars).to(dtype).unbind())
+
+    decided = totals[0].then(OfLists(from_totals), *totals[1:])
     decided.writable = False  # it has not the shape of what it is multiplied by
     return Operand(decided)
+
+
+def _total(term: Node, sums: Sums, device: torch.device) -> Node:
+    """Sums over each tensor of a list; in a fixed order, as one launch of a kernel is."""
+    if sums.kind == "sum" or device.type == "cpu":
+        return term.then(partial(summed, kind=sums.kind))
+    if sums.kind == "count":  # exact, as sums of ones are
+        return term.then("sign").then("clamp_min", 0).then("norm", 1, dtype=wide(device))
+    norms = term.then("norm", 2, dtype=wide(device))
+    return norms.then("mul", norms)

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from adamantine.backends import codes
 from adamantine.backends.formats import Format, exponents_of
-from adamantine.rules import Rule, Share, bind
+from adamantine.rules import Rule, Sums, bind
+from adamantine.rules.rule import Kind
 
 
 def _where(condition: Any, x: Any, y: Any) -> Any:
@@ -63,18 +64,18 @@ def update(
     scalars: Mapping[str, Any],
     *,
     differentiable: bool = False,
-    share: float | None = None,
+    decided: float | None = None,
 ) -> None:
     """Run `rule` once, in place, on one parameter of any dtype, device and strides.
 
     Complex tensors are taken as pairs of real ones, as torch does. With `differentiable` the
-    update is recorded by autograd, through parameters, gradients, states and tensor scalars. The
-    `share` of elements that a rule asks for is found here, or given: that of a whole tensor of
-    which this is a part.
+    update is recorded by autograd, through parameters, gradients, states and tensor scalars. What
+    a rule's sums decide is found here, or given: that of a whole tensor of which this is a part.
     """
     if param.is_conj():  # whose numbers are not those in memory
         resolved = param.resolve_conj()
-        update(rule, resolved, grad, states, scalars, differentiable=differentiable, share=share)
+        given = rule, resolved, grad, states, scalars
+        update(*given, differentiable=differentiable, decided=decided)
         param.copy_(resolved)
         return
     tensors = _reals(param, grad, states)
@@ -83,14 +84,13 @@ def update(
     if differentiable:
         # Autograd may keep an input for its backward pass; the writes below must not touch it.
         tensors = [t.clone() for t in tensors]
-    if rule.share is not None:
-        if share is None:
-            decided = bound(rule.share.value)(_share(rule, rule.share, tensors, scalars))
+    if rule.sums is not None:
+        found: Any = decided
+        if found is None:
+            sums = _summed(rule, rule.sums, tensors, scalars)
             # Beside a parameter without dimensions, float64 would widen what it is multiplied by.
-            decided = decided.to(tensors[0].dtype)
-        else:
-            decided = rule.share.value(share)
-        scalars = {**scalars, rule.share.scalar: decided}
+            found = decide(rule.sums, [sums], [param.numel()], scalars)[0].to(tensors[0].dtype)
+        scalars = {**scalars, rule.sums.scalar: found}
     results = bound(rule.update)(*tensors, *(scalars[name] for name in rule.scalars))
     for target, value in zip((param, *states), results, strict=True):
         target.copy_(value)
@@ -115,18 +115,18 @@ def update_kept(
     scalars: Mapping[str, Any],
     key: int,
     *,
-    share: float | None = None,
+    decided: float | None = None,
     places: Tensor | None = None,
 ) -> None:
     """Run `rule` once, in place, on a parameter and states of any formats.
 
     `state` holds states and exponents by name, `key` is what the step's random numbers come from.
-    Of a part of a tensor, `share` and `places` (:func:`.codes.encode`) are those in the whole.
+    Of a part of a tensor, `decided` and `places` (:func:`.codes.encode`) are those of the whole.
     """
     values = opened(rule, formats, state)
     stochastic = formats[0].stochastic
     target = param.detach().float() if stochastic else param
-    update(rule, target, grad, values, scalars, share=share)
+    update(rule, target, grad, values, scalars, decided=decided)
     for consumer, (name, kept) in enumerate(zip(rule.states, formats[1:], strict=True)):
         value = values[consumer]
         if kept.coded:
@@ -155,38 +155,77 @@ def opened(rule: Rule, formats: Sequence[Format], state: Mapping[str, Any]) -> l
     return values
 
 
-def count(
+def sums(
     rule: Rule,
     param: Tensor,
     grad: Tensor,
     states: Sequence[Tensor],
     scalars: Mapping[str, Any],
-) -> int:
-    """How many elements have the property that the rule's share is of."""
-    assert rule.share is not None
+) -> list[float]:
+    """What the rule's sums are, of the elements that are here."""
+    assert rule.sums is not None
     if param.is_conj():
         param = param.resolve_conj()
     tensors = _computed_with(_reals(param, grad, states))
-    return int((_property(rule, rule.share, tensors, scalars) > 0).sum())
+    found: list[float] = _summed(rule, rule.sums, tensors, scalars).tolist()
+    return found
 
 
-def _property(
-    rule: Rule, share: Share, tensors: Sequence[Tensor], scalars: Mapping[str, Any]
+def _summed(
+    rule: Rule, sums: Sums, tensors: Sequence[Tensor], scalars: Mapping[str, Any]
 ) -> Tensor:
-    values = {**scalars, **dict(zip(rule.tensors, tensors, strict=True))}
-    holds: Tensor = bound(share.holds)(*(values[name] for name in share.arguments))
-    return holds
+    """A vector of a rule's sums over one tensor.
 
-
-def _share(
-    rule: Rule, share: Share, tensors: Sequence[Tensor], scalars: Mapping[str, Any]
-) -> Tensor:
-    """How many of this tensor's elements have a property.
-
-    It stays a tensor, in the precision of host scalars: nobody waits for a device, and whoever
-    traces the step finds it in the graph.
+    It stays a tensor: nobody waits for a device, and whoever traces the step finds it in the graph.
     """
-    holds = _property(rule, share, tensors, scalars)
-    wide = torch.float32 if holds.device.type == "mps" else torch.float64  # it has no float64
-    fraction: Tensor = (holds > 0).sum().to(wide) / max(1, holds.numel())
-    return fraction
+    values = {**scalars, **dict(zip(rule.tensors, tensors, strict=True))}
+    terms = bound(sums.of)(*(values[name] for name in sums.arguments))
+    return torch.stack([summed(term, sums.kind) for term in terms])
+
+
+ROW = 4_096
+"""Elements that are added up by themselves: of a whole tensor, torch gives each thread a part."""
+
+
+def summed(x: Tensor, kind: Kind) -> Tensor:
+    """The sum over a tensor, in float64; the same for any number of threads."""
+    if kind == "count":
+        return (x > 0).sum().to(wide(x.device))
+    x = x.to(wide(x.device)).reshape(-1)
+    x = x * x if kind == "squares" else x
+    rows = x.numel() // ROW
+    ends = x[rows * ROW :].sum()
+    return x[: rows * ROW].view(rows, ROW).sum(1).sum() + ends if rows else ends
+
+
+def wide(device: torch.device) -> torch.dtype:
+    """What sums are in."""
+    return torch.float32 if device.type == "mps" else torch.float64  # it has no other
+
+
+def decide(
+    sums: Sums,
+    found: Sequence[Tensor],
+    elements: Sequence[int],
+    scalars: Mapping[str, Any],
+) -> Tensor:
+    """The scalar that sums decide, for T tensors: a vector, in what sums are in.
+
+    Parameters
+    ----------
+    sums
+        The rule's.
+    found
+        What they are, a vector for each tensor.
+    elements
+        How many each tensor has.
+    scalars
+        The rule's others, which these tensors have in common.
+    """
+    columns = torch.stack(list(found)).unbind(1)
+    values = {**scalars, **dict(zip(sums.names, columns, strict=True))}
+    if "elements" in sums.needed:
+        counts = torch.tensor([max(1, n) for n in elements], dtype=columns[0].dtype)
+        values["elements"] = counts.to(columns[0].device, non_blocking=True)
+    decided: Tensor = bound(sums.value)(*(values[name] for name in sums.needed))
+    return decided

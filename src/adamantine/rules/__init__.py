@@ -7,6 +7,6 @@
 - ``lazy``, ``catch_up``: steps of some rows, and those that rows have missed
 """
 
-from adamantine.rules.rule import Family, Rule, Settings, Share, bind
+from adamantine.rules.rule import Family, Rule, Settings, Sums, bind
 
-__all__ = ["Family", "Rule", "Settings", "Share", "bind"]
+__all__ = ["Family", "Rule", "Settings", "Sums", "bind"]

@@ -55,7 +55,7 @@ def direction_agrees(
     grad = sign * grad
     change = difference(grad, neg_pre_grad, first)
     exp_avg, exp_avg_diff = first_order(grad, change, exp_avg, exp_avg_diff, mix1, mix2)
-    return agreement(step_size * exp_avg + diff_size * exp_avg_diff, grad)
+    return (agreement(step_size * exp_avg + diff_size * exp_avg_diff, grad),)
 
 
 ADAN = Rule(

@@ -51,7 +51,7 @@ def mixture_agrees(grad, exp_avg_fast, exp_avg_slow, sign, mix1, mix3, fast_size
     grad = sign * grad
     exp_avg_fast = exp_avg_fast + mix1 * (grad - exp_avg_fast)
     direction, _ = mixed(grad, exp_avg_fast, exp_avg_slow, mix3, fast_size, slow_size)
-    return agreement(direction, grad)
+    return (agreement(direction, grad),)
 
 
 ADEMAMIX = Rule(

@@ -53,7 +53,7 @@ def adopt(
 
 def average_agrees(param, grad, exp_avg, exp_avg_sq, sign, l2, mix1, eps, lowest):
     grad = regularised(param, grad, sign, l2)
-    return agreement(averaged(grad, exp_avg, exp_avg_sq, mix1, eps, lowest), grad)
+    return (agreement(averaged(grad, exp_avg, exp_avg_sq, mix1, eps, lowest), grad),)
 
 
 ADOPT = Rule(adopt, ("exp_avg", "exp_avg_sq"), nonnegative=("exp_avg_sq",))

@@ -11,7 +11,7 @@ moves as far as before. Against a mean of zero the paper's first version writes 
 elements, which halves the step of a tensor of one; the last one adds an ε to the mean. The
 authors' code takes max(mean, 0.001), and so do we. Weight decay that is decoupled is not masked.
 
-The mean is not known before all elements have been looked at: a :class:`Share`.
+The mean is not known before all elements have been looked at: a count (:class:`Sums`).
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ from typing import Any
 
 from adamantine.rules import ops
 from adamantine.rules.ops import absolute, maximum, signum, where
-from adamantine.rules.rule import Rule, Settings, Share, bind
+from adamantine.rules.rule import Rule, Settings, Sums, bind
 from adamantine.rules.sgd import regularised
 
 SMALLEST_SHARE = 1e-3
@@ -30,7 +30,7 @@ OPERATIONS = {name: f for name, f in vars(ops).items() if isinstance(f, Function
 """Left as they are, for the backends to bind."""
 
 RESCALE = {"rescale": 1.0}
-"""The host scalar of :func:`cautious`, until the share is known."""
+"""The host scalar of :func:`cautious`, until the mean is known."""
 
 
 def agreement(x, y):
@@ -53,18 +53,19 @@ def masked(update, direction, grad, rescale):
 
 def momentum_agrees(param, grad, exp_avg, sign, l2, mix1):
     grad = regularised(param, grad, sign, l2)
-    return agreement(exp_avg + mix1 * (grad - exp_avg), grad)
+    return (agreement(exp_avg + mix1 * (grad - exp_avg), grad),)
 
 
-def rescaling(share: float) -> float:
-    return 1 / maximum(share, SMALLEST_SHARE)
+def rescaling(agreeing, elements):
+    return 1 / maximum(agreeing / elements, SMALLEST_SHARE)
 
 
 def cautious_form(rule: Rule, agrees: Callable[..., Any] = momentum_agrees) -> Rule:
     """`rule` with caution, and its scalar ``rescale`` as `agrees` says."""
     update = bind(rule.update, {**OPERATIONS, "cautious": masked})
     update.__name__ = f"cautious_{rule.name}"
-    return replace(rule, update=update, share=Share(agrees, "rescale", rescaling))
+    count = Sums(agrees, ("agreeing",), "count", "rescale", rescaling)
+    return replace(rule, update=update, sums=count)
 
 
 def with_cautious_form(

@@ -29,7 +29,7 @@ def lion(param, grad, exp_avg, sign, mix1, mix2, decay, step_size, rescale):
 
 def direction_agrees(grad, exp_avg, sign, mix1):
     grad = sign * grad
-    return agreement(exp_avg + mix1 * (grad - exp_avg), grad)
+    return (agreement(exp_avg + mix1 * (grad - exp_avg), grad),)
 
 
 LION = Rule(lion, ("exp_avg",))

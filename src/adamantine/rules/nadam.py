@@ -43,7 +43,7 @@ def nadam(
 def ahead_agrees(param, grad, exp_avg, sign, l2, mix1, grad_size, step_size):
     grad = regularised(param, grad, sign, l2)
     exp_avg = exp_avg + mix1 * (grad - exp_avg)
-    return agreement(grad_size * grad + step_size * exp_avg, grad)
+    return (agreement(grad_size * grad + step_size * exp_avg, grad),)
 
 
 NADAM = Rule(nadam, ("exp_avg", "exp_avg_sq"), nonnegative=("exp_avg_sq",))

@@ -32,7 +32,7 @@ def _update(param, grad, *others):
     return (upper(results[0]),) + results[1:] + (lower(results[0]),)  # noqa: RUF005 - for Numba
 
 
-def _holds(param, *others):
+def _summed(param, *others):
     return INNER(joined(param, others[STATES]), *(others[:STATES] + others[AFTER:]))
 
 
@@ -58,12 +58,12 @@ def paired(
     """
     scope = {**globals(), "joined": join, "upper": part[0], "lower": part[1]}
     update = _around(rule.update, _update, len(rule.states), rule.tensors, second, kind, scope)
-    share = rule.share
-    if share is not None and "param" in share.arguments:
-        tensors = tuple(name for name in share.arguments if name in rule.tensors)
-        held = _around(share.holds, _holds, len(tensors) - 1, tensors, second, kind, scope)
-        share = replace(share, holds=held)
-    return replace(rule, update=update, states=(*rule.states, second), share=share, joined=join)
+    sums = rule.sums
+    if sums is not None and "param" in sums.arguments:
+        tensors = tuple(name for name in sums.arguments if name in rule.tensors)
+        of = _around(sums.of, _summed, len(tensors) - 1, tensors, second, kind, scope)
+        sums = replace(sums, of=of)
+    return replace(rule, update=update, states=(*rule.states, second), sums=sums, joined=join)
 
 
 def _around(

@@ -7,43 +7,56 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from types import FunctionType
-from typing import Any
+from typing import Any, Literal
 
 from adamantine.rules.hyperparameters import Hyperparameter
 
 Settings = Mapping[str, Any]
 """One parameter group's hyperparameters: numbers, or torch tensors of one element."""
 
+Kind = Literal["count", "sum", "squares"]
+"""What is added up, of what a function says of each element."""
+
 
 @dataclass(frozen=True)
-class Share:
-    """What a rule has to know of a whole tensor first: the share of elements with some property.
+class Sums:
+    """What a rule has to know of a whole tensor first: sums over its elements.
 
-    A pass of its own over memory counts them; counts are exact, in any order.
+    A pass of its own over memory makes them, in float64 and always in the same order.
 
     Parameters
     ----------
-    holds
+    of
         A plain function of one element, written as an update is, with any of the update's
-        arguments, which it names. The element counts where the result is above zero.
+        arguments, which it names. It returns a tuple: what is summed up.
+    names
+        What the sums are called, in that order.
+    kind
+        ``"sum"``; ``"count"``: of how many elements it is above zero, which is exact in any order;
+        ``"squares"``: the sum of its squares, each of which has a place in float64.
     scalar
-        The update's scalar that the share decides.
+        The update's scalar that the sums decide.
     value
-        From the share, 0 to 1, to that scalar; on the host, in float64.
+        What it is, from sums, from ``elements`` (how many the tensor has, at least 1) and from
+        other scalars, of which it names those it needs. In float64, and of many tensors at once:
+        so it chooses by ``where``, as a rule does.
     """
 
-    holds: Callable[..., Any]
+    of: Callable[..., Any]
+    names: tuple[str, ...]
+    kind: Kind
     scalar: str
-    value: Callable[[float], float]
+    value: Callable[..., Any]
 
     @cached_property
     def arguments(self) -> tuple[str, ...]:
-        """What `holds` has to be given."""
-        return tuple(inspect.signature(self.holds).parameters)
+        """What `of` has to be given."""
+        return tuple(inspect.signature(self.of).parameters)
 
-    def decide(self, count: int, elements: int) -> float:
-        """The scalar's value where `count` of a tensor's elements have the property."""
-        return self.value(count / max(1, elements))
+    @cached_property
+    def needed(self) -> tuple[str, ...]:
+        """What `value` has to be given."""
+        return tuple(inspect.signature(self.value).parameters)
 
 
 @dataclass(frozen=True)
@@ -57,7 +70,7 @@ class Rule:
         order, without literals (a literal would turn compiled arithmetic into float64).
     states
         Names of the per-parameter states, as in torch's ``state_dict``.
-    share
+    sums
         Where a scalar depends on the whole tensor: how. It replaces what the family's `scalars`
         say.
     nonnegative
@@ -71,7 +84,7 @@ class Rule:
 
     update: Callable[..., Any]
     states: tuple[str, ...]
-    share: Share | None = None
+    sums: Sums | None = None
     nonnegative: tuple[str, ...] = ()
     exact: tuple[str, ...] = ()
     joined: Callable[..., Any] | None = None

@@ -15,10 +15,10 @@ from adamantine.backends.formats import CODES, OFFSETS, Format
 from adamantine.backends.gpu.kernel.compiling import (
     Launch,
     compiled,
-    compiled_count,
     compiled_decision,
     compiled_samples,
     compiled_squares,
+    compiled_sums,
     compiled_totals,
 )
 from adamantine.rules import Rule
@@ -76,7 +76,7 @@ def rows() -> list[Any]:
                 if target != SM_90 and kind != KINDS[0] and rule != ADAM:
                     continue
                 quick = target == SM_90 and (
-                    (kind == KINDS[0] and rule.share is None)
+                    (kind == KINDS[0] and rule.sums is None)
                     or (rule == ADAM and kind in ("codes", "stochastic", KINDS[-1]))
                 )
                 quick |= rule == ADAM and kind == KINDS[0]
@@ -139,7 +139,7 @@ def passes() -> list[Launch]:
         *(compiled_squares(dtype) for dtype in (torch.float32, torch.bfloat16, torch.float64)),
         *(compiled_totals(count) for count in (1, 3)),
         compiled_decision(CAUTIOUS),
-        *(compiled_count(*in_format(CAUTIOUS, kind)) for kind in ("plain-float32", "codes")),
+        *(compiled_sums(*in_format(CAUTIOUS, kind)) for kind in ("plain-float32", "codes")),
     ]
 
 
@@ -152,10 +152,10 @@ def test_passes_beside_the_update_stay_in_registers(target: GPUTarget, tmp_path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_count_compiles(kind: str, subtests: pytest.Subtests, tmp_path: Path) -> None:
-    for rule in (rule for rule, _ in RULES if rule.share):
+def test_every_sum_compiles(kind: str, subtests: pytest.Subtests, tmp_path: Path) -> None:
+    for rule in (rule for rule, _ in RULES if rule.sums):
         with subtests.test(rule.name):
-            code = compiled_for(compiled_count(*in_format(rule, kind)), SM_90)
+            code = compiled_for(compiled_sums(*in_format(rule, kind)), SM_90)
             assert resources_of(code, tmp_path).stack == 0
 
 

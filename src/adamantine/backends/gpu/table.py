@@ -202,31 +202,31 @@ class Table:
         """Let go of the gradients, where no :meth:`run` follows."""
         self._grads = []
 
-    def counts(self) -> dict[int, int]:
-        """For a rule with a share, what it counts in each of :attr:`wholes`, by id.
+    def sums(self) -> dict[int, list[float]]:
+        """For a rule with sums, what they are in each of :attr:`wholes`, by id.
 
-        It is to be counted, and added up, where others have parts of them; nothing is written. The
-        host waits for it.
+        They are to be added up where others have parts of them; nothing is written. The host waits
+        for them.
         """
-        if self._rule.share is None:
+        if self._rule.sums is None:
             return {}
         with streams.working_on(self.device):
-            counts = self._counted(self._prepared(), self._decision)
-        return dict(zip(map(id, self.wholes), counts.tolist(), strict=True))
+            sums = self._summed(self._prepared(), self._decision, len(self._rule.sums.names))
+        return dict(zip(map(id, self.wholes), sums.tolist(), strict=True))
 
-    def _counted(self, sent: Sent, decision: Tensor) -> Tensor:
-        found = torch.zeros(len(self._params), dtype=torch.int64, device=self.device)
-        count = compiling.compiled_count(self._rule, self._formats)
-        count.launch(
-            self._programs, sent.addresses, self._chunks, sent.rows, sent.scalars, decision, found
+    def _summed(self, sent: Sent, decision: Tensor, count: int) -> Tensor:
+        by_tile = self._of_tiles(count)
+        sums = compiling.compiled_sums(self._rule, self._formats)
+        sums.launch(
+            self._programs, sent.addresses, self._chunks, sent.rows, sent.scalars, decision, by_tile
         )
-        return found
+        return self._by_tensor(by_tile, sent.rows)
 
     def run(
         self,
         zero_grads: bool = False,
         collect_stats: bool = False,
-        counts: Mapping[int, int] | None = None,
+        totals: Mapping[int, Sequence[float]] | None = None,
         decision: Tensor | None = None,
     ) -> None:
         """Update every tensor that has a gradient; :meth:`prepare` comes before, each time.
@@ -237,8 +237,8 @@ class Table:
             Fill the gradients with zeros on the way; no two may share memory then.
         collect_stats
             Let :meth:`measured` have something to say afterwards.
-        counts
-            Those of :meth:`counts`, added up over processes.
+        totals
+            Those of :meth:`sums`, added up over processes.
         decision
             Float64 ``(2,)`` on the device: what gradients are multiplied by, and 0 where the step
             is left out.
@@ -246,13 +246,13 @@ class Table:
         sent = self._prepared()
         decision = self._decision if decision is None else decision
         with streams.working_on(self.device):
-            shares = self._shares(sent, decision, counts)
+            decided = self._decided(sent, decision, totals)
             by_tile = self._of_tiles(3) if collect_stats else sent.scalars
             look_after = self._look(sent, decision) if collect_stats else None
             update = compiling.compiled(self._rule, self._formats, zero_grads, collect_stats)
             update.launch(
                 self._programs, sent.addresses, self._chunks, sent.rows, sent.keys, sent.scalars,
-                decision, shares, by_tile,
+                decision, decided, by_tile,
             )  # fmt: skip
             self._arguments.advance(sent, decision)
             if look_after is not None:
@@ -273,18 +273,22 @@ class Table:
             [*written, *self._parts, *(self.gradients() if zero_grads else ())]
         )
 
-    def _shares(self, sent: Sent, decision: Tensor, counts: Mapping[int, int] | None) -> Tensor:
-        """The scalar that the rule's share decides, by tensor; anything where it has none."""
-        if self._rule.share is None:
+    def _decided(
+        self, sent: Sent, decision: Tensor, totals: Mapping[int, Sequence[float]] | None
+    ) -> Tensor:
+        """The scalar that the rule's sums decide, by tensor; anything where it has none."""
+        if self._rule.sums is None:
             return sent.scalars
-        if counts is None:
-            found = self._counted(sent, decision)
+        count = len(self._rule.sums.names)
+        if totals is None:
+            sums = self._summed(sent, decision, count)
         else:
-            found = torch.tensor([counts[id(whole)] for whole in self.wholes]).to(self.device)
-        shares = torch.empty(len(found), dtype=torch.float64, device=self.device)
+            given = [totals[id(whole)][:count] for whole in self.wholes]
+            sums = torch.tensor(given, dtype=torch.float64).to(self.device)
+        decided = torch.empty(len(sums), dtype=torch.float64, device=self.device)
         decide = compiling.compiled_decision(self._rule)
-        decide.launch(len(found), found, self._elements, shares)
-        return shares
+        decide.launch(len(sums), sums, self._elements, sent.rows, sent.scalars, decided)
+        return decided
 
     def _look(self, sent: Sent, decision: Tensor) -> Callable[[], Tensor]:
         """Look at samples before the update; what is returned does so after it."""

@@ -24,22 +24,22 @@ from adamantine.optim.step.sharded import Sharded, parts_of
 from adamantine.optim.step.stats import Measured, Watched, on_host
 from adamantine.optim.step.travel import Travel
 from adamantine.optim.step.unchanged import SPARSE, Unchanged, covered
-from adamantine.optim.step.updates.by_reference import count_by_reference
+from adamantine.optim.step.updates.by_reference import sums_by_reference
 from adamantine.optim.step.updates.by_torch import TorchUpdates
 from adamantine.optim.step.updates.choice import (
     counts_on_device,
     select_for_kernels,
     select_for_torch,
 )
-from adamantine.optim.step.updates.member import Member, Only
+from adamantine.optim.step.updates.member import Member, Only, Totals
 from adamantine.optim.step.updates.rows import MissedByParameter, Mode, RowUpdates
 from adamantine.optim.step.updates.scalars import Scalars
 from adamantine.optim.step.updates.tables import (
     AnyTable,
-    counts_of,
     make_tables,
     prepare,
     run,
+    sums_of,
 )
 from adamantine.optim.usage.hints import check_hints, refuse_capture
 from adamantine.rules import Family
@@ -51,9 +51,6 @@ FactorOf = Callable[[Gradients], float | Tensor | None]
 """From a step's gradients to what the update multiplies them by, or None to leave it out. Where a
 device decides that, the decision is a tensor there (:class:`.GradientScaling`).
 """
-
-Counts = dict[int, int]
-"""What was counted over whole tensors, by the id of the parameter."""
 
 
 class Plan:
@@ -221,16 +218,16 @@ class Plan:
             zero_grads = zero_grads and gradients.are_apart()
             self.zeroed = gradients.of_tables() if zero_grads else {}
         watched = self._watch(others) if collect_stats else []
-        counts = None if sharded is None else self._counts(sharded, tables, others)
+        totals = None if sharded is None else self._totals(sharded, tables, others)
         if self._is_one_table and self._travel is None:
-            self._run_table(tables[0], zero_grads, collect_stats, counts)  # one compiled call
+            self._run_table(tables[0], zero_grads, collect_stats, totals)  # one compiled call
             self._created.clear()
         elif rows is not None and rows.are_one_call and not tables and not others:
-            self._update(tables, others, zero_grads, collect_stats, counts)
+            self._update(tables, others, zero_grads, collect_stats, totals)
         else:
             with Uninterrupted():
                 self._created.clear()
-                self._update(tables, others, zero_grads, collect_stats, counts)
+                self._update(tables, others, zero_grads, collect_stats, totals)
         if collect_stats:
             self.measured = [m for table in tables for m in table.measured()]
             self.measured_there = any(table.on_device for table in tables)
@@ -259,47 +256,47 @@ class Plan:
         others: Sequence[tuple[Member, Tensor | None]],
         zero_grads: bool,
         collect_stats: bool,
-        counts: Counts | None,
+        totals: Totals | None,
     ) -> None:
         if self._rows is not None:
             self._rows.prepare()
         for table in tables:
-            self._run_table(table, zero_grads, collect_stats, counts)
+            self._run_table(table, zero_grads, collect_stats, totals)
         if others:
-            self._by_torch.run(others, self._scalars, counts)
+            self._by_torch.run(others, self._scalars, totals)
         if self._travel is not None:
             self._travel.after([member.param for member, _ in others])
         if self._rows is not None:
             self._update_rows(self._rows)
 
     def _run_table(
-        self, table: AnyTable, zero_grads: bool, collect_stats: bool, counts: Counts | None
+        self, table: AnyTable, zero_grads: bool, collect_stats: bool, totals: Totals | None
     ) -> None:
         if self._travel is not None:
             self._travel.before(table.wholes)
-        run(table, self._scalars, zero_grads, collect_stats, counts, self._decision)
+        run(table, self._scalars, zero_grads, collect_stats, totals, self._decision)
         if self._travel is not None:
             self._travel.after(table.wholes)
 
-    def _counts(
+    def _totals(
         self,
         sharded: Sharded,
         tables: Sequence[AnyTable],
         others: Sequence[tuple[Member, Tensor | None]],
-    ) -> Counts | None:
-        """What rules count over whole tensors, where other processes have parts of them."""
-        select = self._family.select
-        if not any(select(self._groups[index]).share for index in sharded.groups):
+    ) -> Totals | None:
+        """Sums over whole tensors, where other processes have parts of them."""
+        rules = (self._family.select(self._groups[index]) for index in sharded.groups)
+        columns = max((len(rule.sums.names) for rule in rules if rule.sums), default=0)
+        if not columns:
             return None
-        found: dict[int, int] = {}
+        found: dict[int, list[float]] = {}
         for table in tables:
-            found |= counts_of(table, self._scalars)
+            found |= sums_of(table, self._scalars)
         for member, grad in others:
-            if grad is not None and member.rule.share is not None:
+            if grad is not None and member.rule.sums is not None:
                 scalars = self._scalars.coming(member)
-                found[id(member.param)] = count_by_reference(member, grad, scalars)
-        totals = sharded.totals({key: [number] for key, number in found.items()}, 1, exact=True)
-        return found | {key: int(numbers[0]) for key, numbers in totals.items()}
+                found[id(member.param)] = sums_by_reference(member, grad, scalars)
+        return found | sharded.totals(found, columns, exact=True)
 
     def _watch(self, others: Sequence[tuple[Member, Tensor | None]]) -> list[Watched]:
         """Those that torch updates, with what they were before."""

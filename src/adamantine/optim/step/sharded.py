@@ -157,15 +157,16 @@ class Sharded:
     ) -> dict[int, list[Any]]:
         """What processes have found, added up, by the id of the parameter.
 
-        Counts are exact: of each element, one process counts. Of other numbers, each process that
-        has the element gives its share, so that a NaN in any of them is one for all.
+        Where sums of integers have to be `exact`, one process gives what it has of an element.
+        Otherwise each that has the element gives its share, so that a NaN in any of them is one for
+        all.
         """
         sums: dict[int, list[Any]] = {}
-        nothing = [0] * columns
+        nothing = [0.0] * columns
         for mesh, rows in self._meshes.items():
-            kind = np.int64 if exact else np.float64
-            numbers: Any = np.array([found.get(key, nothing) for key in rows.ids], kind)
-            numbers = numbers * rows.counts if exact else numbers / rows.replicas
+            given = [[*found.get(key, ()), *nothing][:columns] for key in rows.ids]
+            numbers: Any = np.array(given, np.float64)
+            numbers = np.where(rows.counts, numbers, 0) if exact else numbers / rows.replicas
             total = added_up(torch.from_numpy(numbers), mesh).tolist()
             sums |= zip(rows.ids, total, strict=True)
         return sums

@@ -42,7 +42,7 @@ from numpy.typing import NDArray
     BOUNDS,  # int64: piece p is the chunks from bounds[p] to bounds[p + 1]
     STEP_SCALARS,  # (rows, scalars) float64: a row for each group and set of counters
     NEXT,  # (rows, counters) float64: what the counters become
-    FOUND,  # (chunks,) int64 or float64: what a kernel that only reads found in each
+    FOUND,  # (chunks, …) float64: what a kernel that only reads found in each
     SUMS,  # (chunks, 3) float64: squares of gradient, update and parameter
     SAMPLED,  # (chunks, samples) float64: how far elements went by unit of gradient
     STREAMS,  # (T,) int64: what the random numbers of each tensor begin with

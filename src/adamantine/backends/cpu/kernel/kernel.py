@@ -38,7 +38,6 @@ from adamantine.backends.cpu.kernel.arguments import (
     CHUNKS,
     COLUMNS,
     COUNTERS,
-    FOUND,
     PLACES,
     ROWS,
     STEP_SCALARS,
@@ -68,9 +67,10 @@ from adamantine.backends.cpu.kernel.step_statistics import (
     look_before,
     nothing,
 )
+from adamantine.backends.cpu.kernel.sums import BY_KIND, PART, PARTS, leave_sums, no_sums
 from adamantine.backends.formats import Format
 from adamantine.codecs.blocks import BLOCK
-from adamantine.rules import Rule, Share, bind
+from adamantine.rules import Rule, Sums, bind
 
 
 class Kernel(Protocol):
@@ -100,6 +100,8 @@ OPEN: int = 0
 COMPUTE: Any = None
 ZERO_GRADS: bool = False
 COLLECT_STATS: bool = False
+ADDED: Any = None
+TERMS: Any = ()
 
 ZERO, ONE = np.float32(0), np.float32(1)
 BYTE = np.uint8(0)
@@ -179,24 +181,18 @@ def _update_coded(words, tensor, chunk, offset, length, pointers, own):
         leave(words, chunk, sums)
 
 
-def _count(words, tensor, chunk, offset, length, pointers, own):
-    arrays = arrays_at(pointers, SAMPLES, offset, length)
-    found = 0
-    for i in range(length):
-        found += 1 if FORMULA(*(load(arrays, i) + own)) > ZERO else 0
-    carray(int64_pointer(words[FOUND]), chunk + 1)[chunk] = found
-
-
-def _count_coded(words, tensor, chunk, offset, length, pointers, own):
-    found = 0
-    for start in range(offset, offset + length, OPEN):
-        stretch = min(OPEN, offset + length - start)
-        addresses = addresses_at(pointers[:ARRAYS], SAMPLES, start)
-        exponents = addresses_at(pointers[ARRAYS:], BYTE, start // BLOCK)
-        arrays = opened(addresses, SAMPLES, exponents, stretch)
-        for i in range(stretch):
-            found += 1 if FORMULA(*(load(arrays, i) + own)) > ZERO else 0
-    carray(int64_pointer(words[FOUND]), chunk + 1)[chunk] = found
+def _sum(words, tensor, chunk, offset, length, pointers, own):
+    for part in range(0, length, PART):
+        end = offset + min(part + PART, length)
+        sums = no_sums(TERMS)
+        for start in range(offset + part, end, OPEN):
+            stretch = min(OPEN, end - start)
+            addresses = addresses_at(pointers[:ARRAYS], SAMPLES, start)
+            exponents = addresses_at(pointers[ARRAYS:], BYTE, start // BLOCK)
+            arrays = opened(addresses, SAMPLES, exponents, stretch)
+            for i in range(stretch):
+                sums = ADDED(sums, FORMULA(*(load(arrays, i) + own)))
+        leave_sums(words, (chunk * PARTS + part // PART) * len(TERMS), sums)
 
 
 def _alone(param):
@@ -260,13 +256,13 @@ def compiled(
 
 
 @cache
-def compiled_count(share: Share, formats: tuple[Format, ...]) -> Kernel:
-    """The kernel that counts for `share`, whose first arguments are tensors in these formats.
+def compiled_sums(sums: Sums, formats: tuple[Format, ...]) -> Kernel:
+    """The kernel that makes `sums`, whose first arguments are tensors in these formats.
 
-    It leaves the count of every chunk in ``FOUND``.
+    It leaves those of every part of a chunk in ``FOUND``.
     """
-    name = name_of(share.holds.__name__, formats, digest(formats, share.holds))
-    return compile_kernel(counting(share, formats, name))
+    name = name_of(sums.of.__name__, formats, digest((formats, sums.kind), sums.of))
+    return compile_kernel(summing(sums, formats, name))
 
 
 def updating(
@@ -289,11 +285,11 @@ def updating(
     return specialised(each_chunk, rule.update, tensors, len(rule.scalars), name, switches)
 
 
-def counting(share: Share, formats: tuple[Format, ...], name: str) -> FunctionType:
-    """The loop that counts for `share`, likewise."""
-    each_chunk = _count if all(f.plain for f in formats) else _count_coded
-    scalars = len(share.arguments) - len(formats)
-    return specialised(each_chunk, share.holds, formats, scalars, name)
+def summing(sums: Sums, formats: tuple[Format, ...], name: str) -> FunctionType:
+    """The loop that makes `sums`, likewise."""
+    scalars = len(sums.arguments) - len(formats)
+    switches = {"ADDED": BY_KIND[sums.kind], "TERMS": (1.0,) * len(sums.names)}
+    return specialised(_sum, sums.of, formats, scalars, name, switches)
 
 
 def specialised(

@@ -25,7 +25,7 @@ LARGE, SAMPLES_OF_LARGE = 4_096, 16
 
 
 @intrinsic
-def _plus(typingctx, total, x):
+def plus(typingctx, total, x):
     """The sum, in any order: otherwise the loop around it would not be vectorised."""
 
     def codegen(context, builder, signature, arguments):
@@ -69,9 +69,9 @@ def _added(sums, before, grad, now):
     def implementation(sums, before, grad, now):
         update = now - before
         return (
-            _plus(sums[0], grad * grad),
-            _plus(sums[1], update * update),
-            _plus(sums[2], now * now),
+            plus(sums[0], grad * grad),
+            plus(sums[1], update * update),
+            plus(sums[2], now * now),
         )
 
     return implementation

@@ -79,7 +79,7 @@ class Squares:
     """
 
     def __init__(self, dtype: torch.dtype, probe: TensorProbe, chunks: NDArray[np.int64]) -> None:
-        self._reduction = Reduction(compiled_squares(dtype), [GRAD], probe, chunks, np.float64)
+        self._reduction = Reduction(compiled_squares(dtype), [GRAD], probe, chunks)
         self._owners, self._tensors = chunks[:, 0], len(probe.rows)
 
     def total(self, bounds: NDArray[np.int64], threads: int) -> float:

@@ -1,9 +1,8 @@
-"""A pass over tensors that only reads, and leaves one number for each chunk."""
+"""A pass over tensors that only reads, and leaves some numbers for each chunk."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,26 +25,27 @@ from adamantine.backends.cpu.threads import parallel
 class Reduction:
     """A kernel that looks at some of the tensors of a table.
 
-    Each chunk's number is a word of its own, so what :attr:`found` holds is the same for any number
-    of threads.
+    Each chunk's numbers are words of their own, so what :attr:`found` holds is the same for any
+    number of threads.
 
     Parameters
     ----------
     kernel
-        Leaves one number a chunk in the job's ``FOUND``.
+        Leaves its numbers of a chunk in the job's ``FOUND``.
     columns
         Which tensors it takes, by their columns in the probe's addresses.
     probe
         The table's; after each probe, with the addresses and rows of that step.
     chunks
         ``(chunks, 3)``: tensor, offset, length.
-    kind
-        What its numbers are: int64 or float64.
+    numbers
+        The shape of what it leaves for each chunk.
 
     Attributes
     ----------
     found
-        ``(chunks,)``, after each :meth:`run`; 0 for chunks of tensors that sit the step out.
+        Float64 ``(chunks, *numbers)``, after each :meth:`run`; 0 for chunks of tensors that sit
+        the step out.
     """
 
     def __init__(
@@ -54,10 +54,10 @@ class Reduction:
         columns: Sequence[int],
         probe: TensorProbe,
         chunks: NDArray[np.int64],
-        kind: type[np.int64] | type[np.float64],
+        numbers: tuple[int, ...] = (),
     ) -> None:
         self._kernel, self._columns, self._probe = kernel, list(columns), probe
-        self.found: NDArray[Any] = np.zeros(len(chunks), kind)
+        self.found: NDArray[np.float64] = np.zeros((len(chunks), *numbers))
         self._arguments = KernelArguments()
         self._arguments[COLUMNS] = len(self._columns)
         self._arguments.point(CHUNKS, chunks)

@@ -24,11 +24,12 @@ from adamantine.backends.cpu.kernel.arguments import (
 )
 from adamantine.backends.cpu.kernel.kernel import compiled
 from adamantine.backends.cpu.kernel.step_statistics import SAMPLES
+from adamantine.backends.cpu.kernel.sums import PART, PARTS
 from adamantine.backends.cpu.probe.compiled_probe import advance
 from adamantine.backends.cpu.probe.statuses import GRAD, STAGE
 from adamantine.backends.cpu.probe.tensor_probe import TensorProbe
 from adamantine.backends.cpu.table.norms import Squares
-from adamantine.backends.cpu.table.share_count import ShareCount
+from adamantine.backends.cpu.table.sums import TensorSums
 from adamantine.backends.cpu.threads import parallel
 from adamantine.backends.formats import PAIRS, Format
 from adamantine.backends.layout import has_own_dispatch, refusal_of_layout, staged
@@ -36,7 +37,7 @@ from adamantine.backends.shards import Part, Stretches, ranges, stretches_of
 from adamantine.backends.step_scalars import ScalarsOf, StepScalars
 from adamantine.rules import Rule
 
-CHUNK, CHUNK_OF_LARGE, LARGE = 4_096, 16_384, 1 << 20
+CHUNK, CHUNK_OF_LARGE, LARGE = PART, PARTS * PART, 1 << 20
 """Elements a chunk: few enough to share out a network of one large tensor evenly. Tables of `LARGE`
 or more elements have plenty of chunks."""
 
@@ -128,9 +129,9 @@ class Table:
         self._squares: Squares | None = None  # made when first asked for
         self._sums: Any = None
         elements = [reals * whole.numel() for whole in self.wholes]
-        self._share_count = (
-            ShareCount(rule, rule.share, formats, self._probe, chunks, elements)
-            if rule.share
+        self._tensor_sums = (
+            TensorSums(rule, rule.sums, formats, self._probe, chunks, elements)
+            if rule.sums
             else None
         )
         self._bytes = np.array([p.nbytes for p in params], np.int64)
@@ -187,44 +188,44 @@ class Table:
         """Let go of the gradients, where no :meth:`run` follows."""
         self._grads = []
 
-    def counts(self, scalars_of: ScalarsOf) -> dict[int, int]:
-        """For a rule with a share, what it counts in each of :attr:`wholes`, by id.
+    def sums(self, scalars_of: ScalarsOf) -> dict[int, list[float]]:
+        """For a rule with sums, what they are in each of :attr:`wholes`, by id.
 
-        It is to be counted, and added up, where others have parts of them; nothing is written.
+        They are to be added up where others have parts of them; nothing is written.
         """
-        if self._share_count is None:
+        if self._tensor_sums is None:
             return {}
         before = self._probe.rows.copy()
         self._set_step_scalars(scalars_of)
         bounds = self._split(self._threads)
-        counts = self._share_count.counts(self._scalars.rows, bounds, self._threads)
+        sums = self._tensor_sums.by_tensor(self._scalars.rows, bounds, self._threads)
         self._probe.rows[:] = before
-        return dict(zip(map(id, self.wholes), counts.tolist(), strict=True))
+        return dict(zip(map(id, self.wholes), sums.tolist(), strict=True))
 
     def run(
         self,
         scalars_of: ScalarsOf,
         zero_grads: bool = False,
         collect_stats: bool = False,
-        counts: Mapping[int, int] | None = None,
+        totals: Mapping[int, Sequence[float]] | None = None,
     ) -> None:
         """Update every tensor that has a gradient; :meth:`refresh` comes before, each time.
 
         With `zero_grads`, fill the gradients with zeros on the way; no two may share memory then.
-        With `collect_stats`, :meth:`measured` has something to say afterwards. `counts` are those
-        of :meth:`counts`, added up over processes.
+        With `collect_stats`, :meth:`measured` has something to say afterwards. `totals` are those
+        of :meth:`sums`, added up over processes.
         """
         probe = self._probe
         self._set_step_scalars(scalars_of)
         bounds = self._split(self._threads)
         self._arguments.point(BOUNDS, bounds)
-        if self._share_count:
-            if counts is None:
-                found = self._share_count.counts(self._scalars.rows, bounds, self._threads).tolist()
+        if self._tensor_sums:
+            if totals is None:
+                found = self._tensor_sums.by_tensor(self._scalars.rows, bounds, self._threads)
             else:
-                found = [counts[id(whole)] for whole in self.wholes]
+                found = np.array([totals[id(whole)] for whole in self.wholes])
             self._set_step_scalars_by_tensor(
-                self._share_count.step_scalars_by_tensor(self._scalars.rows, found)
+                self._tensor_sums.step_scalars_by_tensor(self._scalars.rows, found)
             )
         kernel = self._kernel
         if zero_grads or collect_stats:

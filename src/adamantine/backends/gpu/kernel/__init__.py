@@ -5,7 +5,7 @@
 - ``codes``: formats below float32: opened for a rule, and closed after it
 - ``squares``: sums of squares, by tile and then by tensor
 - ``update``: the kernel around a rule
-- ``count``: counts over whole tensors, for rules that need them before they begin
+- ``sums``: sums over whole tensors, for rules that need them before they begin
 - ``counters``: step counts that live on the device
 - ``step_statistics``: how far some elements went
 - ``compiling``: all of these for a rule and its formats, to be launched

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from adamantine.backends.formats import CODES, Format
 from adamantine.backends.gpu.kernel.codes import codec_of
-from adamantine.backends.gpu.kernel.count import COUNT_ARRAYS, DECIDE_ARRAYS, count, decide
 from adamantine.backends.gpu.kernel.memory import compute_of, element_of
 from adamantine.backends.gpu.kernel.operations import bound
 from adamantine.backends.gpu.kernel.squares import (
@@ -26,6 +25,7 @@ from adamantine.backends.gpu.kernel.step_statistics import (
     look_after,
     look_before,
 )
+from adamantine.backends.gpu.kernel.sums import DECIDE_ARRAYS, SUMS_ARRAYS, decide, sums
 from adamantine.backends.gpu.kernel.update import ARRAYS, update
 from adamantine.rules import Rule
 
@@ -119,13 +119,12 @@ def compiled(
     - ``keys`` int64 (T,): of the step's random numbers (:func:`adamantine.codecs.noise.key_of`),
     - ``scalars`` float64 (R, S): in the order of ``rule.scalars``,
     - ``decision`` float64 (2,): what ``sign`` is multiplied by, and 0 where nothing is written,
-    - ``shares`` float64 (T,): instead of the scalar that the rule's share decides,
+    - ``decided`` float64 (T,): instead of the scalar that the rule's sums decide,
     - ``tile_sums`` float64 (tiles, 3): with `collect_stats` the sums of squares of gradient,
       update and parameter.
 
     With `zero_grads` it leaves zeros as gradients.
     """
-    share = rule.share
     constants = {
         "NAME": _name(
             rule.name, formats, "zero_grads" * zero_grads, "collect_stats" * collect_stats
@@ -135,7 +134,7 @@ def compiled(
         "EXPONENTS": tuple(_exponents(formats)),
         "SCALARS": len(rule.scalars),
         "SIGN": _sign(rule),
-        "SHARE": -1 if share is None else rule.scalars.index(share.scalar),
+        "DECIDED": -1 if rule.sums is None else rule.scalars.index(rule.sums.scalar),
         "ZERO_GRADS": zero_grads,
         "COLLECT_STATS": collect_stats,
     }
@@ -147,20 +146,22 @@ def _sign(rule: Rule) -> int:
 
 
 @cache
-def compiled_count(rule: Rule, formats: tuple[Format, ...]) -> Launch:
-    """What counts for the share of `rule`; a program a chunk.
+def compiled_sums(rule: Rule, formats: tuple[Format, ...]) -> Launch:
+    """What makes the sums of `rule`, K of each tile; a program a chunk.
 
     It takes ``addresses``, ``chunks``, ``rows``, ``scalars`` and ``decision`` as the update does,
-    and adds to ``counts`` int64 (T,), which begin as zeros.
+    and fills ``tile_sums`` float64 (tiles, K) where a tensor is updated.
     """
-    share = rule.share
-    assert share is not None
-    taken = [rule.tensors.index(name) for name in share.arguments if name in rule.tensors]
+    of = rule.sums
+    assert of is not None
+    taken = [rule.tensors.index(name) for name in of.arguments if name in rule.tensors]
     columns, exponents = _columns(formats), _exponents(formats)
     of_formats = _of_formats(rule, formats)
     constants = {
-        "NAME": _name(f"{rule.name}_{share.holds.__name__}", formats),
-        "HOLDS": bound(share.holds),
+        "NAME": _name(f"{rule.name}_{of.of.__name__}", formats),
+        "OF": bound(of.of),
+        "KIND": of.kind,
+        "COUNT": len(of.names),
         "COLUMNS": len(columns),
         "TAKEN": tuple(taken),
         "ELEMENTS": tuple(of_formats["ELEMENTS"][i] for i in taken),
@@ -168,22 +169,29 @@ def compiled_count(rule: Rule, formats: tuple[Format, ...]) -> Launch:
         "EXPONENTS": tuple(exponents[i] for i in taken),
         "COMPUTE": of_formats["COMPUTE"],
         "SCALARS": len(rule.scalars),
-        "OWN": tuple(rule.scalars.index(name) for name in share.arguments[len(taken) :]),
+        "OWN": tuple(rule.scalars.index(name) for name in of.arguments[len(taken) :]),
         "SIGN": _sign(rule),
     }
-    return Launch(count, COUNT_ARRAYS, constants)
+    return Launch(sums, SUMS_ARRAYS, constants)
 
 
 @cache
 def compiled_decision(rule: Rule) -> Launch:
-    """What makes of counts the scalar that the share of `rule` decides; a program a tensor.
+    """What makes of sums the scalar that they decide; a program a tensor.
 
-    It takes ``counts`` and ``elements``, both int64 (T,) and of whole tensors, and fills
-    ``shares`` float64 (T,).
+    It takes ``sums`` float64 (T, K) and ``elements`` int64 (T,), both of whole tensors, ``rows``
+    and ``scalars``, and fills ``decided`` float64 (T,).
     """
-    share = rule.share
-    assert share is not None
-    constants = {"NAME": f"{rule.name}_{share.scalar}", "VALUE": bound(share.value)}
+    of = rule.sums
+    assert of is not None
+    known = [*of.names, "elements", *rule.scalars]
+    constants = {
+        "NAME": f"{rule.name}_{of.scalar}",
+        "VALUE": bound(of.value),
+        "COUNT": len(of.names),
+        "SCALARS": len(rule.scalars),
+        "NEEDED": tuple(map(known.index, of.needed)),
+    }
     return Launch(decide, DECIDE_ARRAYS, constants)
 
 

@@ -24,23 +24,23 @@ from adamantine.backends.gpu.kernel.memory import (
 from adamantine.backends.gpu.kernel.operations import jit
 from adamantine.backends.gpu.kernel.squares import sum_of_squares
 
-ARRAYS = ("addresses", "chunks", "rows", "keys", "scalars", "decision", "shares", "tile_sums")
+ARRAYS = ("addresses", "chunks", "rows", "keys", "scalars", "decision", "decided", "tile_sums")
 
 
 @triton.jit(do_not_specialize=ARRAYS, repr=named)
 def update(
-    addresses, chunks, rows, keys, scalars, decision, shares, tile_sums,
+    addresses, chunks, rows, keys, scalars, decision, decided, tile_sums,
     NAME: tl.constexpr, RULE: tl.constexpr, NUMBER: tl.constexpr, ELEMENTS: tl.constexpr,
     CODECS: tl.constexpr, EXPONENTS: tl.constexpr, COMPUTE: tl.constexpr, SCALARS: tl.constexpr,
-    SIGN: tl.constexpr, SHARE: tl.constexpr, ZERO_GRADS: tl.constexpr,
+    SIGN: tl.constexpr, DECIDED: tl.constexpr, ZERO_GRADS: tl.constexpr,
     COLLECT_STATS: tl.constexpr,
 ):  # fmt: skip
     """Run `RULE` once on the elements of a chunk.
 
     Of a table's columns, `ELEMENTS` says what they are in memory. `CODECS` are those of parameter,
     gradient and states, which come first; `EXPONENTS` the column of the exponents of each. `SIGN`
-    and `SHARE` are the scalars that others have a say in. `NUMBER` is None, or makes one number of
-    a parameter and its last state.
+    and `DECIDED` are the scalars that others have a say in. `NUMBER` is None, or makes one number
+    of a parameter and its last state.
     """
     chunk = chunks + CHUNK_COLUMNS * tl.program_id(0).to(tl.int64)
     tensor = tl.load(chunk + TENSOR)
@@ -50,7 +50,7 @@ def update(
         end = begin + tl.load(chunk + LENGTH)
         moved = tl.load(chunk + PLACE) - begin
         key = tl.load(keys + tensor)
-        own = _own_scalars(scalars, decision, shares, tensor, row, SCALARS, SIGN, SHARE, COMPUTE)
+        own = _own_scalars(scalars, decision, decided, tensor, row, SCALARS, SIGN, DECIDED, COMPUTE)
         pointers = ()
         for i in tl.static_range(len(ELEMENTS)):
             address = tl.load(addresses + tensor * len(ELEMENTS) + i)
@@ -75,13 +75,13 @@ def update(
 
 @jit
 def _own_scalars(
-    scalars, decision, shares, tensor, row,
-    SCALARS: tl.constexpr, SIGN: tl.constexpr, SHARE: tl.constexpr, COMPUTE: tl.constexpr,
+    scalars, decision, decided, tensor, row,
+    SCALARS: tl.constexpr, SIGN: tl.constexpr, DECIDED: tl.constexpr, COMPUTE: tl.constexpr,
 ):  # fmt: skip
     """A tensor's scalars, as numbers to compute with."""
     own = ()
     for i in tl.static_range(SCALARS):
-        value = tl.load(shares + tensor) if i == SHARE else tl.load(scalars + row * SCALARS + i)
+        value = tl.load(decided + tensor) if i == DECIDED else tl.load(scalars + row * SCALARS + i)
         if i == SIGN:
             value = value * tl.load(decision)
         own = own + (value.to(COMPUTE),)

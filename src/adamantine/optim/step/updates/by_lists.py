@@ -18,14 +18,13 @@ from adamantine.backends.layout import (
     storage_span,
 )
 from adamantine.backends.modes import observer
-from adamantine.optim.step.updates.member import Member
+from adamantine.optim.step.updates.member import Member, Totals
 from adamantine.optim.step.updates.scalars import Scalars
 from adamantine.optim.usage.hints import BY_AUTOGRAD
 from adamantine.rules import Rule
 
 Group = dict[str, Any]
 Pair = tuple[Member, Tensor]
-Counts = Mapping[int, int]
 
 ELEMENTS = 1 << 26
 """At most so many in a list of more than one tensor: some results of operations are in memory at a
@@ -129,11 +128,11 @@ class ListUpdates:
         self._addresses = list(map(Tensor.data_ptr, self._with_memory))
         self._storages = np.array(sorted(set(map(storage_span, self._with_memory))), np.uint64)
 
-    def run(self, pairs: Sequence[Pair], scalars: Scalars, counts: Counts | None) -> None:
+    def run(self, pairs: Sequence[Pair], scalars: Scalars, totals: Totals | None) -> None:
         """Do a step of these members, with their gradients, and count it."""
         grads = self._apart([grad for _, grad in pairs])
         takers = [self._takers[id(member)] for member, _ in pairs]
-        for row in self._rows(takers, grads, scalars, counts):
+        for row in self._rows(takers, grads, scalars, totals):
             for same in row.lists.values():
                 for some in _in_runs(same):
                     params, *states = map(list, zip(*(t.written for t, _ in some), strict=True))
@@ -159,7 +158,7 @@ class ListUpdates:
         takers: Sequence[Taker],
         grads: Sequence[Tensor],
         scalars: Scalars,
-        counts: Counts | None,
+        totals: Totals | None,
     ) -> Collection[Row]:
         """Count the step, and sort the members by what they have in common."""
         steps = [t.member.state["step"] for t in takers if t.member.treatment.counters]
@@ -169,12 +168,12 @@ class ListUpdates:
         by_place: dict[Any, Row] = {}  # several places may have the same scalars
         for pair in zip(takers, grads, strict=True):
             (member, kind, strided, written), grad = pair
-            share = None if counts is None else member.share_of(counts)
             counted = self._counted(member)
-            place = (kind, member.group, share, *counted)
+            summed = () if totals is None else tuple(totals.get(id(member.param), ()))
+            place = (kind, member.group, summed, *counted)
             row = by_place.get(place)
             if row is None:
-                found = _found(member.rule, scalars.of_group(member.group, *counted), share)
+                found = _found(member, scalars.of_group(member.group, *counted), totals)
                 values = tuple(found.get(name) for name in member.rule.scalars)
                 row = rows.setdefault((kind, *values), Row(member.rule, found, defaultdict(list)))
                 by_place[place] = row
@@ -194,13 +193,15 @@ class ListUpdates:
         return [step, *(float(state[name]) for name in self._counters)]
 
 
-def _found(rule: Rule, scalars: Mapping[str, Any], share: float | None) -> Mapping[str, Any]:
-    """The scalars without that of the rule's share, or with it where the share is known."""
-    if rule.share is None:
+def _found(member: Member, scalars: Mapping[str, Any], totals: Totals | None) -> Mapping[str, Any]:
+    """The scalars without the one that the rule's sums decide, or with it where they are known."""
+    sums = member.rule.sums
+    if sums is None:
         return scalars
-    if share is not None:
-        return {**scalars, rule.share.scalar: rule.share.value(share)}
-    return {name: value for name, value in scalars.items() if name != rule.share.scalar}
+    decided = member.decided(totals, scalars)
+    if decided is not None:
+        return {**scalars, sums.scalar: decided}
+    return {name: value for name, value in scalars.items() if name != sums.scalar}
 
 
 def _in_runs(pairs: list[tuple[Taker, Tensor]]) -> Iterator[list[tuple[Taker, Tensor]]]:

@@ -18,9 +18,9 @@ def update_by_reference(
     grad: Tensor,
     scalars: Mapping[str, Any],
     differentiable: bool,
-    share: float | None,
+    decided: float | None,
 ) -> None:
-    """Do a step that its counter counts already; of a DTensor, `grad` and `share` as `here`."""
+    """Do a step that its counter counts already; of a DTensor, `grad` is as `here`."""
     treated, state = member.treatment, member.state_here
     if treated.plain:
         reference.update(
@@ -30,7 +30,7 @@ def update_by_reference(
             [state[name] for name in member.rule.states],
             scalars,
             differentiable=differentiable,
-            share=share,
+            decided=decided,
         )
     else:
         reference.update_kept(
@@ -41,7 +41,7 @@ def update_by_reference(
             state,
             scalars,
             noise.key_of(member.stream, int(state["step"])),
-            share=share,
+            decided=decided,
             places=member.places(),
         )
     if member.part is not None:
@@ -49,7 +49,7 @@ def update_by_reference(
 
 
 @torch.no_grad()
-def count_by_reference(member: Member, grad: Tensor, scalars: Mapping[str, Any]) -> int:
-    """How many of the elements that are here have the property that the rule asks for."""
+def sums_by_reference(member: Member, grad: Tensor, scalars: Mapping[str, Any]) -> list[float]:
+    """What the rule's sums are, of the elements that are here."""
     states = reference.opened(member.rule, member.treatment.formats, member.state_here)
-    return reference.count(member.rule, member.here, grad, states, scalars)
+    return reference.sums(member.rule, member.here, grad, states, scalars)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from adamantine.optim.step.updates.by_lists import ListUpdates
 from adamantine.optim.step.updates.by_reference import update_by_reference
-from adamantine.optim.step.updates.member import Member
+from adamantine.optim.step.updates.member import Member, Totals
 from adamantine.optim.step.updates.scalars import Scalars
 from adamantine.optim.usage.hints import BY_AUTOGRAD
 
@@ -44,24 +44,24 @@ class TorchUpdates:
         self,
         members: Sequence[tuple[Member, Tensor | None]],
         scalars: Scalars,
-        counts: Mapping[int, int] | None,
+        totals: Totals | None,
     ) -> None:
         """Do a step of those that have a gradient, and count it."""
         pairs = [(member, grad) for member, grad in members if grad is not None]
         in_lists = [pair for pair in pairs if pair[0] in self._lists]
         if in_lists:
-            self._lists.run(in_lists, scalars, counts)
+            self._lists.run(in_lists, scalars, totals)
         for member, grad in pairs:
             if member not in self._lists:
-                self._run_alone(member, grad, scalars, counts)
+                self._run_alone(member, grad, scalars, totals)
 
     def _run_alone(
-        self, member: Member, grad: Tensor, scalars: Scalars, counts: Mapping[int, int] | None
+        self, member: Member, grad: Tensor, scalars: Scalars, totals: Totals | None
     ) -> None:
         differentiable = bool(self._groups[member.group].get(BY_AUTOGRAD))
         with torch.set_grad_enabled(differentiable):
             found = scalars.next(member, differentiable)
-            share = None if counts is None else member.share_of(counts)
-            update_by_reference(member, grad, found, differentiable, share)
+            decided = member.decided(totals, found)
+            update_by_reference(member, grad, found, differentiable, decided)
             for name in self._counters:
                 member.state[name].fill_(found[name])

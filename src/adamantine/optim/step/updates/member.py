@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from adamantine.backends import reference
@@ -13,6 +14,9 @@ from adamantine.backends.shards import Part
 from adamantine.codecs.blocks import BLOCK
 from adamantine.optim.state.precision import Treatment
 from adamantine.rules import Rule
+
+Totals = Mapping[int, Sequence[float]]
+"""Sums over whole tensors, in the order of their rules' names, by the id of the parameter."""
 
 
 @dataclass
@@ -51,12 +55,14 @@ class Member:
             return param
         return reference.joined(self.rule, param, self.state_here[self.rule.states[-1]])
 
-    def share_of(self, counts: Mapping[int, int]) -> float | None:
-        """The share of all elements that were counted; None where the rule needs none."""
-        if self.rule.share is None or id(self.param) not in counts:
+    def decided(self, totals: Totals | None, scalars: Mapping[str, Any]) -> float | None:
+        """What sums over all of its processes decide; None where there are none."""
+        if self.rule.sums is None or totals is None or id(self.param) not in totals:
             return None
-        reals = 2 if self.param.is_complex() else 1
-        return counts[id(self.param)] / max(1, reals * self.param.numel())
+        numbers = totals[id(self.param)][: len(self.rule.sums.names)]
+        found = torch.tensor(numbers, dtype=torch.float64)
+        elements = (2 if self.param.is_complex() else 1) * self.param.numel()
+        return float(reference.decide(self.rule.sums, [found], [elements], scalars))
 
     def places(self) -> Tensor | None:
         """Of a part, where its elements are in the whole, as random numbers count them."""

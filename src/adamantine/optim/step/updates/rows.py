@@ -292,10 +292,13 @@ def _check_member(member: Member, group: Group) -> None:
 
     It may be its first after dense ones, so this is not looked at before.
     """
-    if member.rule.share is not None:
+    if member.rule.sums is not None:
+        what, instead = f"the rule {member.rule.name}", "another optimizer for the embedding"
+        if group.get("cautious"):
+            what, instead = "cautious=True", "cautious=False for the group of the embedding"
         raise BackendError(
-            "cautious=True does not go with sparse gradients: it weighs a whole tensor "
-            "in every step; use cautious=False for the group of the embedding"
+            f"{what} does not go with sparse gradients: it weighs a whole tensor "
+            f"in every step; use {instead}"
         )
     if not member.treatment.plain or set(SECONDS) & set(member.rule.states):
         raise BackendError(

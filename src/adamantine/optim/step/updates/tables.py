@@ -10,7 +10,7 @@ from torch import Tensor
 
 from adamantine.optim.step.travel import Travel
 from adamantine.optim.step.updates.choice import Kernels
-from adamantine.optim.step.updates.member import Member
+from adamantine.optim.step.updates.member import Member, Totals
 from adamantine.optim.step.updates.scalars import Scalars
 from adamantine.optim.usage.hints import refuse_capture
 
@@ -80,9 +80,9 @@ def prepare(table: DeviceTable, scalars: Scalars, owner: str) -> None:
     table.prepare(scalars.on_device if table.counts_on_device else scalars.of_group)
 
 
-def counts_of(table: AnyTable, scalars: Scalars) -> dict[int, int]:
-    """What the table's rule counts over whole tensors, by their ids."""
-    return table.counts() if table.on_device else table.counts(scalars.of_group)
+def sums_of(table: AnyTable, scalars: Scalars) -> dict[int, list[float]]:
+    """The sums that the table's rule needs, of what is here of each tensor, by its id."""
+    return table.sums() if table.on_device else table.sums(scalars.of_group)
 
 
 def run(
@@ -90,15 +90,15 @@ def run(
     scalars: Scalars,
     zero_grads: bool,
     collect_stats: bool,
-    counts: Mapping[int, int] | None,
+    totals: Totals | None,
     decision: Tensor | None,
 ) -> None:
     """Do a step, as the table's own ``run`` says; `decision` is that of a device, where it is."""
     if table.on_device:
         there = _on(table.device, scalars.factor, decision)
-        table.run(zero_grads, collect_stats, counts, there)
+        table.run(zero_grads, collect_stats, totals, there)
     else:
-        table.run(scalars.of_group, zero_grads, collect_stats, counts)
+        table.run(scalars.of_group, zero_grads, collect_stats, totals)
 
 
 def _on(device: torch.device, factor: float, decision: Tensor | None) -> Tensor | None:
