@@ -110,6 +110,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "stats": {"collect_stats": True},
     "stats and skip": {"collect_stats": 2, "skip_nonfinite": 3},
     "zeros": {"zero_grad": "zeros"},
+    "zeros and skip": {"zero_grad": "zeros", "skip_nonfinite": True},
 }
 
 

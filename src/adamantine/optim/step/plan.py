@@ -215,7 +215,9 @@ class Plan:
             gradients = Gradients(tables, by_torch, sharded)
             if factor_of is not None and not self._goes_on(factor_of(gradients)):
                 return True
-            zero_grads = zero_grads and gradients.are_apart()
+            # A device that leaves the step out writes no zeros either.
+            in_kernels = self._decision is None or not self._may_skip
+            zero_grads = zero_grads and in_kernels and gradients.are_apart()
             self.zeroed = gradients.of_tables() if zero_grads else {}
         watched = self._watch(others) if collect_stats else []
         totals = None if sharded is None else self._totals(sharded, tables, others)

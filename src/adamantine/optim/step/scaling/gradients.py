@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from adamantine.backends.layout import are_apart, extent
+from adamantine.backends.layout import are_apart, extent, has_own_dispatch
 from adamantine.backends.shards import local_of, total
 from adamantine.optim.step.sharded import Sharded, parts_of
 from adamantine.optim.usage.labels import label_at
@@ -168,10 +168,17 @@ def fill_with_zeros(grads: Iterable[Tensor], zeroed: Collection[int]) -> None:
 
     `zeroed` has the ids of those.
     """
+    by_device: dict[torch.device, list[Tensor]] = defaultdict(list)
     for grad in grads:
         if grad.requires_grad:
             grad.detach_() if grad.grad_fn is not None else grad.requires_grad_(False)
         if id(grad) not in zeroed:
             here = local_of(grad)
-            if id(here) not in zeroed:
+            if id(here) in zeroed:
+                continue
+            if here.is_cpu or here.is_sparse or has_own_dispatch(here):
                 here.zero_()
+            else:
+                by_device[here.device].append(here)
+    for there in by_device.values():
+        torch._foreach_zero_(there)
