@@ -27,6 +27,7 @@ class Recorded:
 
     def __init__(self) -> None:
         self.calls: list[Callable[[], Any]] = []
+        self.given: set[int] = set()  # ids of the tensors that operations and kernels had
 
     def __call__(self) -> None:
         for call in self.calls:
@@ -42,6 +43,7 @@ class _Recorder(TorchDispatchMode):
         kwargs = kwargs or {}
         if func is torch.ops.aten._local_scalar_dense.default:
             raise AssertionError("the host waits for the device, which no graph can record")
+        self._recorded.given.update(map(id, _tensors((args, kwargs))))
         results = func(*args, **kwargs)
         given = {t.untyped_storage().data_ptr() for t in _tensors((args, kwargs))}
         made = [t for t in _tensors(results) if t.untyped_storage().data_ptr() not in given]
@@ -85,6 +87,7 @@ def recording(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
                     function(*arguments)
 
             recorded.calls.append(call)
+            recorded.given.update(map(id, _tensors(arguments)))
             call()
 
         return wrapped

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import gc
 import math
+import weakref
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,6 +15,7 @@ from device import DEVICE, INTERPRETED, parameters
 from recorded import recording
 
 import adamantine
+from adamantine.backends.gpu import streams
 from adamantine.backends.gpu.kernel.memory import TILE
 from contract import clones
 
@@ -104,3 +109,53 @@ def test_a_captured_step_is_repeated(
         replay()
         assert all(map(torch.equal, ours, before))
         assert optimizer.skipped_steps == 1
+
+
+@pytest.mark.parametrize("options", [{}, {"cautious": True, "state_dtype": "int8"}], ids=str)
+def test_what_a_graph_reads_is_kept(
+    monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
+) -> None:
+    """When the optimizer has another table, and when it was copied."""
+    params = parameters(*SIZES, 3)
+    groups = [{"params": params[::2]}, {"params": params[1::2], "lr": torch.tensor(0.1)}]
+    optimizer = adamantine.Adam(
+        groups, backend="gpu", capturable=True, max_grad_norm=1.0, skip_nonfinite=True, **options
+    )
+    for step in range(2):
+        fill(params, step)
+        optimizer.step()
+    there = {id(t): t for t in gc.get_objects() if isinstance(t, torch.Tensor)}
+    with recording(monkeypatch) as replay:
+        optimizer.step()
+    given = [weakref.ref(there[key]) for key in replay.given if key in there]
+    del there
+    params[0].grad[0] = math.nan
+    copy.deepcopy(optimizer)
+    replay()
+    assert optimizer.skipped_steps == 1, "the graph counts where it did"
+    replay.calls.clear()
+    optimizer.add_param_group({"params": parameters(1)})
+    optimizer._gradient_scaling._there = None
+    gc.collect()
+    assert given
+    assert all(ref() is not None for ref in given)
+
+
+def test_what_cuda_forbids_while_a_graph_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pinned memory from the driver, and looking whether something has arrived."""
+
+    def refuse(*_: Any) -> Any:
+        raise AssertionError("not while a graph is recorded")
+
+    params = parameters(*SIZES)
+    optimizer = adamantine.Adam(params, backend="gpu", capturable=True, skip_nonfinite=True)
+    fill(params, 0)
+    optimizer.step()
+    there = optimizer._gradient_scaling._there
+    there._readback = streams.Readback(
+        torch.zeros(2), SimpleNamespace(query=refuse), params[0].device
+    )
+    for _ in range(2):
+        with recording(monkeypatch), monkeypatch.context() as patched:
+            patched.setattr(streams, "pinned", refuse)
+            optimizer.step()

@@ -14,6 +14,7 @@ from adamantine.backends import codes
 from adamantine.backends.cpu.probe.tensor_probe import TensorProbe
 from adamantine.backends.gpu.kernel.counters import read_counters, write_counters
 from adamantine.backends.gpu.step_words import StepWords
+from adamantine.backends.gpu.streams import keep_for_graph
 from adamantine.backends.step_scalars import ScalarsOf, StepScalars
 from adamantine.codecs import noise
 from adamantine.rules import Rule, bind
@@ -129,6 +130,7 @@ class DeviceArguments:
     def send(self, scalars_of: ScalarsOf) -> Sent:
         """The same; `scalars_of` gets float64 vectors of counters instead of numbers."""
         probe = self._probe
+        keep_for_graph(probe.device, self._streams, self._begun, self._order, *self._members)
         taking_part = np.where(probe.rows >= 0, np.arange(len(probe.rows)), -1)
         count = len(self._counters)
         lists = np.ascontiguousarray(probe.addresses[:, -count:].T) if count else np.zeros((0, 0))
@@ -157,17 +159,15 @@ class DeviceArguments:
         (constants,) = self._sent_constants.send([self._constants])
         rows, following = [], []
         for index, (own, scalars) in enumerate(found):
-            columns = [i for i, name in enumerate(names) if isinstance(scalars[name], Tensor)]
-            block = constants[index].expand(len(own[0]), -1)
-            if columns:
-                block = block.clone()
-                block[:, columns] = torch.stack(
-                    [scalars[names[i]].expand_as(own[0]) for i in columns], 1
-                )
-            rows.append(block)
+            # No indexing by lists: torch would copy these to the device, and wait.
+            columns = [
+                scalars[name] if isinstance(scalars[name], Tensor) else constants[index, column]
+                for column, name in enumerate(names)
+            ]
+            rows.append(torch.stack([column.expand_as(own[0]) for column in columns], 1))
             following.append([scalars.get(n, own[0] + 1) for n in self._counters] or [own[0] + 1])
         self._following = [self._in_order(vectors) for vectors in zip(*following, strict=True)]
-        return self._in_order(rows).contiguous()
+        return self._in_order(rows)
 
     def _in_order(self, by_group: Sequence[Tensor]) -> Tensor:
         return by_group[0] if len(by_group) == 1 else torch.cat(list(by_group))[self._order]

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from adamantine.backends.gpu.streams import number_on
 from adamantine.rules import bind
 
 
@@ -56,4 +57,4 @@ def _moved(value: Any, device: torch.device) -> Any:
         return tuple(_moved(v, device) for v in value)
     if not isinstance(value, Tensor):
         return value
-    return value.detach().reshape(()).to(device, torch.float64, non_blocking=True)
+    return number_on(device, value)

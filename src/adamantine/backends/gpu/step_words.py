@@ -17,9 +17,6 @@ Array = NDArray[Any]
 
 _ALIGNED = 2  # words: Triton compiles kernels anew for addresses that are no multiples of 16 bytes
 
-_READ_BY_GRAPHS: list[tuple[Tensor, Tensor]] = []
-"""Kept for good: nobody tells when a graph will not be replayed any more."""
-
 
 class StepWords:
     """Arrays of 64-bit words on a device, and what the host has last written to them.
@@ -47,8 +44,7 @@ class StepWords:
         self._sent: list[Array | None] = [None] * len(arrays)
         self._words = torch.empty(self._starts[-1], dtype=torch.int64, device=device)
         self._on_device = self._cut(self._words)
-        # While a graph is captured there may be none to be had.
-        self._spare = streams.pinned(self._starts[-1], device)
+        self._spare: Tensor | None = None
 
     def _cut(self, words: Tensor) -> list[Tensor]:
         return [
@@ -63,6 +59,8 @@ class StepWords:
         """
         if streams.is_capturing(self._device):
             return self._send_captured(arrays)
+        if self._spare is None:  # while a graph is captured, none can be had
+            self._spare = streams.pinned(self._starts[-1], self._device)
         first = next(
             (
                 i
@@ -81,11 +79,13 @@ class StepWords:
         return self._on_device
 
     def _send_captured(self, arrays: Sequence[Array]) -> list[Tensor]:
-        host, words = self._spare, torch.empty_like(self._words)
+        host, self._spare = self._spare, None
+        words = torch.empty(self._starts[-1], dtype=torch.int64, device=self._device)
+        if host is None:  # two captures with no step in between; a replay is slower with these
+            host = torch.empty(words.shape, dtype=torch.int64, device="cpu")
         self._write(host, arrays, 0)
         words.copy_(host, non_blocking=True)
-        _READ_BY_GRAPHS.append((host, words))
-        self._spare = streams.pinned(self._starts[-1], self._device)
+        streams.keep_for_graph(self._device, host, words)
         return self._cut(words)
 
     def _write(self, host: Tensor, arrays: Sequence[Array], first: int) -> None:

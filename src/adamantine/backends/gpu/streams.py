@@ -29,6 +29,27 @@ def is_capturing(device: torch.device) -> bool:
     return device.type == "cuda" and torch.cuda.is_current_stream_capturing()
 
 
+_READ_BY_GRAPHS: list[Any] = []
+"""Kept for good: nobody tells when a graph will not be replayed any more."""
+
+
+def keep_for_graph(device: torch.device, *tensors: Any) -> None:
+    """Where a graph is recorded, keep what its replays are going to read and write."""
+    if is_capturing(device):
+        _READ_BY_GRAPHS.append(tensors)
+
+
+def number_on(device: torch.device, number: Tensor) -> Tensor:
+    """A tensor of one element on a device, in float64; nobody waits.
+
+    It is converted there. Here, torch would make a temporary tensor, from whose memory a graph
+    would copy in each replay.
+    """
+    number = number.detach().reshape(())
+    keep_for_graph(device, number)
+    return number.to(device, non_blocking=True).to(torch.float64)
+
+
 def working_on(device: torch.device) -> AbstractContextManager[Any]:
     """A block whose launches go to `device`, and to its current stream."""
     return nullcontext() if device.type == "cpu" else _module(device).device(device)
@@ -68,10 +89,12 @@ class Readback:
         Where they will be.
     event
         Has happened when they are; None where they are there.
+    device
+        Where they come from.
     """
 
-    def __init__(self, host: Tensor, event: Any) -> None:
-        self._host, self._event = host, event
+    def __init__(self, host: Tensor, event: Any, device: torch.device) -> None:
+        self._host, self._event, self._device = host, event, device
 
     @classmethod
     def of(cls, numbers: Tensor) -> Readback | None:
@@ -80,16 +103,19 @@ class Readback:
         if is_capturing(device):
             return None
         if device.type == "cpu":
-            return cls(numbers.clone(), None)
+            return cls(numbers.clone(), None, device)
         host = torch.empty_like(numbers, device="cpu", pin_memory=True)
         host.copy_(numbers, non_blocking=True)
         event = _module(device).Event()
         event.record(_module(device).current_stream(device))
-        return cls(host, event)
+        return cls(host, event, device)
 
     def arrived(self) -> Tensor | None:
         """The numbers, or None where they are still on their way."""
-        return self._host if self._event is None or self._event.query() else None
+        if self._event is None:
+            return self._host
+        # CUDA allows no question while a graph is recorded.
+        return self._host if not is_capturing(self._device) and self._event.query() else None
 
     def wait(self) -> Tensor:
         """The numbers, when they have come."""

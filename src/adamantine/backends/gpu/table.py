@@ -155,6 +155,10 @@ class Table:
         """
         with streams.working_on(self.device):
             self._sent = self._arguments.send(scalars_of)
+            # A graph may outlive this table.
+            streams.keep_for_graph(
+                self.device, self._chunks, self._tiles, self._sizes, self._elements, self._decision
+            )
 
     def _prepared(self) -> Sent:
         assert self._sent is not None, "prepare() comes first"

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from adamantine.backends.gpu.streams import Readback
+from adamantine.backends.gpu.streams import Readback, keep_for_graph, number_on
 
 
 class DeviceDecision:
@@ -69,13 +69,16 @@ class DeviceDecision:
         Tensor
             Float64 ``(2,)``.
         """
-        factor = self.unscale = 1.0 if scale is None else 1 / self._here(scale)
+        keep_for_graph(self.device, self._counts, self._one)
+        factor = self.unscale = 1.0 if scale is None else 1 / number_on(self.device, scale)
         self.norm, self.coefficient = None, 1.0
-        bad = None if found_inf is None else self._here(found_inf) != 0
+        bad = None if found_inf is None else number_on(self.device, found_inf) != 0
         if squares is not None:
             norm = squares.sqrt() * factor
             if clip is not None:
-                largest = self._here(clip[0]) if isinstance(clip[0], Tensor) else clip[0]
+                largest = clip[0]
+                if isinstance(largest, Tensor):
+                    largest = number_on(self.device, largest)
                 self.coefficient = (largest / (norm + clip[1])).clamp(max=1)  # NaN where norm is
                 factor = factor * self.coefficient
             self.norm = norm if bad is None else norm.masked_fill(bad, math.inf)
@@ -88,9 +91,6 @@ class DeviceDecision:
         self.unscale_if_done = torch.where(bad, self._one, self._one * self.unscale)
         self._count(bad)
         return torch.stack([factor, (~bad).double()])
-
-    def _here(self, number: Tensor) -> Tensor:
-        return number.detach().reshape(()).to(self.device, torch.float64, non_blocking=True)
 
     def _count(self, bad: Tensor) -> None:
         # Left out: both one more. Done: the second begins anew.

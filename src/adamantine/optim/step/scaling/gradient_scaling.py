@@ -163,8 +163,16 @@ class GradientScaling:
             self.unscale, self.coefficient = float(self.unscale), float(self.coefficient)
 
     def __getstate__(self) -> dict[str, Any]:
-        self._come_back()
-        return self.__dict__.copy()
+        # A copy has all numbers on the host; this one's stay where a graph may count them.
+        found = {
+            "_norm": self.norm,
+            "_skipped": self.skipped,
+            "_in_a_row": self.in_a_row,
+            "unscale": float(self.unscale),
+            "coefficient": float(self.coefficient),
+            "_there": None,
+        }
+        return {**self.__dict__, **found}
 
 
 def _inverse(scale: float) -> float:
