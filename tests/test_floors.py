@@ -54,7 +54,7 @@ ROOMS = {
     "backends/gpu": {
         "streams": 0,
         "chunks": 0,
-        "device_scalars": 0,
+        "device_scalars": 1,
         "kernel": 0,
         "step_words": 1,
         "arguments": 2,

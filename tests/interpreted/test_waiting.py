@@ -72,8 +72,8 @@ def test_scalars(case: Case, pretended: None) -> None:
     rule = family.select(defaults)
     columns = 2 + len(rule.states) + len(family.counters)
     probe: Any = SimpleNamespace(
-        device=DEVICE, groups=np.array([1, 0, 1]), values=np.zeros((3, 1)), rows=np.array([0, -1, 0]),
-        addresses=np.zeros((3, columns), np.int64),
+        device=DEVICE, groups=np.array([1, 0, 1]), rows=np.array([0, -1, 0]),
+        values=np.zeros((3, 1)), addresses=np.zeros((3, columns), np.int64),
     )  # fmt: skip
     there = arguments.DeviceArguments(
         rule, family.counters, [0, 1], probe, columns - len(family.counters), torch.arange(3)

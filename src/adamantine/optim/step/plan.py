@@ -213,11 +213,12 @@ class Plan:
             by_torch = [(member.param, grad) for member, grad in others if grad is not None]
             by_torch += [] if rows is None else rows.gradients()
             gradients = Gradients(tables, by_torch, sharded)
-            if factor_of is not None and not self._goes_on(factor_of(gradients)):
+            factor = None if factor_of is None else factor_of(gradients)
+            if factor_of is not None and not self._goes_on(factor):
                 return True
             # A device that leaves the step out writes no zeros either.
-            in_kernels = self._decision is None or not self._may_skip
-            zero_grads = zero_grads and in_kernels and gradients.are_apart()
+            may_write_none = self._may_skip and isinstance(factor, Tensor)
+            zero_grads = zero_grads and not may_write_none and gradients.are_apart()
             self.zeroed = gradients.of_tables() if zero_grads else {}
         watched = self._watch(others) if collect_stats else []
         totals = None if sharded is None else self._totals(sharded, tables, others)
