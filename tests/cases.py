@@ -11,6 +11,7 @@ import torch
 import adamantine
 import oracles
 from adamantine.optim import RuleOptimizer
+from adamantine.optim.usage.param_group import SWITCHES
 from adamantine.rules import Rule
 
 
@@ -60,8 +61,8 @@ def _rows(
         Case(
             f"{name}-{variant}",
             ours,
-            # Torch's classes have no such switch.
-            (settings.get("cautious") and getattr(oracles, f"Cautious{name}", None))
+            # Torch's classes have no such switches.
+            (SWITCHES & settings.keys() and getattr(oracles, f"Cautious{name}", None))
             or theirs_of(name),
             settings,
             lr,
@@ -96,6 +97,9 @@ CASES = [
         maximize={"maximize": True},
         no_decay={"weight_decay": 0.0},
         cautious={"cautious": True},
+        cautious_decay={"cautious_weight_decay": True, "weight_decay": 0.1},
+        scheduled_decay={"decouple_lr": True, "weight_decay": 1e-4, "max_lr": 5e-4},
+        corrected_decay={"corrected_weight_decay": True, "weight_decay": 0.1, "max_lr": 2e-3},
     ),
     *_rows(
         "SGD",
@@ -133,6 +137,7 @@ CASES = [
         decay={"weight_decay": 0.1},
         maximize={"maximize": True, "betas": (0.95, 0.98)},
         cautious={"cautious": True, "weight_decay": 0.1},
+        cautious_decay={"cautious_weight_decay": True, "weight_decay": 0.1},
     ),
     *_rows(
         "ADOPT",

@@ -74,7 +74,23 @@ def masked(u: Tensor, direction: Tensor, g: Tensor, group: Group) -> Tensor:
 def decayed(param: Tensor, g: Tensor, group: Group) -> Tensor:
     """Weight decay of either kind, before the update: shrinks `param`, or returns another g."""
     if group["decoupled_weight_decay"]:
-        param.mul_(1 - group["lr"] * group["weight_decay"])
+        if not group.get("cautious_weight_decay"):
+            param.mul_(1 - decay_factor(group))
     elif group["weight_decay"]:
         g = g + group["weight_decay"] * param
     return g
+
+
+def cautiously_decayed(param: Tensor, u: Tensor, group: Group) -> Tensor:
+    """Chen et al. 2025, Algorithm 1: what a cautious decay of θ adds to an update u; 0 if none."""
+    if not group.get("cautious_weight_decay"):
+        return torch.zeros_like(param)
+    aligned = (u.sign() * param.sign() >= 0).to(param.dtype)
+    return decay_factor(group) * aligned * param
+
+
+def decay_factor(group: Group) -> float:
+    """γ λ; of Loshchilov and Hutter's own form, with the schedule's factor; of AdamC, with both."""
+    share = group["lr"] / group["max_lr"] if group.get("max_lr") else 1.0
+    factor = share if group.get("decouple_lr") else group["lr"]
+    return factor * (share if group.get("corrected_weight_decay") else 1.0) * group["weight_decay"]

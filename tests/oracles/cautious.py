@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from oracles.box import Box, Group, State, decayed, masked
+from oracles.box import Box, Group, State, cautiously_decayed, decayed, masked
 
 
 class CautiousAdam(Box):
@@ -34,14 +34,17 @@ class CautiousAdam(Box):
         fused: bool | None = None,
         decoupled_weight_decay: bool = False,
         cautious: bool = False,
+        **decay: Any,
     ) -> None:
+        if cautious:  # a group holds it only then
+            decay["cautious"] = True
         if amsgrad:
             self.states = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")
         super().__init__(
             params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, amsgrad=amsgrad,
             maximize=maximize, foreach=foreach, capturable=capturable,
             differentiable=differentiable, fused=fused,
-            decoupled_weight_decay=decoupled_weight_decay, cautious=cautious,
+            decoupled_weight_decay=decoupled_weight_decay, **decay,
         )  # fmt: skip
 
     def update(self, param: Tensor, g: Tensor, state: State, group: Group, t: int) -> None:
@@ -54,7 +57,8 @@ class CautiousAdam(Box):
             largest.copy_(torch.maximum(largest, v))
             v = largest
         m_hat, v_hat = m / (1 - beta1**t), v / (1 - beta2**t)
-        param.sub_(group["lr"] * masked(m_hat / (v_hat.sqrt() + group["eps"]), m, g, group))
+        u = group["lr"] * masked(m_hat / (v_hat.sqrt() + group["eps"]), m, g, group)
+        param.sub_(u + cautiously_decayed(param, u, group))
 
 
 class CautiousAdamW(CautiousAdam):

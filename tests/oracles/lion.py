@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from oracles.box import Box, Group, State, masked
+from oracles.box import Box, Group, State, cautiously_decayed, masked
 
 
 class Lion(Box):
@@ -27,16 +27,20 @@ class Lion(Box):
         differentiable: bool = False,
         fused: bool | None = None,
         cautious: bool = False,
+        cautious_weight_decay: bool = False,
     ) -> None:
         super().__init__(
             params, lr=lr, betas=betas, weight_decay=weight_decay, maximize=maximize,
             foreach=foreach, capturable=capturable, differentiable=differentiable, fused=fused,
-            cautious=cautious,
+            cautious=cautious, cautious_weight_decay=cautious_weight_decay,
         )  # fmt: skip
 
     def update(self, param: Tensor, g: Tensor, state: State, group: Group, t: int) -> None:
         m, (beta1, beta2) = state["exp_avg"], group["betas"]
         c = m.lerp(g, 1 - beta1)
         u = torch.where(c.isnan(), c, c.sign())
-        param.sub_(group["lr"] * (masked(u, c, g, group) + group["weight_decay"] * param))
+        u = group["lr"] * masked(u, c, g, group)
+        if not group["cautious_weight_decay"]:
+            u = u + group["lr"] * group["weight_decay"] * param
+        param.sub_(u + cautiously_decayed(param, u, group))
         m.lerp_(g, 1 - beta2)

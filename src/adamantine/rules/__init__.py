@@ -2,7 +2,7 @@
 
 - ``rule``, ``hyperparameters``, ``ops``: what a rule is, its settings, and the functions it may use
 - ``sgd``, ``adam`` and all others: the algorithms
-- ``cautious``: what goes around an update
+- ``weight_decay``, ``cautious``: what all decoupled decays share, and what goes around an update
 - ``paired``, ``compensated``, ``master``: around a rule, for parameters kept in two tensors
 - ``lazy``, ``catch_up``: steps of some rows, and those that rows have missed
 """

@@ -16,11 +16,12 @@ The authors' package can add AMSGrad and RAdam's rectification, which are other 
 second is on by default from its version 0.1 on, and ``rectify=False`` gives what is here.
 """
 
-from adamantine.rules.adam import adaptive, descend, scalars
+from adamantine.rules.adam import adaptive, scalars
 from adamantine.rules.cautious import cautious, with_cautious_form
 from adamantine.rules.hyperparameters import BETAS, EPS, LEARNING_RATE, WEIGHT_DECAY
 from adamantine.rules.rule import Family, Rule
 from adamantine.rules.sgd import regularised
+from adamantine.rules.weight_decay import descend
 
 
 def adabelief(

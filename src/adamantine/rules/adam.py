@@ -17,16 +17,17 @@ AdamW (Loshchilov and Hutter, "Decoupled Weight Decay Regularization", ICLR 2019
 shrinks θ itself by ``1 - α λ``; it does not add λθ to the gradient (L2), which the division by √v
 would rescale away exactly where gradients are large.
 
-Cautious: see :mod:`.cautious`.
+Cautious: see :mod:`.cautious`. What else the decay can be: :mod:`.weight_decay`.
 """
 
 from typing import Any
 
 from adamantine.rules.cautious import RESCALE, cautious, with_cautious_form
 from adamantine.rules.hyperparameters import BETAS, EPS, LEARNING_RATE, WEIGHT_DECAY
-from adamantine.rules.ops import maximum, sqrt, where
+from adamantine.rules.ops import maximum, sqrt
 from adamantine.rules.rule import Family, Rule, Settings
 from adamantine.rules.sgd import regularised
+from adamantine.rules.weight_decay import decay_of, descend
 
 
 def moments(grad, exp_avg, exp_avg_sq, mix1, decay2, mix2):
@@ -34,12 +35,6 @@ def moments(grad, exp_avg, exp_avg_sq, mix1, decay2, mix2):
     exp_avg = exp_avg + mix1 * (grad - exp_avg)
     exp_avg_sq = decay2 * exp_avg_sq + mix2 * grad * grad
     return exp_avg, exp_avg_sq
-
-
-def descend(param, update, decay):
-    # The paper's form, with one rounding. First (1 - αλ) θ and then the update, as torch does,
-    # rounds a factor so near to 1 the same way in every step.
-    return param - where(decay, update + decay * param, update)
 
 
 def adaptive(momentum, exp_avg_sq, inv_sqrt_bias2, eps):
@@ -90,7 +85,7 @@ def scalars(settings: Settings, step: float) -> dict[str, Any]:
         "mix1": 1 - beta1,
         "decay2": beta2,
         "mix2": 1 - beta2,
-        "decay": lr * weight_decay if decoupled else 0.0,
+        "decay": decay_of(settings) if decoupled else 0.0,
         "step_size": lr / (1 - beta1**step),
         "inv_sqrt_bias2": (1 - beta2**step) ** -0.5,
         "eps": settings["eps"],

@@ -18,11 +18,12 @@ division by 1 + αλ is the proximal form of decoupled weight decay; ``no_prox``
 from dataclasses import replace
 from typing import Any
 
-from adamantine.rules.adam import adaptive, descend
+from adamantine.rules.adam import adaptive
 from adamantine.rules.cautious import RESCALE, agreement, cautious, with_cautious_form
 from adamantine.rules.hyperparameters import BETAS, EPS, LEARNING_RATE, WEIGHT_DECAY
 from adamantine.rules.ops import where
 from adamantine.rules.rule import Family, Rule, Settings
+from adamantine.rules.weight_decay import descend
 
 
 def difference(grad, neg_pre_grad, first):

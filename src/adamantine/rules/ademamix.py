@@ -16,7 +16,7 @@ from dataclasses import replace
 from math import e, log
 from typing import Any
 
-from adamantine.rules.adam import adaptive, descend, moments
+from adamantine.rules.adam import adaptive, moments
 from adamantine.rules.cautious import RESCALE, agreement, cautious, with_cautious_form
 from adamantine.rules.hyperparameters import (
     BETAS,
@@ -28,6 +28,7 @@ from adamantine.rules.hyperparameters import (
 )
 from adamantine.rules.ops import where
 from adamantine.rules.rule import Family, Rule, Settings
+from adamantine.rules.weight_decay import descend
 
 
 def mixed(grad, exp_avg_fast, exp_avg_slow, mix3, fast_size, slow_size):

@@ -16,7 +16,6 @@ g_1 / ε would throw the parameter far away. Here a parameter's first step is t 
 
 from typing import Any
 
-from adamantine.rules.adam import descend
 from adamantine.rules.cautious import RESCALE, agreement, cautious, with_cautious_form
 from adamantine.rules.hyperparameters import (
     BETAS,
@@ -28,6 +27,7 @@ from adamantine.rules.hyperparameters import (
 from adamantine.rules.ops import maximum, sqrt, where
 from adamantine.rules.rule import Family, Rule, Settings
 from adamantine.rules.sgd import regularised
+from adamantine.rules.weight_decay import descend
 
 
 def clipped(x, lowest):

@@ -15,11 +15,11 @@ step: those of a step have been computed in the step before, with the learning r
 
 from typing import Any
 
-from adamantine.rules.adam import descend
 from adamantine.rules.hyperparameters import LEARNING_RATE, WEIGHT_DECAY, Hyperparameter, Search
 from adamantine.rules.ops import where
 from adamantine.rules.rule import Family, Rule, Settings
 from adamantine.rules.sgd import regularised
+from adamantine.rules.weight_decay import descend
 
 
 def asgd(param, grad, ax, sign, l2, decay, step_size, begins, mix):

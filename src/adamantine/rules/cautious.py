@@ -23,6 +23,7 @@ from adamantine.rules import ops
 from adamantine.rules.ops import absolute, maximum, signum, where
 from adamantine.rules.rule import Rule, Settings, Sums, bind
 from adamantine.rules.sgd import regularised
+from adamantine.rules.weight_decay import with_cautious_decay
 
 SMALLEST_SHARE = 1e-3
 
@@ -71,7 +72,12 @@ def cautious_form(rule: Rule, agrees: Callable[..., Any] = momentum_agrees) -> R
 def with_cautious_form(
     rule: Rule, agrees: Callable[..., Any] = momentum_agrees
 ) -> Callable[[Settings], Rule]:
-    """Choose between `rule` and its cautious form by a group's settings."""
+    """Choose between `rule` and its cautious forms by a group's settings."""
     forms = {False: rule, True: cautious_form(rule, agrees)}
-    # Torch's own groups have no such setting.
-    return lambda settings: forms[bool(settings.get("cautious"))]
+
+    def select(settings: Settings) -> Rule:
+        # Torch's own groups have no such settings.
+        form = forms[bool(settings.get("cautious"))]
+        return with_cautious_decay(form) if settings.get("cautious_weight_decay") else form
+
+    return select

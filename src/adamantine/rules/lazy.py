@@ -10,8 +10,9 @@ from typing import Any
 
 from adamantine.rules.adam import ADAM, AMSGRAD
 from adamantine.rules.rule import Rule
+from adamantine.rules.weight_decay import with_cautious_decay
 
-_ADAMS = (ADAM.name, AMSGRAD.name)
+_ADAMS = {form.name for rule in (ADAM, AMSGRAD) for form in (rule, with_cautious_decay(rule))}
 
 
 def differs(rule: Rule) -> bool:

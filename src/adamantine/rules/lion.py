@@ -13,11 +13,11 @@ stands still for ever, and nobody is told.
 
 from typing import Any
 
-from adamantine.rules.adam import descend
 from adamantine.rules.cautious import RESCALE, agreement, cautious, with_cautious_form
 from adamantine.rules.hyperparameters import BETAS, LEARNING_RATE, WEIGHT_DECAY
 from adamantine.rules.ops import signum
 from adamantine.rules.rule import Family, Rule, Settings
+from adamantine.rules.weight_decay import decay_of, descend
 
 
 def lion(param, grad, exp_avg, sign, mix1, mix2, decay, step_size, rescale):
@@ -43,7 +43,7 @@ def scalars(settings: Settings, _step: float) -> dict[str, Any]:
         "sign": -1.0 if settings["maximize"] else 1.0,
         "mix1": 1 - beta1,
         "mix2": 1 - beta2,
-        "decay": lr * settings["weight_decay"],
+        "decay": decay_of(settings),
         "step_size": lr,
         **RESCALE,
     }

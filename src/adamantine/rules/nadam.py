@@ -14,7 +14,7 @@ with β1 itself, and μ weighs m against g. The product of the μ is a counter b
 
 from typing import Any
 
-from adamantine.rules.adam import adaptive, descend, moments
+from adamantine.rules.adam import adaptive, moments
 from adamantine.rules.cautious import RESCALE, agreement, cautious, with_cautious_form
 from adamantine.rules.hyperparameters import (
     BETAS,
@@ -26,6 +26,7 @@ from adamantine.rules.hyperparameters import (
 )
 from adamantine.rules.rule import Family, Rule, Settings
 from adamantine.rules.sgd import regularised
+from adamantine.rules.weight_decay import descend
 
 
 def nadam(

@@ -16,12 +16,13 @@ steps than Adam's. r_t depends on the step alone, so all of this is arithmetic o
 
 from typing import Any
 
-from adamantine.rules.adam import descend, moments
+from adamantine.rules.adam import moments
 from adamantine.rules.cautious import RESCALE, cautious, with_cautious_form
 from adamantine.rules.hyperparameters import BETAS, EPS, LEARNING_RATE, WEIGHT_DECAY
 from adamantine.rules.ops import sqrt, where
 from adamantine.rules.rule import Family, Rule, Settings
 from adamantine.rules.sgd import regularised
+from adamantine.rules.weight_decay import descend
 
 
 def radam(

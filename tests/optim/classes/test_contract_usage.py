@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 import adamantine
+from adamantine.optim.usage.param_group import SWITCHES
 from cases import BAD_SETTINGS, CASES, OTHER_BAD_SETTINGS, Case, theirs_of
 from contract import Optimizer, assert_same_state, clones, every_case, parameters, train
 
@@ -192,8 +193,8 @@ def test_constructor_takes_what_torchs_takes(name: str) -> None:
     ours = dict(inspect.signature(getattr(adamantine, name)).parameters)
     assert ours.pop("backend").default == "auto"
     assert ours.pop("options").kind is inspect.Parameter.VAR_KEYWORD
-    if "cautious" not in theirs and "cautious" in ours:
-        assert ours.pop("cautious").default is False
+    for switch in SWITCHES & ours.keys() - theirs.keys():
+        assert not ours.pop(switch).default
     if "sparse" in ours:
         assert ours.pop("sparse").default is None
     assert list(ours) == list(theirs)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
 from typing_extensions import Unpack
 
 from adamantine.backends import BackendName
-from adamantine.errors import BackendError, UsageError
+from adamantine.errors import BackendError, HyperparameterError, UsageError
 from adamantine.optim.base import Params
 from adamantine.optim.sparse import SparseMode, SparseOptimizer
 from adamantine.optim.step.updates.rows import Group, Mode
 from adamantine.optim.usage.options import Options
-from adamantine.optim.usage.param_group import group_settings
+from adamantine.optim.usage.param_group import SWITCHES, group_settings
 from adamantine.rules.adam import FAMILY
 
 
@@ -61,6 +62,8 @@ class Adam(SparseOptimizer):
     cautious
         Do not move an element in steps where its update and its gradient disagree in sign; the
         other elements of its tensor move further to compensate. See Notes.
+    cautious_weight_decay, decouple_lr, corrected_weight_decay, max_lr
+        Other forms of a decoupled decay, for which see :class:`AdamW`.
     sparse
         How to treat sparse gradients (of ``nn.Embedding(sparse=True)``). ``"lazy"``: only the rows
         in the gradient get a step, as in ``torch.optim.SparseAdam``. ``"exact"``: the other rows
@@ -143,12 +146,17 @@ class Adam(SparseOptimizer):
         fused: bool | None = None,
         decoupled_weight_decay: bool = False,
         cautious: bool = False,
+        cautious_weight_decay: bool = False,
+        decouple_lr: bool = False,
+        corrected_weight_decay: bool = False,
+        max_lr: float | None = None,
         sparse: SparseMode | None = None,
         backend: BackendName = "auto",
         **options: Unpack[Options],
     ) -> None:
         _check_tensor_settings(lr, betas, by_number=bool(foreach) and not capturable)
-        settings = group_settings(locals(), only_if_on=("cautious",))
+        _check_decay(locals())
+        settings = group_settings(locals(), only_if_on=SWITCHES)
         super().__init__(params, settings, backend, options, sparse)
 
     @classmethod
@@ -177,6 +185,17 @@ class AdamW(Adam):
         :math:`\gamma\lambda` in each step.
     cautious
         As for :class:`adamantine.Adam`; all parameters decay, whether they move or not.
+    cautious_weight_decay
+        Decay only the elements whose update also goes towards zero (or is zero).
+    decouple_lr
+        Multiply the decay by :math:`\gamma_t/\gamma_{max}`, the factor of the schedule, and not by
+        :math:`\gamma_t`. A new learning rate then leaves the decay alone. In the place of a
+        `weight_decay` of 0.01 at a rate of 1e-3, give 1e-5.
+    corrected_weight_decay
+        Let :math:`\lambda` follow the schedule: multiply it by :math:`\gamma_t/\gamma_{max}`.
+    max_lr
+        :math:`\gamma_{max} > 0` of these two; None for the group's `lr` at the start.
+        ``OneCycleLR`` sets it.
     params, lr, betas, eps, amsgrad, maximize, foreach, capturable, differentiable, fused, sparse
         As for :class:`adamantine.Adam`.
     backend, options
@@ -203,13 +222,23 @@ class AdamW(Adam):
 
     Notes
     -----
-    The paper multiplies the decay by the schedule's factor alone; torch multiplies it by the whole
-    learning rate, and so do we.
+    The paper multiplies the decay by the schedule's factor alone, as `decouple_lr` does; torch
+    multiplies it by the whole learning rate, and so do we.
+
+    `corrected_weight_decay` is meant for layers that a normalisation follows: there, gradients grow
+    in inverse proportion to the weights, whose size a constant decay ties to the learning rate, and
+    so they explode when a schedule ends. Give the other layers a group without it. For
+    `cautious_weight_decay`, the authors report lower losses of language models and image
+    classifiers at unchanged settings. torch has none of these settings, so a group contains only
+    those that are on.
 
     References
     ----------
     Loshchilov and Hutter, `Decoupled Weight Decay Regularization
-    <https://arxiv.org/abs/1711.05101>`_, ICLR 2019, Algorithm 2.
+    <https://arxiv.org/abs/1711.05101>`_, ICLR 2019, Algorithm 2. `corrected_weight_decay`: Defazio,
+    `Why Gradients Rapidly Increase Near the End of Training <https://arxiv.org/abs/2506.02285>`_,
+    2025, Algorithm 1 (AdamC). `cautious_weight_decay`: Chen et al., `Cautious Weight Decay
+    <https://arxiv.org/abs/2510.12402>`_, 2025, Algorithm 1.
     """
 
     def __init__(
@@ -227,6 +256,10 @@ class AdamW(Adam):
         differentiable: bool = False,
         fused: bool | None = None,
         cautious: bool = False,
+        cautious_weight_decay: bool = False,
+        decouple_lr: bool = False,
+        corrected_weight_decay: bool = False,
+        max_lr: float | None = None,
         sparse: SparseMode | None = None,
         backend: BackendName = "auto",
         **options: Unpack[Options],
@@ -244,6 +277,18 @@ class AdamW(Adam):
         super().__setstate__(state)
         for group in self.param_groups:
             group["decoupled_weight_decay"] = True  # whatever an Adam's checkpoint said
+
+
+def _check_decay(settings: Mapping[str, Any]) -> None:
+    """Refuse settings of a decoupled decay that is none, or that has no highest learning rate."""
+    named = [name for name in settings if name in SWITCHES - {"cautious"} and settings[name]]
+    if named and not settings.get("decoupled_weight_decay", True):
+        raise UsageError(
+            f"{named[0]} is for decoupled weight decay; use AdamW, or decoupled_weight_decay=True"
+        )
+    max_lr = settings.get("max_lr")
+    if max_lr is not None and not max_lr > 0:
+        raise HyperparameterError(f"Invalid max_lr: {max_lr} (expected > 0, or None)")
 
 
 def _check_tensor_settings(lr: Any, betas: Any, by_number: bool) -> None:

@@ -33,6 +33,8 @@ class Lion(RuleOptimizer):
         [0, 1)`, the decay rate of momentum.
     weight_decay
         :math:`\lambda \ge 0`, decoupled: shrinks the parameter by a share :math:`\gamma\lambda`.
+    cautious_weight_decay
+        As for :class:`adamantine.AdamW`.
     params, foreach, maximize, capturable, differentiable, fused, cautious, backend, options
         As for :class:`adamantine.Adam`.
 
@@ -83,6 +85,7 @@ class Lion(RuleOptimizer):
         differentiable: bool = False,
         fused: bool | None = None,
         cautious: bool = False,
+        cautious_weight_decay: bool = False,
         backend: BackendName = "auto",
         **options: Unpack[Options],
     ) -> None:

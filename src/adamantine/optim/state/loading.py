@@ -25,6 +25,7 @@ from adamantine.optim.state.sharded import local_entry, spread_out
 from adamantine.optim.usage.labels import label_at, several
 from adamantine.optim.usage.numbers import python_numbers
 from adamantine.optim.usage.options import KEPT
+from adamantine.optim.usage.param_group import SWITCHES
 from adamantine.rules import Family, Rule, Settings
 from adamantine.rules.hyperparameters import check_all
 from adamantine.rules.paired import MASTER
@@ -72,9 +73,8 @@ def _settings(group: Group, saved: Group | None) -> Group:
     """What a group holds after loading, as far as either side says it."""
     if saved is None:
         return dict(group)
-    settings: Group = {}
-    if "cautious" in group:  # no state of torch.optim says it
-        settings["cautious"] = group["cautious"]
+    # No state of torch.optim says these.
+    settings: Group = {name: value for name, value in group.items() if name in SWITCHES}
     settings |= copy.deepcopy({k: v for k, v in saved.items() if k not in ("params", *KEPT)})
     kept = ("params", "param_names", *KEPT)
     return settings | {key: group[key] for key in kept if key in group}

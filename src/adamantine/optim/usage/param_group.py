@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
+from torch import Tensor
+
 Group = dict[str, Any]
+
+SWITCHES = frozenset(
+    ("cautious", "cautious_weight_decay", "decouple_lr", "corrected_weight_decay", "max_lr")
+)
+"""Settings that torch's class of a name does not have. A group holds them where they are on."""
 
 _OF_THE_OPTIMIZER = {"self", "__class__", "params", "sparse", "backend", "options"}
 
@@ -33,7 +40,13 @@ def own_group(given: Group, defaults: Mapping[str, Any]) -> Group:
     if isinstance(given.get("params"), Iterator):
         given["params"] = list(given["params"])
     # A plain dictionary: torch.compile reads groups, and takes no other.
-    return {key: copied(value) for key, value in {**defaults, **given}.items()}
+    group = {key: copied(value) for key, value in {**defaults, **given}.items()}
+    if (group.get("decouple_lr") or group.get("corrected_weight_decay")) and not group.get(
+        "max_lr"
+    ):
+        lr = group["lr"]
+        group["max_lr"] = lr.item() if isinstance(lr, Tensor) else lr
+    return group
 
 
 def copied(value: Any) -> Any:
