@@ -10,7 +10,7 @@ from study_fixture import study
 
 from adamantine.report.study import study_html
 
-PARTS = ["final", "loss", "validation", "times", "rates"]
+PARTS = ["final", "score-time", "score-state", "loss", "validation", "times", "rates"]
 LONG = "adamw:weight_decay=0.1,state_dtype=int8"
 HARMFUL = "</script><img src=x onerror=alert(1)>"
 

@@ -13,7 +13,7 @@ from adamantine.records import Difference, Interval, StudyRecord, Survival
 from adamantine.report.study import data, study_html, study_rows
 
 VOID = {"meta", "input", "br", "link", "img"}
-PARTS = ["final", "loss", "validation", "rates", "times"]
+PARTS = ["final", "score-time", "score-state", "loss", "validation", "rates", "times"]
 NASTY = "</script><script>alert(1)</script><b>&\"'$x"
 
 
@@ -316,8 +316,8 @@ def test_rows_for_a_terminal():
     one = study(3, hopeless=(1,))
     first, hopeless, third = study_rows(one)
     assert list(first) == [
-        "contestant", "settings", "test accuracy", "epochs to target", "lr width", "time/step",
-        "state",
+        "contestant", "settings", "test accuracy", "epochs to target", "time to target", "lr width",
+        "time/step", "state",
     ]  # fmt: skip
     metric, mean = one.contestants[0].metric, one.contestants[0].epochs_to_target.mean
     assert first["settings"] == "lr=0.001"
@@ -329,10 +329,11 @@ def test_rows_for_a_terminal():
     )
     assert first["lr width"] == "2.00 [1.60, 2.30] decades"
     assert first["time/step"] == "1.1 ms"
-    assert first["state"] == "19.3 kB"
+    assert first["state"] == "19.3 kB (1×)"
     assert hopeless == {
         "contestant": "sgd", "settings": "all trials diverged", "test accuracy": "–",
-        "epochs to target": "–", "lr width": "–", "time/step": "–", "state": "–",
+        "epochs to target": "–", "time to target": "–", "lr width": "–",
+        "time/step": "–", "state": "–",
     }  # fmt: skip
     assert third["contestant"] == "momentum"
     assert study_rows(study())[1]["lr width"] == "≥ 1.80 [1.40, 2.10] decades"
@@ -355,3 +356,30 @@ def test_nothing_heavy_is_imported_before_it_is_needed():
         [sys.executable, "-c", script], capture_output=True, check=True, text=True
     )
     assert done.stdout.strip() == "set()"
+
+
+def test_costs_are_multiples_of_the_best():
+    record = study(3, diverged=())
+    first, second, third = record.contestants
+
+    def at(seconds, one, reached=None):
+        found = one.seconds_to_target
+        mean = Interval(seconds, 0.9 * seconds, 1.1 * seconds)
+        return replace(found, mean=mean, reached=found.runs if reached is None else reached)
+
+    record = replace(
+        record,
+        contestants=(
+            replace(first, seconds_to_target=at(2.0, first), state_bytes=8_000),
+            replace(second, seconds_to_target=at(3.0, second, 1), state_bytes=4_000),
+            replace(third, seconds_to_target=at(9.0, third, 0), state_bytes=12_000),
+        ),
+    )
+    rows = study_rows(record)
+    assert [row["time to target"] for row in rows] == ["2 s (1×)", "≥ 3 s (≥ 1.5×)", "never"]
+    assert [row["state"] for row in rows] == ["8 kB (2×)", "4 kB (1×)", "12 kB (3×)"]
+    charts = {chart["name"]: chart for chart in Page(study_html(record)).charts}
+    assert [t["x"] for t in charts["score-time"]["data"]] == [[2.0], [3.0]]
+    assert len(charts["score-state"]["data"]) == 3
+    free = replace(record, contestants=(replace(first, state_bytes=0), second))
+    assert [row["state"] for row in study_rows(free)] == ["0 B", "19.3 kB"]

@@ -10,7 +10,14 @@ from adamantine.report.marks import mark
 from adamantine.report.panels import COLOURS
 from adamantine.report.study import data, study_pngs
 
-ALL = ["curves.png", "final.png", "learning_rates.png", "overview.png", "time_to_target.png"]
+ALL = [
+    "costs.png",
+    "curves.png",
+    "final.png",
+    "learning_rates.png",
+    "overview.png",
+    "time_to_target.png",
+]
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +25,7 @@ def pictures():
     return study_pngs(study(3))
 
 
-def test_there_are_five_pictures_with_every_contestant_in_each(pictures):
+def test_there_are_six_pictures_with_every_contestant_in_each(pictures):
     assert sorted(pictures) == ALL
     for name, png in pictures.items():
         for index in range(3):
@@ -73,7 +80,7 @@ def test_whatever_the_record_there_are_pictures(name):
 @pytest.mark.slow
 def test_runs_that_all_diverged_have_curves_and_no_final_metric():
     found = study_pngs(study(1, seeds=1, diverged=(0,)))
-    assert sorted(found) == [name for name in ALL if name != "final.png"]
+    assert sorted(found) == [name for name in ALL if name not in ("final.png", "costs.png")]
 
 
 def test_without_final_runs_there_is_the_tuning():

@@ -157,7 +157,8 @@ def print_study(study: StudyRecord, *, as_json: bool) -> None:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     console.print()
     # The settings stand below: a line of eighty columns has no room for them.
-    rows = [{name: cell for name, cell in row.items() if name != "settings"} for row in full]
+    left_out = ("settings", "time/step")
+    rows = [{name: cell for name, cell in row.items() if name not in left_out} for row in full]
     heads = [Column(name, overflow="fold") for name in rows[0]]
     table = Table(*heads, box=None, pad_edge=False)
     for row in rows:

@@ -1,6 +1,7 @@
 """The report of a comparison, from its record.
 
 - ``data``: what its charts show; ``captions``: in words
+- ``costs``: time and state, beside quality
 - ``charts``, ``tables``, ``page``: the page
 - ``pictures``: the same for papers
 """

@@ -12,6 +12,7 @@ from adamantine.report.frame import Chart, label
 from adamantine.report.layout import axis, layout, rows
 from adamantine.report.marks import Mark, mark
 from adamantine.report.study import captions, data
+from adamantine.report.study.costs import cost_charts
 
 Trace = dict[str, Any]
 ROW, LOW_ROW, TEXT = 44, 30, 17
@@ -24,6 +25,7 @@ def study_charts(record: StudyRecord) -> list[Chart]:
     """All charts that the record has numbers for, in the page's order."""
     found = [
         final(record),
+        *cost_charts(record),
         curves(record, "train_loss", "loss"),
         curves(record, "validation_metric", "validation"),
         rates(record),

@@ -41,6 +41,7 @@ def study_html(record: StudyRecord) -> str:
     title = study_title(record)
     has_log = any(chart.layout.get("meta", {}).get("log") for chart in charts.values())
     names = [contestant.name for contestant in record.contestants]
+    short = max(map(len, names), default=0) <= SHORT
     parts = [
         f"<header>\n<h1>{text(title)}</h1>\n"
         f'<p class="subtitle">{text(_subtitle(record))}</p>\n</header>',
@@ -53,8 +54,9 @@ def study_html(record: StudyRecord) -> str:
             charts,
             "loss",
             "validation",
-            pair=max(map(len, names), default=0) <= SHORT,
+            pair=short,
         ),
+        _section("cost", "What it costs", charts, "score-time", "score-state", pair=short),
         _section("target", "Time to target", charts, "times"),
         _section("tuning", "How sensitive to the learning rate", charts, "rates"),
         section_html(

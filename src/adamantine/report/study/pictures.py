@@ -23,6 +23,7 @@ from adamantine.report.panels import (
     shortened,
 )
 from adamantine.report.study import captions, data
+from adamantine.report.study.costs import costs
 from adamantine.report.study.page import study_title
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ STUDY_PICTURES = (
     "final.png",
     "curves.png",
     "time_to_target.png",
+    "costs.png",
     "learning_rates.png",
 )
 """All that there can be."""
@@ -61,6 +63,7 @@ def _pictures(record: StudyRecord, units: Sequence[data.Unit]) -> dict[str, Pict
         for field in ("train_loss", "validation_metric")
     )
     times = [partial(_times, record=record, unit=unit) for unit in units]
+    prices = [partial(_costs, record=record, of=of) for of in ("time", "memory")]
     has_runs = any(data.final_runs(record, one.name) for one in record.contestants)
     has_final = any(one.metric is not None for one in record.contestants)
     has_trials = any(one.trials for one in record.contestants)
@@ -75,6 +78,7 @@ def _pictures(record: StudyRecord, units: Sequence[data.Unit]) -> dict[str, Pict
         "final.png": Picture((9.5, 1.7 + 0.55 * count), 1, [final] if has_final else []),
         "curves.png": Picture((10.5, 3.9 * len(units)), 2, curves if has_runs else []),
         "time_to_target.png": Picture((10.5, 4.1), len(times), times if has_runs else []),
+        "costs.png": Picture((10.5, 4.1), 2, prices if has_final else []),
         "learning_rates.png": Picture((9.5, 4.2 + 0.25 * count), 1, [rates] if has_trials else []),
     }
 
@@ -164,6 +168,30 @@ def _times(axes: Axes, record: StudyRecord, unit: data.Unit) -> None:
     axes.set_xlim(left=0)
     axes.set_ylim(-0.03, 1.03)
     per_cent(axes.yaxis, True)
+    label_ends(axes, lines)
+
+
+def _costs(axes: Axes, record: StudyRecord, of: str) -> None:
+    """The final score against seconds to the target, or bytes of state for each parameter."""
+    write = formatting.metric_format(record.metric)
+    goal = formatting.number(record.target, write)
+    along = f"seconds to {goal}" if of == "time" else "bytes of state per parameter"
+    heading(axes, f"Test {record.metric} against {of}", along)
+    lines = []
+    for index, one in enumerate(record.contestants):
+        its, cost = mark(index), costs(record)[one.name]
+        seconds = cost.seconds.value if cost.seconds else None
+        at = seconds if of == "time" else one.state_bytes / max(one.parameters, 1)
+        if one.metric is None or at is None or not math.isfinite(at + one.metric.value):
+            continue
+        if math.isfinite(one.metric.low) and math.isfinite(one.metric.high):
+            axes.plot([at, at], [one.metric.low, one.metric.high], color=its.colour, linewidth=2)
+        axes.plot([at], [one.metric.value], its.marker, color=its.colour, markersize=10)
+        lines.append(_end(one, its, [one.metric.value]))
+    axes.margins(x=0.08, y=0.12)
+    right = axes.get_xlim()[1]
+    axes.set_xlim(-0.04 * right, right if right > 0 else 1)
+    per_cent(axes.yaxis, record.metric == "accuracy")
     label_ends(axes, lines)
 
 

@@ -6,6 +6,7 @@ from adamantine.records import Contestant, Difference, Interval, StudyRecord
 from adamantine.report import formatting
 from adamantine.report.frame import Table
 from adamantine.report.study import captions, data
+from adamantine.report.study.costs import costs as costs_of
 
 QUANTITIES = {
     "metric": "Differences in test {metric}",
@@ -28,10 +29,13 @@ def study_rows(record: StudyRecord) -> list[dict[str, str]]:
         Restricted mean with its interval, and how many runs reached it.
     lr width
         Decades of learning rates within the tolerance of the best.
+    time to target
+        Restricted mean of the seconds until then, and as a multiple of the fastest's.
     time/step, state
-        Seconds per step and bytes of state, measured.
+        Seconds per step and bytes of state, measured, and the latter as a multiple of the least.
     """
     write = formatting.metric_format(record.metric)
+    costs = costs_of(record)
     return [
         {
             "contestant": one.name,
@@ -40,9 +44,10 @@ def study_rows(record: StudyRecord) -> list[dict[str, str]]:
             else "all trials diverged",
             f"test {record.metric}": _with_diverged(formatting.interval(one.metric, write), one),
             "epochs to target": captions.reached(one.epochs_to_target, "epochs"),
+            "time to target": costs[one.name].time(),
             "lr width": captions.width(one.width),
             "time/step": formatting.number(one.seconds_per_step, formatting.duration),
-            "state": formatting.size(one.state_bytes) if one.parameters else formatting.NONE,
+            "state": costs[one.name].memory(),
         }
         for one in record.contestants
     ]
@@ -71,12 +76,14 @@ def results(record: StudyRecord) -> Table:
 
 def costs(record: StudyRecord) -> Table:
     """What each contestant takes: until the target, a step, and in memory."""
+    multiples = costs_of(record)
     rows = [
         [
             one.name,
             short["epochs to target"],
             formatting.interval(_mean(one, "steps"), formatting.whole),
             formatting.interval(_mean(one, "seconds"), formatting.two_digits),
+            multiples[one.name].multiple(),
             short["time/step"],
             short["state"],
             f"{one.state_bytes / one.parameters:.3g} B" if one.parameters else formatting.NONE,
@@ -86,8 +93,17 @@ def costs(record: StudyRecord) -> Table:
     return Table(
         f"Until a validation {record.metric} of {captions.target(record)}: restricted means with "
         "95 % intervals (a run that never got there counts with its whole budget; in brackets, "
-        "how many got there). Time a step and state are measured.",
-        ["Contestant", "Epochs", "Steps", "Seconds", "Time a step", "State", "A parameter"],
+        "how many got there). Time and state are measured; × is a multiple of the best.",
+        [
+            "Contestant",
+            "Epochs",
+            "Steps",
+            "Seconds",
+            "Of the best",
+            "Time a step",
+            "State",
+            "A parameter",
+        ],
         rows,
     )
 
