@@ -42,7 +42,9 @@ def test_a_compact_record_is_the_study_to_six_digits():
     assert isinstance(study, StudyRecord)
     assert {run.purpose for run in study.runs} == {"final"}
     assert len(study.runs[0].looks) == 20
-    assert compact(study.to_json()) == found["study"]
+    again = compact(study.to_json())
+    assert again | found["study"] == again  # a record need not have what is newer than itself
+    assert again.keys() - found["study"].keys() <= {"decision"}
 
 
 def test_restoring_puts_looks_back():
