@@ -118,7 +118,9 @@ def test_commands_in_shell_blocks_have_the_options_that_are_shown() -> None:
         assert given <= known, (name, given - known)
 
 
-@pytest.mark.parametrize("part", ["", ".records", ".report", ".study", ".train", ".workloads"])
+@pytest.mark.parametrize(
+    "part", ["", ".records", ".report", ".study", ".trackers", ".train", ".workloads"]
+)
 def test_the_api_pages_have_everything_public(part: str) -> None:
     module = import_module(f"adamantine{part}")
     pages = "".join(page.read_text(encoding="utf-8") for page in (DOCS / "api").glob("*.md"))

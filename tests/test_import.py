@@ -14,7 +14,7 @@ import adamantine
 
 HEAVY = (
     "numba", "llvmlite", "triton", "optuna", "matplotlib", "plotly", "typer", "click", "rich",
-    "sklearn", "scipy", "pooch", "pandas",
+    "sklearn", "scipy", "pooch", "pandas", "mlflow", "tensorboard", "wandb", "pyarrow", "ray",
 )  # fmt: skip
 
 

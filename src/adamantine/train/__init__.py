@@ -4,7 +4,7 @@
 - ``trainer``: the whole run, epoch after epoch; ``loop``: one epoch, and a test
 - ``devices``, ``tables``: data to where the model is; embeddings with sparse gradients
 - ``epoch_stats``, ``machine``: what a record holds beside losses
-- ``callbacks``: who is told meanwhile
+- ``callbacks``: who is told meanwhile, trackers among them
 - ``folder``: a run's folder, and who may write there; ``files``: whole files or none
 - ``checkpoint``, ``resuming``: what a run needs to go on, and whether it can
 - ``processes``: several that share a run, which the loop does not notice

@@ -1,9 +1,13 @@
 """How the trainer tells what it is doing to whoever wants to show it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from adamantine.records import EpochRecord
+from adamantine.records import EpochRecord, RunRecord
+from adamantine.trackers import Outcome, Tracker
+from adamantine.trackers.of_records import look_of_epoch, training
+from adamantine.trackers.session import Trackers
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -40,3 +44,40 @@ class Caller:
         except Exception as error:
             self.error = error
             raise
+
+
+class RunTracking:
+    """Tells trackers of a run, from its record: what that holds, they hold.
+
+    Epochs are told after their checkpoint is safe, and all of them once more when a run goes on:
+    so a kill between the two loses none.
+
+    Parameters
+    ----------
+    wanted
+        Names, and trackers of the caller's own.
+    folder
+        The run's, if it has one.
+    """
+
+    def __init__(self, wanted: Sequence[str | Tracker], folder: Path | None) -> None:
+        self._trackers = Trackers(wanted, folder)
+
+    def begin(self, record: RunRecord) -> None:
+        """The run begins, or goes on after the epochs of its record."""
+        self._run = training(record)
+        self._trackers.begin(self._run)
+        self._trackers.log(self._run, [look_of_epoch(epoch) for epoch in record.epochs])
+
+    def on_epoch_end(self, record: RunRecord) -> None:
+        """The last epoch of the record has ended."""
+        self._trackers.log(self._run, [look_of_epoch(record.epochs[-1])])
+
+    def end(self, record: RunRecord) -> None:
+        """The run has ended; of one that was interrupted, that is not said."""
+        if record.status in ("finished", "diverged", "failed"):
+            self._trackers.end(self._run, Outcome(record.status, len(record.epochs)))
+
+    def close(self) -> None:
+        """Nothing more is told."""
+        self._trackers.close()

@@ -1,8 +1,8 @@
 """Train a model on a workload with an optimizer, and keep a record of it."""
 
 import math
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -15,7 +15,9 @@ from torch.optim import Optimizer
 
 from adamantine.errors import CheckpointError, DivergedError, ProcessLostError
 from adamantine.records import EpochRecord, RunRecord, Status, check_metric_name
-from adamantine.train.callbacks import Callbacks
+from adamantine.trackers import Tracker
+from adamantine.trackers.session import check as check_trackers
+from adamantine.train.callbacks import Callbacks, RunTracking
 from adamantine.train.checkpoint import State
 from adamantine.train.config import TrainConfig, describe, device_of
 from adamantine.train.devices import moved, placed
@@ -44,6 +46,7 @@ def train(
     callbacks: Callbacks | None = None,
     options: Mapping[str, Any] | None = None,
     processes: Alone = ALONE,
+    trackers: Sequence[str | Tracker] = (),
 ) -> RunRecord:
     """Train `model` and test it after every epoch.
 
@@ -80,6 +83,9 @@ def train(
     processes
         This one alone, or a :class:`~adamantine.train.processes.group.Group`, whose ``prepared``
         model and an optimizer built for that are then expected.
+    trackers
+        Told of every epoch: ``"tensorboard"``, ``"mlflow"``, ``"wandb"``, ``"csv"``, or any
+        :class:`~adamantine.trackers.Tracker`. A run that goes on gives them what they miss.
 
     Returns
     -------
@@ -124,29 +130,39 @@ def train(
     seed_everything(config.seed)
     state = State(model, optimizer, schedule, [order, *_own_generators(workload)])
     folder = RunFolder(out) if out is not None else None
+    told = trackers if processes.is_first else ()
+    place = folder.path if folder else None
+    check_trackers(told, place)
     if folder:
         record = folder.begin(
             record, state, if_exists, allow_changed_data=allow_changed_data, processes=processes
         )
-    if record.status == "finished":
-        return record
-    epoch_runner = _EpochRunner(workload, state, config, callbacks, order, steps, processes)
-    try:
-        with up_to_date(model, optimizer):
-            for epoch in range(len(record.epochs) + 1, config.epochs + 1):
-                record = replace(record, epochs=(*record.epochs, epoch_runner.run(epoch)))
-                if folder:
-                    folder.save(record, state, processes)
-                callbacks.on_epoch_end(record.epochs[-1])
-    except BaseException as error:
+    with closing(RunTracking(told, place)) as tracking:
+        tracking.begin(record)
+        if record.status == "finished":
+            tracking.end(record)
+            return record
+        epoch_runner = _EpochRunner(workload, state, config, callbacks, order, steps, processes)
+        try:
+            with up_to_date(model, optimizer):
+                for epoch in range(len(record.epochs) + 1, config.epochs + 1):
+                    record = replace(record, epochs=(*record.epochs, epoch_runner.run(epoch)))
+                    if folder:
+                        folder.save(record, state, processes)
+                    tracking.on_epoch_end(record)
+                    callbacks.on_epoch_end(record.epochs[-1])
+        except BaseException as error:
+            record = replace(record, status=_status_after(error))
+            if folder and processes.is_first:
+                with suppress(CheckpointError):  # a full disk must not hide the first error
+                    folder.write_header(record)
+            tracking.end(record)
+            raise
+        record = replace(record, status="finished")
         if folder and processes.is_first:
-            with suppress(CheckpointError):  # a full disk must not hide the first error
-                folder.write_header(replace(record, status=_status_after(error)))
-        raise
-    record = replace(record, status="finished")
-    if folder and processes.is_first:
-        folder.write_header(record)
-    return record
+            folder.write_header(record)
+        tracking.end(record)
+        return record
 
 
 class _EpochRunner:

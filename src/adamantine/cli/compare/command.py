@@ -12,6 +12,7 @@ from adamantine.cli.options.declarations import (
     DataDir,
     Device,
     Jobs,
+    Log,
     Looks,
     Seed,
     SkipFailed,
@@ -74,6 +75,7 @@ def compare(
     out: Annotated[
         Path, Option(help="Folder for the runs, study.json, report.html and the pictures.")
     ] = Path("runs/compare"),
+    log: Log = None,
     as_json: AsJson = False,
 ) -> None:
     """Compare optimizers: tuned on equal budgets, several seeds, with intervals and a verdict.
@@ -108,4 +110,5 @@ def compare(
         data_dir=data_dir,
         command=repeat(context),
         as_json=as_json,
+        log=log or (),
     )

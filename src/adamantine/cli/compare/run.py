@@ -1,5 +1,6 @@
 """What ``adamantine compare`` does."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from adamantine.cli.compare.output import print_study, study_output
@@ -26,6 +27,7 @@ def run_compare(
     data_dir: Path | None,
     command: str,
     as_json: bool,
+    log: Sequence[str] = (),
 ) -> None:
     """Compare, print a table and the verdict, and leave the report in `out`."""
     output = study_output(out)
@@ -40,6 +42,7 @@ def run_compare(
                 data_dir=data_dir,
                 listener=output,
                 command=command,
+                trackers=log,
             )
     except KeyboardInterrupt:
         raise Interrupted(output.how_to_go_on()) from None

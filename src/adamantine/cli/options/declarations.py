@@ -55,6 +55,13 @@ def complete_parallel() -> list[str]:
     return list(KINDS)
 
 
+def complete_trackers() -> list[str]:
+    """What ``--log`` takes."""
+    from adamantine.trackers.session import names
+
+    return names()
+
+
 def complete_state_dtypes() -> list[str]:
     """What ``--state-dtype`` takes."""
     from adamantine.optim.usage.options import StateDtype
@@ -62,6 +69,14 @@ def complete_state_dtypes() -> list[str]:
     return list(get_args(StateDtype))
 
 
+Log = Annotated[
+    list[str] | None,
+    Option(
+        help="Also log to tensorboard, mlflow, wandb or csv; may be repeated.",
+        autocompletion=complete_trackers,
+        show_default="nothing else",
+    ),
+]
 AsJson = Annotated[bool, Option("--json", help="Print JSON instead of text.")]
 DataDir = Annotated[
     Path | None,

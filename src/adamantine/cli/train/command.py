@@ -15,6 +15,7 @@ from adamantine.cli.options.declarations import (
     Device,
     Epochs,
     Eps,
+    Log,
     MaxGradNorm,
     Momentum,
     OptimizerName,
@@ -92,6 +93,7 @@ def train(
         Option("--allow-changed-data", help="Resume even though the data have changed."),
     ] = False,
     overwrite: Annotated[bool, Option("--overwrite", help="Replace the run in --out.")] = False,
+    log: Log = None,
     as_json: AsJson = False,
 ) -> None:
     """Train a model and test it after every epoch."""
@@ -148,4 +150,5 @@ def train(
             batch_size_given=is_given(context, "batch_size"),
             as_json=as_json,
             processes=processes,
+            log=log or (),
         )

@@ -1,5 +1,6 @@
 """What ``adamantine train`` does."""
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from adamantine.errors import AdamantineError, DivergedError, ProcessLostError, 
 from adamantine.optim.by_name import build
 from adamantine.report import curves_png, stats_png
 from adamantine.study.statistics.wording import counted
+from adamantine.trackers.session import check as check_trackers
 from adamantine.train import RunFolder, seed_everything, train
 from adamantine.train.diagnosis import failure
 from adamantine.train.files import write_bytes
@@ -40,6 +42,7 @@ def run_train(
     batch_size_given: bool,
     as_json: bool,
     processes: Alone,
+    log: Sequence[str] = (),
 ) -> None:
     """Train as asked, print every epoch, and leave the record in `out`.
 
@@ -52,6 +55,7 @@ def run_train(
             note(
                 f"Started again by torchrun: going on after {counted(len(earlier.epochs), 'epoch')}"
             )
+    check_trackers(log, out)
     if folder:
         processes.first(lambda: folder.claim(if_exists))
     config = options.config
@@ -86,6 +90,7 @@ def run_train(
                 callbacks=output,
                 options=options.to_json() | options_of(processes),
                 processes=processes,
+                trackers=log,
             )
     except KeyboardInterrupt:
         raise Interrupted(f"interrupted{_what_is_saved(folder, output, processes)}") from None

@@ -13,6 +13,7 @@ from adamantine.cli.options.declarations import (
     Device,
     Epochs,
     Jobs,
+    Log,
     Looks,
     Seed,
     SkipFailed,
@@ -72,6 +73,7 @@ def tune(
     out: Annotated[Path, Option(help="Folder for the trials, tune.json and best.json.")] = Path(
         "runs/tune"
     ),
+    log: Log = None,
     as_json: AsJson = False,
 ) -> None:
     """Search for settings better than the defaults, and say whether they are.
@@ -108,6 +110,7 @@ def tune(
         data_dir=data_dir,
         command=_repeat_without_password(context, storage),
         as_json=as_json,
+        log=log or (),
     )
 
 

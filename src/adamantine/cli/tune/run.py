@@ -1,5 +1,6 @@
 """What ``adamantine tune`` does."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from adamantine.cli.interrupt import Interrupted
@@ -22,6 +23,7 @@ def run_tune(
     data_dir: Path | None,
     command: str,
     as_json: bool,
+    log: Sequence[str] = (),
 ) -> None:
     """Search, print what was found and the verdict, and leave it in `out`."""
     output = tune_output(out)
@@ -38,6 +40,7 @@ def run_tune(
                 data_dir=data_dir,
                 listener=output,
                 command=command,
+                trackers=log,
             )
     except KeyboardInterrupt:
         raise Interrupted(output.how_to_go_on()) from None

@@ -23,9 +23,12 @@ from adamantine.study.runs.conditions import (
 )
 from adamantine.study.runs.in_process import InProcess
 from adamantine.study.runs.journal import Journal
+from adamantine.study.runs.tracking import StudyTracking
 from adamantine.study.runs.workers import Workers
 from adamantine.study.settings.contestants import parse_contestants, sources_of
 from adamantine.study.settings.space import parse_space
+from adamantine.trackers import Tracker
+from adamantine.trackers.session import check as check_trackers
 from adamantine.train.files import write_text
 from adamantine.train.machine import machine, versions
 from adamantine.workloads.protocol import Metric, Workload
@@ -68,6 +71,7 @@ def compare(
     skip_failed: bool = False,
     listener: Listener | None = None,
     command: str = "",
+    trackers: Sequence[str | Tracker] = (),
 ) -> Study:
     """Compare optimizers on a workload: which one, with which settings, and how sure is that?
 
@@ -96,6 +100,10 @@ def compare(
         Receives the progress.
     command
         The command line that repeats the comparison, for the record.
+    trackers
+        Told of every run as it ends and of the verdict: ``"tensorboard"``, ``"mlflow"``,
+        ``"wandb"``, ``"csv"``, or any :class:`~adamantine.trackers.Tracker`. A comparison that
+        goes on gives them what they miss.
 
     Returns
     -------
@@ -126,6 +134,7 @@ def compare(
         plan = Plan((plan,) if isinstance(plan, str) else tuple(plan))
     listener = listener or Listener()
     check_place(workload, jobs, data_dir)
+    check_trackers(trackers, None if out is None else Path(out))
     contestants = parse_contestants(plan.contestants)
     spaces = parse_space(plan.space, contestants)
     build = partial(build_context, workload, plan, data_dir)
@@ -146,12 +155,15 @@ def compare(
         sources = sources_of(contestants)
         journal = Journal(path, conditions, sources, skip_failed=skip_failed)
         stack.enter_context(closing(journal))
+        described = {**plan.to_json(), **conditions}
+        tracking = stack.enter_context(
+            closing(StudyTracking(trackers, "compare", described, metric.name, out, sources))
+        )
         entries = {
             each.name: Progress(each, spaces.get(each.name, {}), plan, journal, metric.direction)
             for each in contestants
         }
-        _run_all(entries, runner, plan, journal, listener, metric)
-        described = {**plan.to_json(), **conditions}
+        _run_all(entries, runner, plan, journal, listener, metric, tracking)
         runs = [entry.runs() for entry in entries.values()]
         analysis = analyse(
             described,
@@ -177,6 +189,7 @@ def compare(
         )
         if out is not None:
             write_text(Path(out) / STUDY, json.dumps(study.to_json(), allow_nan=False) + "\n")
+        tracking.end(study)
         return study
 
 
@@ -187,20 +200,25 @@ def _run_all(
     journal: Journal,
     listener: Listener,
     metric: Metric,
+    tracking: StudyTracking,
 ) -> None:
     first = [task for entry in entries.values() for task in entry.next_tasks()]
     reused = [run for entry in entries.values() for run in entry.reused]
     listener.on_plan(len(entries) * plan.runs_of_each, reused, journal.others, metric)
+    tracking.tell(reused)
     with closing(runner):
         for task in first:
             runner.add(task)
         while runner.busy:
             for run in runner.finished(SECONDS_BETWEEN_CHECKS):
-                listener.on_run(journal.add(run))
+                kept = journal.add(run)
+                listener.on_run(kept)
+                tracking.tell([kept])
                 entry = entries[run.contestant]
                 known = len(entry.reused)
                 for task in entry.next_tasks():
                     runner.add(task)
                 if again := entry.reused[known:]:
                     listener.on_reused(again)
+                    tracking.tell(again)
             listener.check()

@@ -4,5 +4,5 @@
 - ``training``: one run, from seed to test score
 - ``tasks``: a run that is still to be done
 - ``in_process``, ``workers``: who does them, here or in processes of their own
-- ``journal``: the runs that are done
+- ``journal``: the runs that are done; ``tracking``: what trackers are told of them
 """

@@ -9,6 +9,7 @@ from adamantine.study.runs.conditions import check_place
 from adamantine.study.tune.listener import TuneListener
 from adamantine.study.tune.plan import TunePlan
 from adamantine.study.tune.result import TuneResult
+from adamantine.trackers import Tracker
 from adamantine.workloads.protocol import Workload
 
 
@@ -24,6 +25,7 @@ def tune(
     skip_failed: bool = False,
     listener: TuneListener | None = None,
     command: str = "",
+    trackers: Sequence[str | Tracker] = (),
 ) -> TuneResult:
     """Search an optimizer's settings, and say whether they are better than its defaults.
 
@@ -57,6 +59,10 @@ def tune(
         Receives the progress.
     command
         The command line that repeats the search, for the record.
+    trackers
+        Told of every run as it ends and of the verdict: ``"tensorboard"``, ``"mlflow"``,
+        ``"wandb"``, ``"csv"``, or any :class:`~adamantine.trackers.Tracker`. Of several processes
+        that share a search, one tells of the runs of all.
 
     Returns
     -------
@@ -92,4 +98,5 @@ def tune(
         data_dir=data_dir,
         skip_failed=skip_failed,
         listener=listener or TuneListener(),
+        trackers=trackers,
     ).run(jobs, command)

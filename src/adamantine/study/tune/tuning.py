@@ -24,6 +24,7 @@ from adamantine.study.runs.conditions import (
 from adamantine.study.runs.in_process import InProcess
 from adamantine.study.runs.journal import Journal
 from adamantine.study.runs.tasks import Task, key_of
+from adamantine.study.runs.tracking import StudyTracking
 from adamantine.study.runs.workers import Workers
 from adamantine.study.settings.calls import call
 from adamantine.study.settings.contestants import parse_contestants, sources_of
@@ -36,6 +37,8 @@ from adamantine.study.tune.search import Search
 from adamantine.study.tune.suggest import Spaces
 from adamantine.study.tune.trials.storage import quietly, shown, storage_errors
 from adamantine.study.tune.verdict import DEFAULTS, TUNED, Judgement, judge
+from adamantine.trackers import Tracker
+from adamantine.trackers.session import check as check_trackers
 from adamantine.train.files import write_text
 from adamantine.train.machine import machine, versions
 from adamantine.workloads.protocol import Metric, Workload
@@ -76,7 +79,10 @@ class Tuning:
         data_dir: str | Path | None,
         skip_failed: bool,
         listener: TuneListener,
+        trackers: Sequence[str | Tracker] = (),
     ) -> None:
+        check_trackers(trackers, out)
+        self._trackers = trackers
         self._skip_failed = skip_failed
         self._plan, self._out, self._listener = plan, out, listener
         self._spaces = Spaces(parse_contestants(plan.contestants), plan.space)
@@ -100,7 +106,8 @@ class Tuning:
             stack.enter_context(quietly())
             stack.enter_context(storage_errors(self._where))
             search = stack.enter_context(closing(self._search()))
-            reporter = _Reporter(search, self._listener, self._metric)
+            tracking = stack.enter_context(closing(self._tracking()))
+            reporter = _Reporter(search, self._listener, self._metric, tracking)
             size = jobs or default_jobs(self._plan) if self._named else 1
             runner = stack.enter_context(
                 closing(
@@ -118,39 +125,34 @@ class Tuning:
             )
             _do_trials(search, runner, size, reporter)
             trials = search.trials()
-            outcome = self._judge(trials, runner)
+            outcome = self._judge(trials, runner, tracking)
             important = search.importances((outcome.tuned or outcome.defaults).contestant)
-        record = TuneResult(
-            plan={
-                **self._conditions,
-                **self._plan.to_json(),
-                "spaces": self._spaces.to_json(),
-                "storage": shown(self._where),
-                "study": self._name,
-            },
-            metric=self._metric.name,
-            direction=self._metric.direction,
-            trials=trials,
-            candidates=outcome.candidates,
-            tuned=outcome.tuned,
-            defaults=outcome.defaults,
-            **vars(outcome.judgement),
-            best=best_of(
-                outcome.recommended,
-                self._plan,
-                self._conditions,
-                self._out / BEST if self._out is not None and self._named else None,
-            ),
-            runs=outcome.runs,
-            versions=versions(),
-            machine=machine(),
-            importances=important,
-            command=command,
-            started=started,
-            wall_seconds=perf_counter() - began,
-        )
-        if self._out is not None:
-            _write(self._out, record)
+            record = TuneResult(
+                plan=self._described(),
+                metric=self._metric.name,
+                direction=self._metric.direction,
+                trials=trials,
+                candidates=outcome.candidates,
+                tuned=outcome.tuned,
+                defaults=outcome.defaults,
+                **vars(outcome.judgement),
+                best=best_of(
+                    outcome.recommended,
+                    self._plan,
+                    self._conditions,
+                    self._out / BEST if self._out is not None and self._named else None,
+                ),
+                runs=outcome.runs,
+                versions=versions(),
+                machine=machine(),
+                importances=important,
+                command=command,
+                started=started,
+                wall_seconds=perf_counter() - began,
+            )
+            if self._out is not None:
+                _write(self._out, record)
+            tracking.end(record)
         return record
 
     def _search(self) -> Search:
@@ -168,23 +170,39 @@ class Tuning:
         direction = self._metric.direction
         return Search(self._where, self._name, self._plan, self._spaces, agreed, direction)
 
-    def _judge(self, trials: Sequence[SearchTrial], runner: Workers | InProcess) -> Outcome:
+    def _described(self) -> dict[str, Any]:
+        return {
+            **self._conditions,
+            **self._plan.to_json(),
+            "spaces": self._spaces.to_json(),
+            "storage": shown(self._where),
+            "study": self._name,
+        }
+
+    def _tracking(self) -> StudyTracking:
+        plan, metric = self._described(), self._metric.name
+        return StudyTracking(self._trackers, "tune", plan, metric, self._out, self._sources)
+
+    def _judge(
+        self, trials: Sequence[SearchTrial], runner: Workers | InProcess, tracking: StudyTracking
+    ) -> Outcome:
         """The best few settings and the defaults again, and the finals."""
         plan, metric = self._plan, self._metric
         contestants = self._spaces.contestants
         among = entries(trials, contestants, metric.direction, plan.training)
         path = self._out and self._out / RUNS
-        check = self._listener.check
+        listener = self._listener
         skip = self._skip_failed
         with closing(
-            Journal(path, self._conditions, self._sources, check, skip_failed=skip)
+            Journal(path, self._conditions, self._sources, listener.check, skip_failed=skip)
         ) as journal:
             again = [rechecks(entry, plan) for entry in among]
-            rechecked = _do_runs(again, runner, journal, self._listener)
+            rechecked = _do_runs(again, runner, journal, listener, tracking)
             found, plain = finalists(among, rechecked, metric.direction)
             places = {DEFAULTS: plain} if found is None else {TUNED: found, DEFAULTS: plain}
             last = [among[i].tasks("final", plan.seeds_of_finals) for i in places.values()]
-            finals = dict(zip(places, _do_runs(last, runner, journal, self._listener), strict=True))
+            judged = _do_runs(last, runner, journal, listener, tracking)
+            finals = dict(zip(places, judged, strict=True))
             before = _judged_before(journal, last)
         candidates = tuple(map(candidate, among, rechecked))
         tuned = None if found is None else candidates[found]
@@ -222,14 +240,19 @@ def _call(entry: Entry) -> str:
 class _Reporter:
     """Tells the listener how far the search has come, now and then."""
 
-    def __init__(self, search: Search, listener: TuneListener, metric: Metric) -> None:
+    def __init__(
+        self, search: Search, listener: TuneListener, metric: Metric, tracking: StudyTracking
+    ) -> None:
         self._search, self._listener, self._metric = search, listener, metric
+        self._tracking = tracking
         self._next = 0.0
 
     def report(self) -> None:
         """Tell it now."""
         self._next = monotonic() + SECONDS_BETWEEN_REPORTS
-        self._listener.on_search(self._search.progress(), self._metric)
+        progress = self._search.progress()
+        self._listener.on_search(progress, self._metric)
+        self._tracking.tell(trial.run for trial in progress.done)
 
     def check(self) -> None:
         """Tell it if it is time to, and ask whether to stop."""
@@ -264,16 +287,18 @@ def _do_runs(
     runner: Workers | InProcess,
     journal: Journal,
     listener: TuneListener,
+    tracking: StudyTracking,
 ) -> list[list[TrialRun]]:
     """Do the runs that are not in the journal yet, and give back all of them."""
     every = [task for own in tasks for task in own]
     new = {task.key: task for task in every if task.key not in journal}
     listener.on_finals(len(every), len(every) - len(new))
+    tracking.tell(journal[task.key] for task in every if task.key not in new)
     for task in new.values():
         runner.add(task)
     while runner.busy:
         for run in runner.finished(SECONDS_BETWEEN_CHECKS):
-            journal.add(run)
+            tracking.tell([journal.add(run)])
             del new[key_of(run)]
             listener.on_finals(len(every), len(every) - len(new))
         listener.check()

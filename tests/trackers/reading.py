@@ -1,0 +1,68 @@
+"""What trackers hold, read by their own readers: {run id: {(quantity, step): values found}}."""
+
+import csv
+from collections import defaultdict
+from pathlib import Path
+
+QUANTITIES = ("epoch", "seconds", "train_loss", "validation_loss", "validation_accuracy")
+
+
+def looks_in_csv(folder):
+    found = defaultdict(lambda: defaultdict(list))
+    with (folder / "csv" / "looks.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            found[row["run"]][row["quantity"], int(row["step"])].append(float(row["value"]))
+    return found
+
+
+def rows_of_csv(folder, name):
+    with (folder / "csv" / f"{name}.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def accumulators(folder):
+    """TensorBoard's readers of all runs, by the run's id."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.plugins.hparams import metadata
+
+    for place in sorted({path.parent for path in folder.rglob("events.out.tfevents.*")}):
+        reader = EventAccumulator(str(place), size_guidance={"scalars": 0})
+        reader.Reload()
+        hparams = reader.summary_metadata.get(metadata.SESSION_START_INFO_TAG)
+        if hparams is not None:
+            data = metadata.parse_session_start_info_plugin_data(hparams.plugin_data.content)
+            yield data.group_name, reader, data
+
+
+def looks_in_tensorboard(folder, quantities=QUANTITIES):
+    found = defaultdict(lambda: defaultdict(list))
+    for run, reader, _ in accumulators(folder / "tensorboard"):
+        for tag in set(reader.Tags()["scalars"]) & set(quantities):
+            for event in reader.Scalars(tag):
+                found[run][tag, event.step].append(event.value)
+    return found
+
+
+def runs_in_mlflow(client):
+    from adamantine.trackers.to_mlflow import IDENTITY
+
+    for experiment in client.search_experiments():
+        for run in client.search_runs([experiment.experiment_id], max_results=1000):
+            yield run.data.tags[IDENTITY], run
+
+
+def looks_in_mlflow(client, quantities=QUANTITIES):
+    found = defaultdict(lambda: defaultdict(list))
+    for identity, run in runs_in_mlflow(client):
+        for name in set(run.data.metrics) & set(quantities):
+            for metric in client.get_metric_history(run.info.run_id, name):
+                found[identity][name, metric.step].append(metric.value)
+    return found
+
+
+def wandb_files(folder):
+    """W&B's offline runs: {run id: paths of what would be synced}."""
+    found = defaultdict(list)
+    for path in Path(folder).glob("wandb/offline-run-*/run-*.wandb"):
+        found[path.stem.removeprefix("run-")].append(path)
+    return found
