@@ -19,6 +19,7 @@ FLOORS = {
     "workloads": 1,
     "report": 1,
     "trackers": 1,
+    "export": 1,
     "backends": 2,
     "optim": 3,
     "train": 4,
@@ -88,6 +89,7 @@ ROOMS = {
         "train": 1,
         "tune": 1,
         "report": 2,
+        "export": 2,
         "app": 3,
     },
     "study": {

@@ -5,7 +5,7 @@ From the ground up; a part imports only from those above it (``docs/architecture
 - ``errors``, ``records``, ``version``: what goes wrong, and what a run produced
 - ``rules``, ``codecs``: the maths of one element, and what a state is kept in
 - ``workloads``, ``report``: what is trained, and the pictures and pages of it
-- ``trackers``: other people's, told of runs
+- ``trackers``, ``export``: runs for other people's trackers and programs
 - ``backends``: run rules and codecs on tensors
 - ``optim``: the optimizers
 - ``train``: one training; ``study``: many, compared

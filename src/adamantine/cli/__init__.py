@@ -2,7 +2,8 @@
 
 - ``app``: the commands, put together
 - ``options``: what several of them take; ``output``: what several print, draw and write
-- ``train``, ``lr_find``, ``tune``, ``compare``, ``report``: a run, searches, comparisons
+- ``train``, ``lr_find``, ``tune``, ``compare``: a run, searches, comparisons
+- ``report``, ``export``: of those that have ended
 - ``trace``, ``demo``, ``data``, ``listing``: the smaller ones
 - ``interrupt``: Ctrl-C
 

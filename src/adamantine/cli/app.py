@@ -8,6 +8,7 @@ from typer import Abort, Option
 from adamantine.cli.compare.command import compare
 from adamantine.cli.data.command import data
 from adamantine.cli.demo.command import demo
+from adamantine.cli.export import export
 from adamantine.cli.listing.command import list_command
 from adamantine.cli.lr_find.command import lr_find
 from adamantine.cli.report import report
@@ -55,6 +56,7 @@ app.command("list")(list_command)
 app.command()(compare)
 app.command()(tune)
 app.command()(report)
+app.command()(export)
 app.command()(trace)
 app.command("lr-find")(lr_find)
 

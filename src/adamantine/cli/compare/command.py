@@ -11,6 +11,7 @@ from adamantine.cli.options.declarations import (
     BatchSize,
     DataDir,
     Device,
+    Export,
     Jobs,
     Log,
     Looks,
@@ -76,6 +77,7 @@ def compare(
         Path, Option(help="Folder for the runs, study.json, report.html and the pictures.")
     ] = Path("runs/compare"),
     log: Log = None,
+    export: Export = None,
     as_json: AsJson = False,
 ) -> None:
     """Compare optimizers: tuned on equal budgets, several seeds, with intervals and a verdict.
@@ -111,4 +113,5 @@ def compare(
         command=repeat(context),
         as_json=as_json,
         log=log or (),
+        export=export,
     )

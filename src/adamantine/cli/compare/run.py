@@ -6,6 +6,7 @@ from pathlib import Path
 from adamantine.cli.compare.output import print_study, study_output
 from adamantine.cli.compare.report import write_report
 from adamantine.cli.interrupt import Interrupted
+from adamantine.cli.output.tables import write_tables
 from adamantine.cli.output.terminal import note
 from adamantine.study import Plan, compare
 
@@ -28,6 +29,7 @@ def run_compare(
     command: str,
     as_json: bool,
     log: Sequence[str] = (),
+    export: Path | None = None,
 ) -> None:
     """Compare, print a table and the verdict, and leave the report in `out`."""
     output = study_output(out)
@@ -50,4 +52,6 @@ def run_compare(
         output.close()
     written = write_report(study, out)
     print_study(study, as_json=as_json)
+    if export is not None:
+        write_tables(study, export)
     note(f"Saved in {out}: {', '.join(written)}")

@@ -77,6 +77,13 @@ Log = Annotated[
         show_default="nothing else",
     ),
 ]
+Export = Annotated[
+    Path | None,
+    Option(
+        help="Folder for runs, looks, settings and pairs as CSV and Parquet.",
+        show_default="no tables",
+    ),
+]
 AsJson = Annotated[bool, Option("--json", help="Print JSON instead of text.")]
 DataDir = Annotated[
     Path | None,

@@ -12,6 +12,7 @@ from adamantine.cli.options.declarations import (
     DataDir,
     Device,
     Epochs,
+    Export,
     Jobs,
     Log,
     Looks,
@@ -74,6 +75,7 @@ def tune(
         "runs/tune"
     ),
     log: Log = None,
+    export: Export = None,
     as_json: AsJson = False,
 ) -> None:
     """Search for settings better than the defaults, and say whether they are.
@@ -111,6 +113,7 @@ def tune(
         command=_repeat_without_password(context, storage),
         as_json=as_json,
         log=log or (),
+        export=export,
     )
 
 

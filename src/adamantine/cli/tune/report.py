@@ -14,15 +14,26 @@ from adamantine.train.files import write_text
 
 def run_tune_report(folder: Path, *, as_json: bool) -> None:
     """Draw the search in `folder` again; runs nothing."""
+    found = read_tune(folder)
+    written = write_report(found, folder)
+    print_tune(found, as_json=as_json)
+    note(f"Saved in {folder}: {', '.join(written)}")
+
+
+def read_tune(folder: Path) -> TuneRecord:
+    """The search in `folder`.
+
+    Raises
+    ------
+    CheckpointError
+        Its file cannot be read.
+    """
     path = folder / TUNE
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise CheckpointError(f"cannot read {path}: {error}") from error
-    found = TuneRecord.from_json(parse(text, str(path)), str(path))
-    written = write_report(found, folder)
-    print_tune(found, as_json=as_json)
-    note(f"Saved in {folder}: {', '.join(written)}")
+    return TuneRecord.from_json(parse(text, str(path)), str(path))
 
 
 def write_report(found: TuneRecord, folder: Path) -> list[str]:

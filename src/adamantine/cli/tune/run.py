@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from adamantine.cli.interrupt import Interrupted
+from adamantine.cli.output.tables import write_tables
 from adamantine.cli.output.terminal import note
 from adamantine.cli.tune.output import print_tune, tune_output
 from adamantine.cli.tune.report import write_report
@@ -24,6 +25,7 @@ def run_tune(
     command: str,
     as_json: bool,
     log: Sequence[str] = (),
+    export: Path | None = None,
 ) -> None:
     """Search, print what was found and the verdict, and leave it in `out`."""
     output = tune_output(out)
@@ -48,5 +50,7 @@ def run_tune(
         output.close()
     written = write_report(found, out)
     print_tune(found, as_json=as_json)
+    if export is not None:
+        write_tables(found, export)
     files = [*written, *(name for name in FILES if (out / name).exists())]
     note(f"Saved in {out}: {', '.join(files)}")
