@@ -131,7 +131,7 @@ def test_the_page_says_what_was_found():
 )
 def test_a_search_that_found_little_has_a_page(changes):
     page = tune_html(record(**changes))
-    assert "Verdict" in page
+    assert "What to use" in page
     ids = re.findall(r'<figure id="([\w-]+)"', page)
     assert len(ids) == len(tune_charts(record(**changes)))
 

@@ -87,12 +87,16 @@ def section_html(name: str, heading: str, *parts: str) -> str:
     )
 
 
-def verdict_html(findings: Sequence[Finding], lines: Sequence[str]) -> str:
-    """What to use, the lines to paste (empty ones are left out), and the evidence."""
-    said = [f'<p class="{found.about}">{text(found.sentence)}</p>' for found in findings]
+def decision_html(decision: Sequence[Finding], lines: Sequence[str]) -> str:
+    """What to use, and the lines to paste; empty ones are left out."""
     code = [f"<pre><code>{text(line)}</code></pre>" for line in lines if line]
-    parts = "\n".join([*said[:1], *code, *said[1:]])
-    return f'<section class="verdict" id="verdict">\n<h2>Verdict</h2>\n{parts}\n</section>'
+    parts = "\n".join([findings_html(decision), *code])
+    return f'<section class="verdict" id="verdict">\n<h2>What to use</h2>\n{parts}\n</section>'
+
+
+def findings_html(findings: Sequence[Finding]) -> str:
+    """A verdict's sentences, a paragraph each."""
+    return "\n".join(f'<p class="{found.about}">{text(found.sentence)}</p>' for found in findings)
 
 
 def chart_html(chart: Chart) -> str:
@@ -128,14 +132,8 @@ def table_html(table: Table) -> str:
     )
 
 
-def table_or_fold_html(summary: str, table: Table, longest: int) -> str:
-    """The table, folded away under a summary where it has more rows than `longest`."""
-    whole = table_html(table)
-    return folded_html(summary, whole) if len(table.rows) > longest else whole
-
-
 def folded_html(summary: str, *parts: str) -> str:
-    """What only some will want to read; printed in full."""
+    """What only some will want to read; it is not printed unless it is open."""
     return f"<details><summary>{text(summary)}</summary>\n" + "\n".join(parts) + "\n</details>"
 
 

@@ -4,12 +4,14 @@
 // figure and from `state`, so every change is one new drawing.
 (function () {
   const WIDE = 480; // pixels of a chart that has room for names at the ends of its lines
-  const PRINTED = 680; // pixels between A4's margins
+  const PRINTED = 700; // pixels between A4's margins
+  const HALF = (PRINTED - 24) / 2; // of one of two charts side by side
+  const LOWER = 0.58, LOW = 240; // heights on paper, but of those that are low already
   const LINE = 17; // pixels between two names
 
   const charts = JSON.parse(document.getElementById("charts").textContent);
   const form = document.querySelector(".controls");
-  const state = { hidden: new Set(), unit: null, log: false, width: null };
+  const state = { hidden: new Set(), unit: null, log: false, printed: false };
   const config = {
     displaylogo: false,
     modeBarButtons: [["toImage", "zoomIn2d", "zoomOut2d", "resetScale2d"]],
@@ -61,6 +63,7 @@
     const layout = structuredClone(chart.layout);
     const its = meta(layout);
     layout.width = width;
+    if (state.printed && layout.height > LOW) layout.height *= LOWER;
     layout.font = { ...layout.font, family }; // what Plotly measures is what is shown
     layout.hoverlabel = { ...layout.hoverlabel, font: { family } };
     if (its.units && state.unit) layout.xaxis.title = { ...layout.xaxis.title, text: state.unit };
@@ -117,7 +120,8 @@
 
   function draw(chart) {
     const box = place(chart);
-    const width = state.width || box.clientWidth;
+    const printed = box.closest(".pair") ? HALF : PRINTED;
+    const width = state.printed ? printed : box.clientWidth;
     const data = chart.data.map(traceNow);
     return window.Plotly.react(box, data, layoutNow(chart, width), config).then(() => write(box));
   }
@@ -133,17 +137,9 @@
     waiting = setTimeout(drawAll, 120);
   }
 
-  // Paper has a width of its own, and nothing on it unfolds.
-  let folded = [];
-  function toPaper() {
-    folded = [...document.querySelectorAll("details:not([open])")];
-    folded.forEach((fold) => fold.setAttribute("open", ""));
-    state.width = PRINTED;
-    drawAll();
-  }
-  function toScreen() {
-    folded.forEach((fold) => fold.removeAttribute("open"));
-    state.width = null;
+  // Paper has a width of its own.
+  function toPaper(printed) {
+    state.printed = printed;
     drawAll();
   }
 
@@ -151,8 +147,8 @@
     form.addEventListener("change", drawAll);
     form.addEventListener("submit", (event) => event.preventDefault());
   }
-  window.addEventListener("beforeprint", toPaper);
-  window.addEventListener("afterprint", toScreen);
+  window.addEventListener("beforeprint", () => toPaper(true));
+  window.addEventListener("afterprint", () => toPaper(false));
   drawAll().then(() => {
     for (const chart of charts) {
       // Zooming moves the ends of the lines.

@@ -102,14 +102,14 @@ def cost_charts(record: StudyRecord) -> list[Chart]:
             f"Seconds until a validation {record.metric} of {goal}; further left is cheaper."
             f" Lines: 95 % intervals.{missing}",
             _points(record, seconds),
-            _layout(record, f"seconds to {goal}"),
+            _layout(record, f"seconds to {goal}", seconds),
         ),
         Chart(
             "score-state",
             f"Test {record.metric} against memory",
             "Bytes of optimizer state for each parameter; further left is cheaper.",
             _points(record, state),
-            _layout(record, "bytes of state per parameter"),
+            _layout(record, "bytes of state per parameter", state),
         ),
     ]
 
@@ -139,11 +139,15 @@ def _points(record: StudyRecord, costs: Mapping[str, tuple[Interval, str]]) -> l
     return traces
 
 
-def _layout(record: StudyRecord, title: str) -> dict[str, Any]:
+def _layout(
+    record: StudyRecord, title: str, costs: Mapping[str, tuple[Interval, str]]
+) -> dict[str, Any]:
+    ends = [end for found, _ in costs.values() for end in (found.value, found.high)]
+    most = max((end for end in ends if math.isfinite(end)), default=0.0) or 1.0
     ticks = {"tickformat": ".3~%"} if record.metric == "accuracy" else {}
     return layout(
         height=300,
-        xaxis=axis(title=title, rangemode="tozero", showgrid=False),
+        xaxis=axis(title=title, range=[-0.05 * most, 1.06 * most], showgrid=False),
         yaxis=axis(**ticks),
     )
 

@@ -11,22 +11,20 @@ from adamantine.report.frame import (
     Chart,
     chart_html,
     controls_html,
+    decision_html,
+    findings_html,
     folded_html,
     page_html,
     section_html,
     table_html,
-    table_or_fold_html,
     terms_html,
     text,
-    verdict_html,
 )
 from adamantine.report.study import captions, data, tables
 from adamantine.report.study.charts import study_charts
 
 NAMED = 4
 """At most so many contestants are named in the title."""
-LONG = 10
-"""Rows of a table of pairs that is not folded away."""
 SHORT = 12
 """Letters of a name that stand beside one of two charts in a row without making it small."""
 
@@ -42,34 +40,34 @@ def study_html(record: StudyRecord) -> str:
     has_log = any(chart.layout.get("meta", {}).get("log") for chart in charts.values())
     names = [contestant.name for contestant in record.contestants]
     short = max(map(len, names), default=0) <= SHORT
+    folded = [
+        *(
+            folded_html(title, table_html(table))
+            for title, table in tables.differences(record).items()
+        ),
+        folded_html("Every final run", table_html(tables.final_runs(record))),
+        folded_html("Every tuning trial", table_html(tables.trials(record))),
+    ]
+
+    def section(name: str, heading: str, *wanted: str) -> str:
+        return _section(name, heading, charts, *wanted, short=short)
+
     parts = [
         f"<header>\n<h1>{text(title)}</h1>\n"
         f'<p class="subtitle">{text(_subtitle(record))}</p>\n</header>',
-        _verdict(record),
+        decision_html(record.verdict[:1], [record.decision.python]),
         controls_html(names, data.UNITS, has_log) if charts else "",
-        _section("result", "How good", charts, "final"),
-        _section(
-            "training",
-            "How fast",
-            charts,
-            "loss",
-            "validation",
-            pair=short,
-        ),
-        _section("cost", "What it costs", charts, "score-time", "score-state", pair=short),
-        _section("target", "Time to target", charts, "times"),
-        _section("tuning", "How sensitive to the learning rate", charts, "rates"),
+        section("result", "How good", "final", "validation"),
+        _evidence(record),
+        section("training", "How fast", "loss", "times"),
+        section("cost", "What it costs", "score-time", "score-state"),
+        section("tuning", "How sensitive to the learning rate", "rates"),
         section_html(
             "numbers",
             "All numbers",
             table_html(tables.results(record)),
             table_html(tables.costs(record)),
-            *(
-                table_or_fold_html(title, table, LONG)
-                for title, table in tables.differences(record).items()
-            ),
-            folded_html("Every final run", table_html(tables.final_runs(record))),
-            folded_html("Every tuning trial", table_html(tables.trials(record))),
+            *folded,
         ),
         how_measured_html(record),
     ]
@@ -113,21 +111,26 @@ def how_measured_html(record: StudyRecord) -> str:
     return section_html("method", "How it was measured", *parts)
 
 
-def _verdict(record: StudyRecord) -> str:
-    parts = [verdict_html(record.verdict, [record.decision.python])]
+def _evidence(record: StudyRecord) -> str:
+    parts = [section_html("evidence", "Why", findings_html(record.verdict[1:]))]
     if record.claims:
         parts.append(section_html("claims", "Claims", table_html(tables.claims(record))))
     return "\n".join(parts)
 
 
 def _section(
-    name: str, heading: str, charts: Mapping[str, Chart], *wanted: str, pair: bool = False
+    name: str, heading: str, charts: Mapping[str, Chart], *wanted: str, short: bool
 ) -> str:
-    """A section with those of the wanted charts that there are; nothing if there are none."""
-    found = "\n".join(chart_html(charts[one]) for one in wanted if one in charts)
+    """A section with those of the wanted charts that there are; nothing if there are none.
+
+    Side by side, on a screen only where the names beside them are `short`.
+    """
+    found = [chart_html(charts[one]) for one in wanted if one in charts]
     if not found:
         return ""
-    return section_html(name, heading, f'<div class="pair">{found}</div>' if pair else found)
+    kind = "" if len(found) == 1 else "pair" if short else "pair long"
+    inner = "\n".join(found)
+    return section_html(name, heading, f'<div class="{kind}">{inner}</div>' if kind else inner)
 
 
 def _subtitle(record: StudyRecord) -> str:

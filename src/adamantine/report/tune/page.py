@@ -10,13 +10,14 @@ from adamantine.report import formatting
 from adamantine.report.frame import (
     Chart,
     chart_html,
+    decision_html,
+    findings_html,
     folded_html,
     page_html,
     section_html,
     table_html,
     terms_html,
     text,
-    verdict_html,
 )
 from adamantine.report.tune import tables
 from adamantine.report.tune.charts import tune_charts
@@ -29,7 +30,8 @@ def tune_html(record: TuneRecord) -> str:
     parts = [
         f"<header>\n<h1>{text(title)}</h1>\n"
         f'<p class="subtitle">{text(_subtitle(record))}</p>\n</header>',
-        _verdict(record),
+        decision_html(record.verdict[:1], [record.best.python, record.best.command]),
+        _evidence(record),
         _section("search", "How the search went", charts, "history", "curves"),
         _section(
             "settings", "What mattered", charts, "importance", "slice-1", "slice-2", "contour"
@@ -62,8 +64,10 @@ def _subtitle(record: TuneRecord) -> str:
     return " · ".join(filter(None, parts))
 
 
-def _verdict(record: TuneRecord) -> str:
-    return verdict_html(record.verdict, [record.best.python, record.best.command])
+def _evidence(record: TuneRecord) -> str:
+    return (
+        section_html("evidence", "Why", findings_html(rest)) if (rest := record.verdict[1:]) else ""
+    )
 
 
 def _section(name: str, heading: str, charts: Mapping[str, Chart], *wanted: str) -> str:
