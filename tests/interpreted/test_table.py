@@ -282,3 +282,18 @@ def test_a_table_without_numba(monkeypatch: pytest.MonkeyPatch) -> None:
         params[0].grad = None
         optimizer.step()
     assert_alike(pair)
+
+
+@pytest.mark.parametrize("options", [{}, {"skip_nonfinite": True}], ids=["host", "device"])
+def test_another_default_device(options: dict[str, Any]) -> None:
+    """``torch.set_default_device`` says nothing of where a table is."""
+    settings = {"state_dtype": "int8", "cautious": True, "max_grad_norm": 1.0, **options}
+    params = parameters(5, TILE + 1)
+    optimizer = adamantine.Adam(params, backend="gpu", collect_stats=True, **settings)
+    grads = [torch.ones_like(p) for p in params]
+    for _ in range(2):
+        for param, grad in zip(params, grads, strict=True):
+            param.grad = grad
+        with torch.device("meta"):
+            optimizer.step()
+            optimizer.stats()

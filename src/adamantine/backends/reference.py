@@ -225,7 +225,7 @@ def decide(
     columns = torch.stack(list(found)).unbind(1)
     values = {**scalars, **dict(zip(sums.names, columns, strict=True))}
     if "elements" in sums.needed:
-        counts = torch.tensor([max(1, n) for n in elements], dtype=columns[0].dtype)
+        counts = torch.tensor([max(1, n) for n in elements], dtype=columns[0].dtype, device="cpu")
         values["elements"] = counts.to(columns[0].device, non_blocking=True)
     decided: Tensor = bound(sums.value)(*(values[name] for name in sums.needed))
     return decided

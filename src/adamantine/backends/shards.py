@@ -75,7 +75,7 @@ def total(by_mesh: Mapping[Any, float]) -> float:
     lost = float(not math.isfinite(found))
     for mesh, number in by_mesh.items():
         if mesh is not None:
-            given = torch.tensor([number, lost], dtype=torch.float64)
+            given = torch.tensor([number, lost], dtype=torch.float64, device="cpu")
             added, lost_anywhere = added_up(given, mesh).tolist()
             found += math.nan if lost_anywhere else added
     return found

@@ -176,7 +176,7 @@ def _with_counters(state_dict: dict[str, Any]) -> dict[str, Any]:
             averaged = group["weight_sum"] / weight if weight else 0.0
             values = (k, averaged, group["lr_max"])
             counters = {
-                name: torch.tensor(float(value))
+                name: torch.tensor(float(value), device="cpu")
                 for name, value in zip(COUNTERS, values, strict=True)
             }
             for key in group["params"]:

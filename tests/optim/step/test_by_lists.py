@@ -272,3 +272,12 @@ def test_nobody_waits_for_a_device(case: Case) -> None:
             param.grad = torch.empty_like(param)
         optimizer.step()
     assert all(float(state["step"]) == 2 for state in optimizer.state.values() if "step" in state)
+
+
+@every_case
+def test_another_default_device(case: Case) -> None:
+    params = parameters(*SHAPES)
+    optimizer = case.ours(params, **case.settings, backend="lists", max_grad_norm=1.0)
+    train(optimizer, params, 1)
+    with torch.device("meta"):
+        optimizer.step()

@@ -21,7 +21,7 @@ def _module(device: torch.device) -> Any:
 
 def pinned(words: int, device: torch.device) -> Tensor:
     """Main memory from which words can be copied to `device` while the host goes on."""
-    return torch.empty(words, dtype=torch.int64, pin_memory=device.type != "cpu")
+    return torch.empty(words, dtype=torch.int64, device="cpu", pin_memory=device.type != "cpu")
 
 
 def is_capturing(device: torch.device) -> bool:

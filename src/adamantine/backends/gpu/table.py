@@ -106,11 +106,11 @@ class Table:
         kind = DeviceArguments if counts_on_device else HostArguments
         self._arguments = kind(
             rule, counters, group_numbers, self._probe, self._columns(),
-            torch.tensor(streams_of_noise, dtype=torch.int64) if noisy else None,
+            torch.tensor(streams_of_noise, dtype=torch.int64, device="cpu") if noisy else None,
         )  # fmt: skip
         self._sent: Sent | None = None
         self._bytes = np.array([p.nbytes for p in params], np.int64)
-        self._decision = torch.tensor(_UNCHANGED, dtype=torch.float64).to(self.device)
+        self._decision = torch.tensor(_UNCHANGED, dtype=torch.float64, device=self.device)
         self._grads: list[Any] = []
         self._measured: tuple[Tensor, Tensor] | None = None
 
@@ -123,7 +123,7 @@ class Table:
         starts = np.append(table[:, 4], self._tile_count)[edges]
 
         def there(array: Any) -> Tensor:
-            return torch.tensor(array, dtype=torch.int64).to(self.device)
+            return torch.tensor(array, dtype=torch.int64, device=self.device)
 
         self._programs, self._chunks, self._tiles = len(table), there(table), there(starts)
         self._sizes, self._elements = there(sizes), there(of_wholes)
@@ -288,7 +288,7 @@ class Table:
             sums = self._summed(sent, decision, count)
         else:
             given = [totals[id(whole)][:count] for whole in self.wholes]
-            sums = torch.tensor(given, dtype=torch.float64).to(self.device)
+            sums = torch.tensor(given, dtype=torch.float64, device=self.device)
         decided = torch.empty(len(sums), dtype=torch.float64, device=self.device)
         decide = compiling.compiled_decision(self._rule)
         decide.launch(len(sums), sums, self._elements, sent.rows, sent.scalars, decided)

@@ -34,8 +34,8 @@ class DeviceDecision:
 
     def __init__(self, device: torch.device, skipped: int, in_a_row: int) -> None:
         self.device = device
-        self._counts = torch.tensor([skipped, in_a_row], dtype=torch.float64).to(device)
-        self._one = torch.ones((), dtype=torch.float64).to(device)
+        self._counts = torch.tensor([skipped, in_a_row], dtype=torch.float64, device=device)
+        self._one = torch.ones((), dtype=torch.float64, device=device)
         self._readback: Readback | None = None
         self._seen = in_a_row
         self.norm: Tensor | None = None

@@ -60,7 +60,7 @@ class Member:
         if self.rule.sums is None or totals is None or id(self.param) not in totals:
             return None
         numbers = totals[id(self.param)][: len(self.rule.sums.names)]
-        found = torch.tensor(numbers, dtype=torch.float64)
+        found = torch.tensor(numbers, dtype=torch.float64, device="cpu")
         elements = (2 if self.param.is_complex() else 1) * self.param.numel()
         return float(reference.decide(self.rule.sums, [found], [elements], scalars))
 

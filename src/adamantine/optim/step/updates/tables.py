@@ -105,4 +105,4 @@ def _on(device: torch.device, factor: float, decision: Tensor | None) -> Tensor 
     """A decision on `device`; None where the step is done with gradients as they are."""
     if decision is not None:
         return decision.to(device, non_blocking=True)
-    return None if factor == 1 else torch.tensor([factor, 1.0], dtype=torch.float64).to(device)
+    return None if factor == 1 else torch.tensor([factor, 1.0], dtype=torch.float64, device=device)
