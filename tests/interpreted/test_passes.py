@@ -27,6 +27,7 @@ from test_update_kernel import (
 
 from adamantine.backends import reference
 from adamantine.backends.formats import Format
+from adamantine.backends.gpu.kernel.counters import read_counters
 from adamantine.backends.gpu.kernel.memory import TILE
 from adamantine.backends.gpu.kernel.step_statistics import SAMPLES
 from adamantine.rules import Rule
@@ -164,3 +165,15 @@ def test_samples_of_a_step_that_is_not_taken_are_none() -> None:
     assert rates[1][:40].isfinite().all()
     launched.decision[1] = 0
     assert launched.sampled().isnan().all()
+
+
+def test_counters_of_who_sits_out_are_not_read() -> None:
+    """Their addresses may be old ones."""
+    counters = [torch.tensor(float(n)) for n in range(1, 200)]
+    addresses = torch.tensor([counter.data_ptr() for counter in counters])
+    rows = torch.arange(len(counters))
+    rows[::3] = -1
+    found = read_counters(addresses, rows)
+    expected = torch.where(rows < 0, 0.0, torch.stack(counters).double())
+    assert found.dtype == torch.float64
+    assert torch.equal(found, expected)

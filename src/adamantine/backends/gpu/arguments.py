@@ -138,7 +138,7 @@ class DeviceArguments:
         if self._words is None:
             self._words = StepWords(host, probe.device)
         addresses, *self._addresses, rows = self._words.send(host)
-        counters = [read_counters(found) for found in self._addresses] or [self._begun]
+        counters = [read_counters(found, rows) for found in self._addresses] or [self._begun]
         scalars = self._computed(counters, scalars_of)
         keys = rows
         if self._streams is not None:

@@ -19,9 +19,12 @@ _ARRAYS = ("addresses", "values", "rows", "decision", "count")
 def _read(addresses, values, rows, decision, count):
     at = tl.program_id(0) * MANY + tl.arange(0, MANY)
     there = at < count
+    # Of who sits out, the address may be that of the counter it had once.
+    taking_part = there & (tl.load(rows + at, mask=there, other=-1) >= 0)
     address = tl.load(addresses + at, mask=there, other=0)
     pointers = address.to(tl.pointer_type(tl.float32))
-    tl.store(values + at, tl.load(pointers, mask=there, other=0).to(tl.float64), mask=there)
+    found = tl.load(pointers, mask=taking_part, other=0)
+    tl.store(values + at, found.to(tl.float64), mask=there)
 
 
 @triton.jit(do_not_specialize=_ARRAYS)
@@ -41,10 +44,10 @@ def _launch(kernel: Any, *arguments: Tensor) -> None:
     kernel[(triton.cdiv(count, MANY.value),)](*arguments, count, enable_fp_fusion=False)
 
 
-def read_counters(addresses: Tensor) -> Tensor:
-    """The float32 numbers at ``(T,)`` addresses, as float64."""
+def read_counters(addresses: Tensor, rows: Tensor) -> Tensor:
+    """The float32 numbers at ``(T,)`` addresses, as float64: 0 for tensors without a row."""
     values = torch.empty(len(addresses), dtype=torch.float64, device=addresses.device)
-    _launch(_read, addresses, values, addresses, values)
+    _launch(_read, addresses, values, rows, values)
     return values
 
 
