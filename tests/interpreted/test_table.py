@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from typing import Any
 
 import numpy as np
@@ -282,6 +283,26 @@ def test_a_table_without_numba(monkeypatch: pytest.MonkeyPatch) -> None:
         params[0].grad = None
         optimizer.step()
     assert_alike(pair)
+
+
+def test_a_first_step_that_the_device_leaves_out() -> None:
+    """The next one is the first, of the same table or of another."""
+    for other_table in (False, True):
+        pair = []
+        for backend in ("gpu", "reference"):
+            params = parameters(5, 7)
+            optimizer = adamantine.SGD(
+                params, lr=0.1, momentum=0.9, dampening=0.5, backend=backend, skip_nonfinite=True
+            )
+            for param in params:
+                param.grad = torch.full_like(param, math.nan)
+            optimizer.step()
+            assert not optimizer.state_dict()["state"]
+            if other_table:
+                optimizer.add_param_group({"params": parameters(3)})
+            train(optimizer, params, 2)
+            pair.append((optimizer, params))
+        assert_alike(pair)
 
 
 @pytest.mark.parametrize("options", [{}, {"skip_nonfinite": True}], ids=["host", "device"])

@@ -229,8 +229,10 @@ class Plan:
             self._update(tables, others, zero_grads, collect_stats, totals)
         else:
             with Uninterrupted():
+                created = self._created.copy()
                 self._created.clear()
                 self._update(tables, others, zero_grads, collect_stats, totals)
+            self._take_back(created)
         if collect_stats:
             self.measured = [m for table in tables for m in table.measured()]
             self.measured_there = any(table.on_device for table in tables)
@@ -248,6 +250,18 @@ class Plan:
         self._run_table(table, False, False, None)
         self._created.clear()
         return True
+
+    def _take_back(self, created: list[Tensor]) -> None:
+        """Forget states that were made for a step that a device has left out.
+
+        A rule without counters has to know which step is a state's first: for that one, the host
+        waits.
+        """
+        if created and self._may_skip and not self._family.counters:
+            done = self.was_done()
+            if done is not None and not done.wait()[1]:
+                self._void, self._created = True, created
+                self._forget_created()
 
     def was_done(self) -> Readback | None:
         """Of the last step, on its way from the device that decided it; None where it was."""
