@@ -12,7 +12,7 @@ from adamantine.backends import codes
 from adamantine.backends.formats import Format, exponents_of
 from adamantine.backends.gpu.kernel import compiling
 from adamantine.backends.gpu.kernel.memory import TILE
-from adamantine.backends.gpu.kernel.step_statistics import SAMPLES
+from adamantine.backends.gpu.kernel.step_statistics import SAMPLES, SUMS
 from adamantine.rules import Rule
 
 Tensors = dict[str, Tensor]
@@ -103,7 +103,7 @@ class Launched:
         self.scalars = float64([[row[name] for name in rule.scalars] for row in scalars])
         self.decision = float64(decision)
         self.decided = torch.full((count,), torch.nan, dtype=torch.float64)
-        self.tile_sums = torch.full((tile, 3), torch.nan, dtype=torch.float64)
+        self.tile_sums = torch.full((tile, SUMS), torch.nan, dtype=torch.float64)
 
     @property
     def addresses(self) -> Tensor:
@@ -144,7 +144,7 @@ class Launched:
 
     def statistics(self) -> Tensor:
         """The sums of :meth:`update`, by tensor."""
-        return self._totals(self.tile_sums, 3)
+        return self._totals(self.tile_sums, SUMS)
 
     def _totals(self, by_tile: Tensor, count: int) -> Tensor:
         sums = torch.full((len(self.tensors), count), torch.nan, dtype=torch.float64)

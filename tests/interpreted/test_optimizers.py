@@ -14,6 +14,7 @@ import torch
 from device import parameters
 from torch import nn
 
+import adamantine
 from adamantine.backends.gpu.kernel.memory import TILE
 from adamantine.optim import RuleOptimizer
 from cases import CASES, Case
@@ -139,3 +140,21 @@ def test_step_options(case: Case, options: dict[str, Any]) -> None:
     pair = pair_of(case, parameters(*FEW), **options)
     run(pair, grads=grads, after=after)
     assert_alike(pair)
+
+
+@pytest.mark.parametrize("options", [{}, COUNTED_THERE], ids=["host", "device"])
+def test_statistics_are_those_of_their_step(options: dict[str, Any]) -> None:
+    """Asked for after the next backward, and of gradients that are zero or not finite."""
+    stats = []
+    for backend in ("gpu", "reference"):
+        params = clones(parameters(*FEW))
+        optimizer = adamantine.Adam(params, backend=backend, collect_stats=True, **options)
+        for param, value in zip(params, (0.0, math.nan if not options else 2.0, 3.0), strict=True):
+            param.grad = torch.full_like(param, value)
+        optimizer.step()
+        for param in params:
+            param.grad = torch.ones_like(param)
+        stats.append([(s.grad_norm, s.nonfinite) for s in optimizer.stats()])
+    ours, theirs = stats
+    assert [s[1] for s in ours] == [s[1] for s in theirs]
+    assert [s[0] for s in ours] == pytest.approx([s[0] for s in theirs], nan_ok=True)

@@ -19,7 +19,7 @@ from adamantine.backends.gpu import chunks, streams
 from adamantine.backends.gpu.arguments import DeviceArguments, HostArguments, Sent
 from adamantine.backends.gpu.kernel import compiling
 from adamantine.backends.gpu.kernel.memory import TILE
-from adamantine.backends.gpu.kernel.step_statistics import SAMPLES
+from adamantine.backends.gpu.kernel.step_statistics import SAMPLES, SUMS
 from adamantine.backends.layout import has_own_dispatch, refusal_of_layout, staged
 from adamantine.backends.shards import Part, stretches_of
 from adamantine.backends.step_scalars import ScalarsOf
@@ -251,7 +251,7 @@ class Table:
         decision = self._decision if decision is None else decision
         with streams.working_on(self.device):
             decided = self._decided(sent, decision, totals)
-            by_tile = self._of_tiles(3) if collect_stats else sent.scalars
+            by_tile = self._of_tiles(SUMS) if collect_stats else sent.scalars
             look_after = self._look(sent, decision) if collect_stats else None
             update = compiling.compiled(self._rule, self._formats, zero_grads, collect_stats)
             update.launch(

@@ -7,6 +7,7 @@ is a gradient for it here, and whatever updates it.
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -25,6 +26,9 @@ Group = dict[str, Any]
 Numbers = NDArray[Any]
 Measured = tuple[Tensor, Numbers, Numbers]
 """See :data:`.stats.Measured`."""
+
+COUNTED = 4
+"""How many sums there are where what is not finite was counted, too."""
 
 _LOCAL, _GRAD = operator.attrgetter("_local_tensor"), operator.attrgetter("grad")
 
@@ -192,7 +196,8 @@ class Sharded:
         that are here.
         """
         named = [(self._whole_of.get(id(p), p), sums, samples) for p, sums, samples in measured]
-        totals = self.totals({id(p): sums.tolist() for p, sums, _ in named}, 3, exact=False)
+        given = {id(p): [*sums.tolist(), math.nan][:COUNTED] for p, sums, _ in named}
+        totals = self.totals(given, COUNTED, exact=False)
         return [(p, np.array(totals.get(id(p), sums)), samples) for p, sums, samples in named]
 
 

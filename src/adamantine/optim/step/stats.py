@@ -14,6 +14,7 @@ from torch import Tensor
 
 from adamantine.backends.gpu.streams import Readback
 from adamantine.optim.step.scaling.gradients import sum_of_squares, values_of
+from adamantine.optim.step.sharded import COUNTED
 from adamantine.optim.usage.labels import label_at
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -29,7 +30,11 @@ Numbers = NDArray[np.float64] | Tensor
 """Tensors are still on the device that measured."""
 
 Measured = tuple[Tensor, Numbers, Numbers]
-"""A parameter, its sums of squares (gradient, update, parameter), and samples of its elements."""
+"""A parameter, its sums of squares (gradient, update, parameter), and samples of its elements.
+
+A device, of which somebody may ask when gradients are others, adds how many elements of the
+gradient are infinite or NaN; with it there are `COUNTED` sums.
+"""
 
 
 @dataclass(frozen=True)
@@ -134,12 +139,15 @@ def _stats_of(
     clipped: float,
 ) -> ParameterStats:
     share, grad, found = 0.0, param.grad, float(sums[0])
-    if grad is not None and not _is_safe(found, param):
-        sums[0] = sum_of_squares([grad])
-        share = 0.0 if math.isfinite(found) else _nonfinite_share(grad)
-    if not _is_safe(float(sums[PARAM]), param):
-        sums[PARAM] = sum_of_squares([param])
-    grad_norm, update_norm, param_norm = map(math.sqrt, sums.tolist())
+    if len(sums) == COUNTED and not math.isnan(sums[-1]):
+        share = float(sums[-1]) / max(1, (2 if param.is_complex() else 1) * param.numel())
+    else:
+        if grad is not None and not _is_safe(found, param):
+            sums[0] = sum_of_squares([grad])
+            share = 0.0 if math.isfinite(found) else _nonfinite_share(grad)
+        if not _is_safe(float(sums[PARAM]), param):
+            sums[PARAM] = sum_of_squares([param])
+    grad_norm, update_norm, param_norm = map(math.sqrt, sums[: COUNTED - 1].tolist())
     rates = _quantiles(samples, unscale * clipped)
     return ParameterStats(
         name=name,

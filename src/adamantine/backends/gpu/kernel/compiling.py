@@ -120,8 +120,7 @@ def compiled(
     - ``scalars`` float64 (R, S): in the order of ``rule.scalars``,
     - ``decision`` float64 (2,): what ``sign`` is multiplied by, and 0 where nothing is written,
     - ``decided`` float64 (T,): instead of the scalar that the rule's sums decide,
-    - ``tile_sums`` float64 (tiles, 3): with `collect_stats` the sums of squares of gradient,
-      update and parameter.
+    - ``tile_sums`` float64 (tiles, SUMS): with `collect_stats` what :mod:`.step_statistics` says.
 
     With `zero_grads` it leaves zeros as gradients.
     """

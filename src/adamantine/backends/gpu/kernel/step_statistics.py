@@ -18,6 +18,10 @@ SAMPLES = 256
 
 _SAMPLES = tl.constexpr(SAMPLES)
 
+SUMS = 4
+"""That an update leaves of each tile: of squares of gradient, update and parameter, and how many
+elements of the gradient are infinite or NaN. The host may ask when the gradient is another one."""
+
 SAMPLE_ARRAYS = ("addresses", "sizes", "rows", "decision", "samples")
 
 

@@ -23,6 +23,9 @@ from adamantine.backends.gpu.kernel.memory import (
 )
 from adamantine.backends.gpu.kernel.operations import jit
 from adamantine.backends.gpu.kernel.squares import sum_of_squares
+from adamantine.backends.gpu.kernel.step_statistics import SUMS
+
+_SUMS = tl.constexpr(SUMS)
 
 ARRAYS = ("addresses", "chunks", "rows", "keys", "scalars", "decision", "decided", "tile_sums")
 
@@ -56,18 +59,18 @@ def update(
             address = tl.load(addresses + tensor * len(ELEMENTS) + i)
             pointers = pointers + (pointer_to(address, ELEMENTS[i]),)
         full = end_of_full_tiles(pointers[: len(CODECS)], begin, end)
-        sums = tile_sums + 3 * tl.load(chunk + FIRST_TILE)
+        sums = tile_sums + _SUMS * tl.load(chunk + FIRST_TILE)
         for start in range(begin, full, TILE_ELEMENTS):
             _update_tile(
                 pointers, start, TILE_ELEMENTS, key, start + moved, own,
-                sums + 3 * ((start - begin) // TILE_ELEMENTS),
+                sums + _SUMS * ((start - begin) // TILE_ELEMENTS),
                 RULE, NUMBER, ELEMENTS, CODECS, EXPONENTS, COMPUTE, ZERO_GRADS, COLLECT_STATS,
                 True,
             )  # fmt: skip
         for start in range(full, end, TILE_ELEMENTS):
             _update_tile(
                 pointers, start, (end - start).to(tl.int32), key, start + moved, own,
-                sums + 3 * ((start - begin) // TILE_ELEMENTS),
+                sums + _SUMS * ((start - begin) // TILE_ELEMENTS),
                 RULE, NUMBER, ELEMENTS, CODECS, EXPONENTS, COMPUTE, ZERO_GRADS, COLLECT_STATS,
                 False,
             )  # fmt: skip
@@ -126,3 +129,6 @@ def _update_tile(
         tl.store(sums, sum_of_squares(given[GRAD], left))
         tl.store(sums + 1, sum_of_squares(after - before, left))
         tl.store(sums + 2, sum_of_squares(after, left))
+        # Places beyond the end hold zeros.
+        nonfinite = tl.where(tl.abs(given[GRAD]) < float("inf"), 0, 1)
+        tl.store(sums + 3, tl.sum(tl.sum(nonfinite, axis=1), axis=0).to(tl.float64))
