@@ -21,6 +21,7 @@ import torch
 
 from adamantine import optim
 from adamantine.optim import RuleOptimizer
+from adamantine.rules import Rule
 
 PAGE = Path(__file__).parent / "optimizers.md"
 MEASURED = Path(__file__).parents[1] / "benchmarks" / "results" / "bandwidth.json"
@@ -39,10 +40,10 @@ bits](precision.md), [clipping, skipping and zeroing](step_options.md), and [sta
 step](stats.md).
 
 In the table, "state" and "traffic" are bytes per float32 parameter at the default settings. Traffic
-is what a step reads (parameter, gradient, state) and writes (all but the gradient); on large
-tensors, traffic determines the time of a step. "Step" is the measured time per parameter for one
-tensor of 64 Mi on two threads, on the machine of [the
-benchmarks](benchmarks.md#every-optimizer-against-the-machines-memory).
+is what a step reads (parameter, gradient, state) and writes (all but the gradient), and what it
+reads before for norms of whole tensors; on large tensors, traffic determines the time of a step.
+"Step" is the measured time per parameter for one tensor of 64 Mi on two threads, on the machine of
+[the benchmarks](benchmarks.md#every-optimizer-against-the-machines-memory).
 """
 
 
@@ -74,14 +75,21 @@ def settings_of(cls: type[RuleOptimizer]) -> dict[str, Any]:
 
 def state_bytes(cls: type[RuleOptimizer]) -> int:
     """Bytes of state for each float32 parameter, at the default settings."""
+    return 4 * len(rule_of(cls).states)
+
+
+def rule_of(cls: type[RuleOptimizer]) -> Rule:
+    """The rule of the default settings."""
     (group,) = cls([torch.nn.Parameter(torch.zeros(1))]).param_groups
-    return 4 * len(cls.family.select(group).states)
+    return cls.family.select(group)
 
 
 def traffic(cls: type[RuleOptimizer]) -> int:
     """Bytes that a step moves for each float32 parameter: what it writes, it has read."""
     gradient = parameter = 4
-    return gradient + 2 * (parameter + state_bytes(cls))
+    sums = rule_of(cls).sums
+    before = 0 if sums is None else 4 * sum(name in rule_of(cls).tensors for name in sums.arguments)
+    return before + gradient + 2 * (parameter + state_bytes(cls))
 
 
 def formulas(cls: type) -> list[str]:

@@ -140,6 +140,22 @@ CASES = [
         cautious_decay={"cautious_weight_decay": True, "weight_decay": 0.1},
     ),
     *_rows(
+        "LAMB",
+        2e-2,
+        6e-3,  # all steps are of one size
+        default={},
+        no_decay={"weight_decay": 0.0},
+        maximize={"maximize": True, "betas": (0.8, 0.9), "eps": 1e-4},
+    ),
+    *_rows(
+        "LARS",
+        10.0,
+        1.0,
+        default={},
+        no_decay={"weight_decay": 0.0, "momentum": 0.0, "trust_coefficient": 1e-2},
+        maximize={"maximize": True, "weight_decay": 0.1, "lr": 0.5},
+    ),
+    *_rows(
         "ADOPT",
         0.2,
         default={},
@@ -386,6 +402,18 @@ OTHER_BAD_SETTINGS: dict[str, list[tuple[dict[str, Any], str]]] = {
         ({"weight_decay": -1.0}, "Invalid weight_decay value: -1.0"),
         ({"clip_exp": -0.5}, "Invalid clip_exp value: -0.5"),
         ({"fused": True, "differentiable": True}, "`fused` does not support `differentiable`"),
+    ],
+    "LAMB": [
+        ({"lr": -1.0}, "Invalid learning rate: -1.0"),
+        ({"eps": -1.0}, "Invalid epsilon value: -1.0"),
+        ({"betas": (1.0, 0.9)}, "Invalid beta parameter at index 0: 1.0"),
+        ({"weight_decay": -1.0}, "Invalid weight_decay value: -1.0"),
+    ],
+    "LARS": [
+        ({"lr": -1.0}, "Invalid learning rate: -1.0"),
+        ({"momentum": -0.1}, "Invalid momentum value: -0.1"),
+        ({"weight_decay": -1.0}, "Invalid weight_decay value: -1.0"),
+        ({"trust_coefficient": -1.0}, "Invalid trust_coefficient value: -1.0"),
     ],
     "AdaBelief": [
         ({"lr": -1.0}, "Invalid learning rate: -1.0"),

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from adamantine.optim import (
         ADOPT,
         ASGD,
+        LAMB,
+        LARS,
         SGD,
         AdaBelief,
         Adadelta,
@@ -57,6 +59,8 @@ if TYPE_CHECKING:
 __all__ = [
     "ADOPT",
     "ASGD",
+    "LAMB",
+    "LARS",
     "SGD",
     "AdEMAMix",
     "AdaBelief",

@@ -15,11 +15,15 @@ from oracles.cautious import (
     CautiousNAdam,
     CautiousRAdam,
 )
+from oracles.lamb import LAMB
+from oracles.lars import LARS
 from oracles.lion import Lion
 from oracles.schedule_free import AdamWScheduleFree, RAdamScheduleFree, SGDScheduleFree
 
 __all__ = [
     "ADOPT",
+    "LAMB",
+    "LARS",
     "AdEMAMix",
     "AdaBelief",
     "AdamWScheduleFree",

@@ -58,6 +58,11 @@ class Box(torch.optim.Optimizer):
         self.update(real, g, states, group, int(state.get("step", 0)))
 
 
+def norm(x: Tensor) -> float:
+    """Over a whole tensor."""
+    return float(torch.linalg.vector_norm(x, dtype=torch.float64))
+
+
 def masked(u: Tensor, direction: Tensor, g: Tensor, group: Group) -> Tensor:
     """Liang et al. 2024, Algorithm 1, with the mean bounded as in the authors' code.
 

@@ -22,6 +22,8 @@ from adamantine.optim.classes.adan import Adan
 from adamantine.optim.classes.ademamix import AdEMAMix
 from adamantine.optim.classes.adopt import ADOPT
 from adamantine.optim.classes.asgd import ASGD
+from adamantine.optim.classes.lamb import LAMB
+from adamantine.optim.classes.lars import LARS
 from adamantine.optim.classes.lion import Lion
 from adamantine.optim.classes.nadam import NAdam
 from adamantine.optim.classes.radam import RAdam
@@ -37,6 +39,8 @@ from adamantine.optim.classes.sgd import SGD
 __all__ = [
     "ADOPT",
     "ASGD",
+    "LAMB",
+    "LARS",
     "SGD",
     "AdEMAMix",
     "AdaBelief",
