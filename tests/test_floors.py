@@ -54,6 +54,7 @@ ROOMS = {
         "rows": 3,
     },
     "backends/gpu": {
+        "availability": 0,
         "streams": 0,
         "chunks": 0,
         "device_scalars": 1,

@@ -1,5 +1,6 @@
 """The rules on accelerators, by Triton: one launch for all tensors of a rule.
 
+- ``availability``: whether kernels can be compiled for a device
 - ``streams``: what a step asks of a device: pinned memory, the current stream, graphs
 - ``chunks``: how tensors are cut into pieces of work
 - ``device_scalars``: the scalars of a step from counters that the host never reads

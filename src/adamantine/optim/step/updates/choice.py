@@ -9,6 +9,7 @@ from torch import Tensor
 
 from adamantine.backends import BackendName
 from adamantine.backends.compiling import has
+from adamantine.backends.gpu import availability
 from adamantine.backends.layout import overlapping
 from adamantine.backends.modes import observer
 from adamantine.errors import BackendError
@@ -89,7 +90,8 @@ def counts_on_device(
     Where a graph repeats steps, or the device decides whether one is done; where a setting is
     there, for which the host would have to wait; and where somebody has put the count there.
     """
-    if (param.is_cpu and backend != "gpu") or refusal_of_gpu(param) is not None:
+    by_kernels = backend == "gpu" or (backend == "auto" and not param.is_cpu)
+    if not by_kernels or refusal_of_gpu(param) is not None:
         return False
     step = state.get("step")
     settings = (group["lr"], group.get("weight_decay"), *group.get("betas", ()))
@@ -102,11 +104,8 @@ def counts_on_device(
 
 def refusal_of_gpu(param: Tensor) -> str | None:
     """Why the kernels for accelerators cannot take a parameter, or None where they can."""
-    if not has("triton"):
-        return (
-            f"on {param.device}, and Triton, which compiles kernels for it, is not there (pip "
-            "install 'adamantine[gpu]')"
-        )
+    if (reason := availability.refusal(param.device)) is not None:
+        return reason
     from adamantine.backends.gpu import table
 
     return table.refusal(param)
