@@ -76,7 +76,7 @@ def optimizers() -> Iterator[tuple[str, type[RuleOptimizer], Mapping[str, Any]]]
         found = getattr(optim, name)
         if not isinstance(found, type) or not issubclass(found, RuleOptimizer):
             continue
-        if found is not RuleOptimizer:
+        if found is not RuleOptimizer and found.takes_dense:
             yield f"{name}()", found, {}
             if "cautious" in inspect.signature(found).parameters:
                 yield f"{name}(cautious=True)", found, {"cautious": True}

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
         RMSprop,
         Rprop,
         SGDScheduleFree,
+        SparseAdam,
     )
     from adamantine.optim.by_name import ours
     from adamantine.optim.state.matching import regroup
@@ -79,6 +80,7 @@ __all__ = [
     "RMSprop",
     "Rprop",
     "SGDScheduleFree",
+    "SparseAdam",
     "__version__",
     "check",
     "check_zeroed",

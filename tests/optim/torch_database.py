@@ -12,9 +12,15 @@ from torch import Tensor
 
 import adamantine.optim
 
-SHARED = [name for name in adamantine.optim.__all__ if hasattr(torch.optim, name)]
+SHARED = [
+    name
+    for name in adamantine.optim.__all__
+    if hasattr(torch.optim, name) and getattr(adamantine.optim, name).takes_dense
+]
 """The classes that torch has too, by name: a new one is tested by being exported."""
+SPARSE_ONLY = ["SparseAdam"]
 
+every_class_of_both = pytest.mark.parametrize("name", SHARED + SPARSE_ONLY)
 every_shared_class = pytest.mark.parametrize("name", SHARED)
 SOME = "Adam", "SGD"
 some_shared_classes = pytest.mark.parametrize(

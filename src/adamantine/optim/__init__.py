@@ -35,6 +35,7 @@ from adamantine.optim.classes.schedule_free import (
     SGDScheduleFree,
 )
 from adamantine.optim.classes.sgd import SGD
+from adamantine.optim.classes.sparse_adam import SparseAdam
 
 __all__ = [
     "ADOPT",
@@ -59,4 +60,5 @@ __all__ = [
     "Rprop",
     "RuleOptimizer",
     "SGDScheduleFree",
+    "SparseAdam",
 ]

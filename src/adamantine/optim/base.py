@@ -47,6 +47,7 @@ class RuleOptimizer(WithStepOptions):
     """
 
     family: ClassVar[Family]
+    takes_dense: ClassVar[bool] = True
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -246,6 +247,8 @@ class RuleOptimizer(WithStepOptions):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        if not self.takes_dense:
+            self._check_gradients(p for group in self.param_groups for p in group["params"])
         if self._in_backward is not None:
             self._in_backward.step_the_rest()
             return loss

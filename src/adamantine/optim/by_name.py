@@ -17,8 +17,10 @@ from adamantine.optim.usage.spelling import nearest
 OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
     name.lower(): getattr(optim, name)
     for name in sorted(optim.__all__, key=str.lower)
-    if name != RuleOptimizer.__name__
+    if name != RuleOptimizer.__name__ and getattr(optim, name).takes_dense
 }
+"""Those that can train a whole model."""
+
 # Hints to torch's implementations and switches that a person at a terminal has no use for.
 HIDDEN = ("params", "foreach", "fused", "capturable", "differentiable", "maximize", "backend")
 
@@ -45,7 +47,8 @@ def ours() -> tuple[str, ...]:
     >>> "AdamW" in adamantine.ours(), "LBFGS" in adamantine.ours()
     (True, False)
     """
-    return tuple(cls.__name__ for cls in OPTIMIZERS.values())
+    names = (name for name in optim.__all__ if name != RuleOptimizer.__name__)
+    return tuple(sorted(names, key=str.lower))
 
 
 def settings_of(name: str) -> dict[str, Any]:

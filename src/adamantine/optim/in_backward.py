@@ -40,6 +40,9 @@ class StepsInBackward(torch.optim.Optimizer):
     def _check_ready(self) -> None:
         """Raise where no step may be done now."""
 
+    def _check_gradients(self, params: Iterable[Tensor]) -> None:
+        """Raise for gradients that the class does not take."""
+
 
 class InBackward:
     """What :meth:`RuleOptimizer.step_in_backward` returns.
@@ -187,6 +190,7 @@ class InBackward:
         param.grad = None
 
     def _run(self, optimizer: StepsInBackward, param: Tensor) -> None:
+        optimizer._check_gradients([param])
         factor_of = None if self._max_norm is None else self._factor
         plan = self._plans.get(param)
         if plan is not None and plan.run(factor_of):

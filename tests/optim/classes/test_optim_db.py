@@ -14,13 +14,16 @@ from typing import Any
 import pytest
 import torch
 
+import adamantine
 from torch_database import (
     SHARED,
+    SPARSE_ONLY,
     TOLERANCE,
     Network,
     assert_same,
     both,
     database,
+    every_class_of_both,
     every_shared_class,
     every_shared_class_and_dtype,
     tolerance,
@@ -48,6 +51,37 @@ def test_the_database_has_all_our_classes() -> None:
         assert len(configurations(name)) > 10
 
 
+def test_every_class_of_torch_that_is_ours_is_among_them() -> None:
+    ours = {name for name in adamantine.ours() if hasattr(torch.optim, name)}
+    assert ours == {*SHARED, *SPARSE_ONLY}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("name", SPARSE_ONLY)
+def test_sparse_configurations(name: str, dtype: torch.dtype, subtests: pytest.Subtests) -> None:
+    ours, theirs = both(name)
+    for entry in database()[name].optim_inputs_func(device="cpu"):
+        with subtests.test(str(entry)):
+            mine, other = (_Tables(dtype) for _ in range(2))
+            optimizer, oracle = ours(mine.params, **entry.kwargs), theirs(
+                other.params, **entry.kwargs
+            )  # fmt: skip
+            mine.train(optimizer, STEPS)
+            other.train(oracle, STEPS)
+            # Torch computes with a learning rate in a tensor's own dtype, which is float32.
+            coarse = isinstance(entry.kwargs.get("lr"), torch.Tensor)
+            kept = TOLERANCE[torch.float32 if coarse else dtype]
+            assert_same((mine, optimizer), (other, oracle), **kept)
+
+
+class _Tables(Network):
+    """The network without what has no rows, all of its gradients sparse."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        super().__init__(dtype, sparse=True)
+        self.params[2] = self.params[2].detach().reshape(1).requires_grad_()
+
+
 @every_shared_class_and_dtype
 def test_configurations(name: str, dtype: torch.dtype, subtests: pytest.Subtests) -> None:
     ours, theirs = both(name)
@@ -72,7 +106,7 @@ def test_configurations(name: str, dtype: torch.dtype, subtests: pytest.Subtests
             assert_same((mine, optimizer), (other, oracle), **tolerance(dtype, oracle))
 
 
-@every_shared_class
+@every_class_of_both
 def test_errors(name: str, subtests: pytest.Subtests) -> None:
     info = database()[name]
     ours, _ = both(name)
