@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from device import DEVICE, parameters
+from device import DEVICE, INTERPRETED, parameters
 from torch import Tensor, nn
 
 import adamantine
@@ -17,7 +17,7 @@ from adamantine.backends.gpu import chunks, step_words
 from adamantine.backends.gpu.kernel import compiling, counters
 from adamantine.backends.gpu.kernel.memory import TILE
 from adamantine.backends.gpu.streams import Readback
-from adamantine.errors import BackendError
+from adamantine.errors import BackendError, NonFiniteError
 from contract import clones, train
 
 
@@ -283,6 +283,31 @@ def test_a_table_without_numba(monkeypatch: pytest.MonkeyPatch) -> None:
         params[0].grad = None
         optimizer.step()
     assert_alike(pair)
+
+
+@pytest.mark.skipif(not INTERPRETED, reason="a GPU tells when it likes")
+def test_too_many_skipped_steps_are_an_error_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the device tells of them, and not again while nothing else is known."""
+    params = parameters(5)
+    optimizer = adamantine.Adam(params, backend="gpu", skip_nonfinite=2)
+    arrived, steps = Readback.arrived, 0
+
+    def late(found: Readback) -> Tensor | None:
+        return arrived(found) if steps % 4 == 0 else None
+
+    monkeypatch.setattr(Readback, "arrived", late)
+    raised = []
+    for steps in range(1, 14):
+        params[0].grad = torch.full_like(params[0], math.nan if steps < 7 else 1.0)
+        try:
+            optimizer.step()
+        except NonFiniteError as error:
+            raised.append((steps, str(error)))
+    ((step, message),) = raised
+    assert step == 8
+    assert message.startswith("5 steps in a row")
+    assert "those of steps before this one" in message
+    assert optimizer.skipped_steps == 6
 
 
 def test_a_first_step_that_the_device_leaves_out() -> None:

@@ -37,7 +37,6 @@ class DeviceDecision:
         self._counts = torch.tensor([skipped, in_a_row], dtype=torch.float64, device=device)
         self._one = torch.ones((), dtype=torch.float64, device=device)
         self._readback: Readback | None = None
-        self._seen = in_a_row
         self.norm: Tensor | None = None
         self.unscale: float | Tensor = 1.0
         self.coefficient: float | Tensor = 1.0
@@ -102,11 +101,12 @@ class DeviceDecision:
         skipped, in_a_row = self._counts.tolist()
         return int(skipped), int(in_a_row)
 
-    def last_seen_in_a_row(self) -> int:
-        """The second, as it was when it last came by itself; nobody waits."""
+    def newly_seen_in_a_row(self) -> int:
+        """The second, each time it has come by itself, and 0 meanwhile; nobody waits."""
         if self._readback is None:
             self._readback = Readback.of(self._counts)
         found = None if self._readback is None else self._readback.arrived()
-        if found is not None:
-            self._seen, self._readback = int(found[1]), None
-        return self._seen
+        if found is None:
+            return 0
+        self._readback = None
+        return int(found[1])

@@ -144,11 +144,16 @@ class GradientScaling:
         """
         if not self._limit:
             return
-        in_a_row = self._in_a_row if self._there is None else self._there.last_seen_in_a_row()
+        in_a_row = self._in_a_row if self._there is None else self._there.newly_seen_in_a_row()
         if in_a_row < self._limit:
             return
         names = nonfinite(groups)
-        where = f"those of {several(names)}" if names else "those that GradScaler looked at"
+        others = (
+            "those that GradScaler looked at"
+            if self._there is None
+            else "those of steps before this one, as the device tells now"
+        )
+        where = f"those of {several(names)}" if names else others
         raise NonFiniteError(
             f"{in_a_row} steps in a row were left out because gradients hold infinities or "
             f"NaN: {where}. Nothing was updated in them. Look at the loss and the data of these "
