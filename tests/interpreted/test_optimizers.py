@@ -158,3 +158,35 @@ def test_statistics_are_those_of_their_step(options: dict[str, Any]) -> None:
     ours, theirs = stats
     assert [s[1] for s in ours] == [s[1] for s in theirs]
     assert [s[0] for s in ours] == pytest.approx([s[0] for s in theirs], nan_ok=True)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"max_grad_norm": 1.0, "skip_nonfinite": True, "zero_grad": "zeros"}, {"fused": True}],
+    ids=["plain", "all", "fused"],
+)
+def test_a_grad_scaler(options: dict[str, Any]) -> None:
+    """Steps that it leaves out, gradients that it unscaled before, and those that stay behind."""
+    seen = []
+    for backend in ("gpu", "reference"):
+        params = clones(parameters(*FEW))
+        optimizer = adamantine.AdamW(params, lr=0.1, backend=backend, **options)
+        scaler = torch.amp.GradScaler(params[0].device.type, init_scale=1024.0, growth_interval=3)
+        log = []
+        for step in range(7):
+            if "zero_grad" not in options:
+                optimizer.zero_grad()
+            loss = sum((p * p).sum() for p in params) * (math.inf if step in (2, 4) else 1.0)
+            scaler.scale(loss).backward()
+            if step == 5:
+                scaler.unscale_(optimizer)
+                nn.utils.clip_grad_norm_(params, 0.1)
+            scaler.step(optimizer)
+            scaler.update()
+            left = [0.0 if p.grad is None else float(p.grad.sum()) for p in params]
+            log += [optimizer.skipped_steps, optimizer.grad_norm or 0.0, *left]
+        log += [float(state["step"]) for state in optimizer.state.values()]
+        seen.append((log, params))
+    (ours, ours_params), (theirs, theirs_params) = seen
+    assert ours == pytest.approx(theirs, rel=1e-5, nan_ok=True)
+    torch.testing.assert_close(ours_params, theirs_params)

@@ -11,6 +11,7 @@ import torch
 import triton
 
 from adamantine.backends.gpu import availability
+from adamantine.errors import BackendError
 from adamantine.optim.step.updates import choice
 
 CUDA, XPU = torch.device("cuda:0"), torch.device("xpu:1")
@@ -62,3 +63,10 @@ def test_only_kernels_count_on_the_device(backend: Any, monkeypatch: pytest.Monk
     group = {"lr": 0.1, "capturable": True}
     there = choice.counts_on_device(param, group, {}, backend, may_skip=True)
     assert there == (backend in ("auto", "gpu"))
+
+
+@pytest.mark.parametrize("backend", ["lists", "reference"])
+def test_capturable_is_refused_in_words_that_are_true(backend: Any) -> None:
+    member: Any = SimpleNamespace(here=torch.empty(3, device="meta"), group=0)
+    with pytest.raises(BackendError, match=f"and backend='{backend}' leaves them out; use capt"):
+        choice.select_for_kernels([member], [{"capturable": True}], backend)

@@ -152,14 +152,16 @@ def held(groups: Sequence[dict[str, Any]]) -> Iterator[Tensor]:
 
 def multiply(grads: Iterable[Tensor], factor: float | Tensor) -> None:
     """Multiply gradients in place; of sparse ones, the values that are there."""
-    by_device: dict[torch.device, list[Tensor]] = defaultdict(list)
+    alike: dict[tuple[torch.device, torch.dtype], list[Tensor]] = defaultdict(list)
     for grad in map(local_of, grads):
-        by_device[grad.device].append(grad._values() if grad.is_sparse else grad)
+        alike[grad.device, grad.dtype].append(grad._values() if grad.is_sparse else grad)
     with torch.no_grad():
-        for device, values in by_device.items():
+        for (device, dtype), values in alike.items():
             there = factor
             if isinstance(factor, Tensor):
                 there = factor.to(device, non_blocking=True)
+                # By a factor of another dtype, torch multiplies them one by one.
+                there = there.to(dtype) if dtype == torch.float32 else there
             torch._foreach_mul_(values, there)
 
 

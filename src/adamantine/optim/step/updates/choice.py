@@ -65,9 +65,14 @@ def select_for_kernels(
                 "backend='auto'"
             )
         if kernels is None and groups[member.group].get(CAPTURABLE) and not member.here.is_cpu:
+            why = (
+                f"backend={backend!r} leaves them out"
+                if backend in ("lists", "reference")
+                else f"these do not take a parameter that is {reason}"
+            )
             raise BackendError(
-                f"capturable=True needs the kernels for GPUs, and these do not take a parameter "
-                f"that is {reason}; use capturable=False, or torch.optim inside CUDA graphs"
+                f"capturable=True needs the kernels for GPUs, and {why}; use capturable=False, or "
+                "torch.optim inside CUDA graphs"
             )
         found.append(kernels)
     written = [
