@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from device import DEVICE, INTERPRETED, parameters
 from torch import Tensor, nn
 
 import adamantine
-from adamantine.backends.gpu import chunks, step_words
+from adamantine.backends.gpu import chunks, step_words, streams
 from adamantine.backends.gpu.kernel import compiling, counters
 from adamantine.backends.gpu.kernel.memory import TILE
 from adamantine.backends.gpu.streams import Readback
@@ -283,6 +284,30 @@ def test_a_table_without_numba(monkeypatch: pytest.MonkeyPatch) -> None:
         params[0].grad = None
         optimizer.step()
     assert_alike(pair)
+
+
+@pytest.mark.skipif(not INTERPRETED, reason="of streams that are pretended")
+def test_what_another_stream_reads_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The gradients, and the table's own, which the next table may follow at once."""
+    stream, kept = "first", []
+    keep = streams.keep
+    monkeypatch.setattr(streams, "current", lambda _: stream)
+
+    def noted(tensors: Any, _: Any, made_on: Any = None) -> None:
+        stubs = [SimpleNamespace(record_stream=lambda s, t=t: kept.append((t, s))) for t in tensors]
+        keep(stubs, torch.device("xpu"), made_on)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(streams, "keep", noted)
+    params = parameters(5, 7)
+    optimizer = adamantine.Adam(params, backend="gpu")
+    for stream in ("first", "second"):
+        kept.clear()
+        train(optimizer, params, 1)
+        found = [t for t, s in kept if s == stream]
+        assert all(any(t is p.grad for t in found) for p in params)
+        table = optimizer._plan._tables[0]
+        own = any(t is table._chunks for t in found)
+        assert own == (stream == "second")
 
 
 @pytest.mark.skipif(not INTERPRETED, reason="a GPU tells when it likes")

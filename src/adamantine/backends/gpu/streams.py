@@ -55,19 +55,25 @@ def working_on(device: torch.device) -> AbstractContextManager[Any]:
     return nullcontext() if device.type == "cpu" else _module(device).device(device)
 
 
-def keep(tensors: Iterable[Tensor], device: torch.device) -> None:
+def current(device: torch.device) -> Any:
+    """The stream that launches go to; None where there are none."""
+    return None if device.type == "cpu" else _module(device).current_stream(device)
+
+
+def keep(tensors: Iterable[Tensor], device: torch.device, made_on: Any = None) -> None:
     """Let nobody reuse the memory of tensors before what is begun on the current stream is done.
 
-    On a stream that is not the default one: there torch does not know that it reads them.
+    On another stream than that which they were `made_on`, by default the default one: there torch
+    does not know that it reads them.
     """
     if device.type == "cpu" or is_capturing(device):
         return
-    module = _module(device)
-    stream = module.current_stream(device)
-    if device.type == "cuda" and stream == torch.cuda.default_stream(device):
-        return
-    for tensor in tensors:
-        tensor.record_stream(stream)
+    stream = current(device)
+    if made_on is None and device.type == "cuda":
+        made_on = torch.cuda.default_stream(device)
+    if stream != made_on:
+        for tensor in tensors:
+            tensor.record_stream(stream)
 
 
 @cache

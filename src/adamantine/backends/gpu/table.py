@@ -113,6 +113,8 @@ class Table:
         self._decision = torch.tensor(_UNCHANGED, dtype=torch.float64, device=self.device)
         self._grads: list[Any] = []
         self._measured: tuple[Tensor, Tensor] | None = None
+        self._own = self._chunks, self._tiles, self._sizes, self._elements, self._decision
+        self._made_on = streams.current(self.device)
 
     def _cut(self, sizes: list[int], of_wholes: list[int], parts: Sequence[Part | None]) -> None:
         chunk = chunks.chunk_elements(sum(sizes), TILE, streams.processors(self.device))
@@ -155,10 +157,9 @@ class Table:
         """
         with streams.working_on(self.device):
             self._sent = self._arguments.send(scalars_of)
-            # A graph may outlive this table.
-            streams.keep_for_graph(
-                self.device, self._chunks, self._tiles, self._sizes, self._elements, self._decision
-            )
+            # A graph may outlive this table, and so may what is begun on another stream.
+            streams.keep_for_graph(self.device, *self._own)
+            streams.keep([*self._own, *self._sent], self.device, self._made_on)
 
     def _prepared(self) -> Sent:
         assert self._sent is not None, "prepare() comes first"
