@@ -9,6 +9,7 @@ from typer import Option
 from adamantine.cli.options.declarations import (
     AsJson,
     BatchSize,
+    Cluster,
     DataDir,
     Device,
     Export,
@@ -70,6 +71,7 @@ def compare(
     looks: Looks = 4,
     seed: Seed = 0,
     jobs: Jobs = None,
+    cluster: Cluster = None,
     skip_failed: SkipFailed = False,
     device: Device = "auto",
     data_dir: DataDir = None,
@@ -108,6 +110,7 @@ def compare(
         workload=workload,
         out=out,
         jobs=jobs,
+        cluster=cluster,
         skip_failed=skip_failed,
         data_dir=data_dir,
         command=repeat(context),

@@ -10,6 +10,7 @@ from adamantine.cli.options.declarations import (
     AsJson,
     BatchSize,
     Betas,
+    Cluster,
     DataDir,
     Device,
     Eps,
@@ -43,6 +44,7 @@ def lr_find(
     batch_size: BatchSize = 64,
     seed: Annotated[int, Option(help="The first seed; the others follow it.")] = 0,
     threads: Threads = None,
+    cluster: Cluster = None,
     device: Device = "auto",
     data_dir: DataDir = None,
     out: Annotated[Path, Option(help="Folder for lr_find.png and lr_find.json.")] = Path(
@@ -75,6 +77,7 @@ def lr_find(
             batch_size_given=is_given(context, "batch_size"),
             seed=seed,
             threads=threads,
+            cluster=cluster,
             device=device,
             data_dir=data_dir,
         ),

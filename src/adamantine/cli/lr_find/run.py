@@ -18,6 +18,7 @@ from adamantine.cli.output.files import make_folder
 from adamantine.errors import UsageError
 from adamantine.report.lr_find import lr_find_png
 from adamantine.study.lr_find.lr_find import check_search, find_learning_rate
+from adamantine.study.runs.ray_pool import check_cluster
 from adamantine.train.files import write_atomically, write_text
 
 
@@ -36,6 +37,7 @@ class LrFindOptions:
     batch_size_given: bool
     seed: int
     threads: int | None
+    cluster: str | None
     device: str
     data_dir: Path | None
 
@@ -47,6 +49,7 @@ def run_lr_find(options: LrFindOptions, out: Path, *, as_json: bool) -> None:
     """
     check_settings(options.optimizer, options.settings)
     check_search(options.seeds, options.steps, options.low, options.high, options.seed)
+    check_cluster(options.cluster)
     use_threads(options.threads, options.workload)
     device = find_device(options.device)
     make_folder(out)
@@ -60,7 +63,7 @@ def run_lr_find(options: LrFindOptions, out: Path, *, as_json: bool) -> None:
     try:
         with watch.interrupt:
             record = find_learning_rate(
-                workload,
+                workload if options.cluster is None else options.workload,
                 options.optimizer,
                 settings=options.settings,
                 seeds=options.seeds,
@@ -71,6 +74,8 @@ def run_lr_find(options: LrFindOptions, out: Path, *, as_json: bool) -> None:
                 seed=options.seed,
                 device=device,
                 on_step=watch.on_step,
+                data_dir=options.data_dir,
+                cluster=options.cluster,
             )
     except KeyboardInterrupt:
         raise Interrupted("interrupted; nothing was written") from None

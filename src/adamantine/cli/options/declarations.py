@@ -96,6 +96,10 @@ Jobs = Annotated[
     int | None,
     Option(help="Processes, one thread each.", show_default="as many as there are cores"),
 ]
+Cluster = Annotated[
+    str | None,
+    Option(help="Run on a Ray cluster: ray, or ray://HOST:PORT.", show_default="on this machine"),
+]
 SkipFailed = Annotated[
     bool,
     Option(

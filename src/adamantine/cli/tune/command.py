@@ -9,6 +9,7 @@ from typer import Option
 from adamantine.cli.options.declarations import (
     AsJson,
     BatchSize,
+    Cluster,
     DataDir,
     Device,
     Epochs,
@@ -68,6 +69,7 @@ def tune(
         str | None, Option(help="Name of the search in the storage.", show_default="tune")
     ] = None,
     jobs: Jobs = None,
+    cluster: Cluster = None,
     skip_failed: SkipFailed = False,
     device: Device = "auto",
     data_dir: DataDir = None,
@@ -106,6 +108,7 @@ def tune(
         workload=workload,
         out=out,
         jobs=jobs,
+        cluster=cluster,
         skip_failed=skip_failed,
         storage=storage,
         study=study,

@@ -19,10 +19,13 @@ from adamantine.study.runs.conditions import (
     check_used,
     conditions_of,
     default_jobs,
+    gpus_of,
     resolution_of,
 )
 from adamantine.study.runs.in_process import InProcess
 from adamantine.study.runs.journal import Journal
+from adamantine.study.runs.ray_pool import RayPool
+from adamantine.study.runs.ray_workers import RayWorkers
 from adamantine.study.runs.tracking import StudyTracking
 from adamantine.study.runs.workers import Workers
 from adamantine.study.settings.contestants import parse_contestants, sources_of
@@ -72,6 +75,7 @@ def compare(
     listener: Listener | None = None,
     command: str = "",
     trackers: Sequence[str | Tracker] = (),
+    cluster: str | None = None,
 ) -> Study:
     """Compare optimizers on a workload: which one, with which settings, and how sure is that?
 
@@ -104,6 +108,9 @@ def compare(
         Told of every run as it ends and of the verdict: ``"tensorboard"``, ``"mlflow"``,
         ``"wandb"``, ``"csv"``, or any :class:`~adamantine.trackers.Tracker`. A comparison that
         goes on gives them what they miss.
+    cluster
+        ``"ray"`` or ``"ray://HOST:PORT"``: runs are tasks of a Ray cluster, as many at a time as
+        it has processors, or `jobs`. The bits are the same (``docs/cluster.md``).
 
     Returns
     -------
@@ -133,14 +140,18 @@ def compare(
     if not isinstance(plan, Plan):
         plan = Plan((plan,) if isinstance(plan, str) else tuple(plan))
     listener = listener or Listener()
-    check_place(workload, jobs, data_dir)
+    check_place(workload, jobs, data_dir, cluster)
     check_trackers(trackers, None if out is None else Path(out))
     contestants = parse_contestants(plan.contestants)
     spaces = parse_space(plan.space, contestants)
-    build = partial(build_context, workload, plan, data_dir)
+    build = partial(build_context, workload, plan, data_dir and Path(data_dir).resolve())
     with ExitStack() as stack:
-        runner: Workers | InProcess
-        if isinstance(workload, str):
+        runner: Workers | RayWorkers | InProcess
+        if cluster is not None:
+            context = build()
+            pool = RayPool(cluster, gpus=gpus_of(plan), jobs=jobs)
+            runner = RayWorkers(pool, build, context, skip_failed=skip_failed)
+        elif isinstance(workload, str):
             size = jobs or default_jobs(plan)
             runner = stack.enter_context(closing(Workers(size, build, skip_failed=skip_failed)))
             runner.start(len(contestants) * plan.runs_of_each)
@@ -195,7 +206,7 @@ def compare(
 
 def _run_all(
     entries: Mapping[str, Progress],
-    runner: Workers | InProcess,
+    runner: Workers | RayWorkers | InProcess,
     plan: Plan,
     journal: Journal,
     listener: Listener,

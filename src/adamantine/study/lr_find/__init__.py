@@ -1,6 +1,7 @@
 """A learning rate from short trainings.
 
 - ``lr_find``: the command's function
+- ``short_runs``, ``on_cluster``: who trains, here or elsewhere
 - ``curve``: what the losses of a sweep say
 """
 

@@ -9,20 +9,17 @@ read off their progress. ``docs/lr_find.md`` has the measurements.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from copy import deepcopy
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR
+from torch import nn
 
-from adamantine.errors import AdamantineError, DivergedError, UsageError, WorkloadError
-from adamantine.optim.by_name import build, settings_of
+from adamantine import workloads
+from adamantine.errors import UsageError, WorkloadError
 from adamantine.records import Finding
 from adamantine.records.lr_find import Held, LrFindRecord, Spread, Sweep
 from adamantine.study.lr_find.curve import (
@@ -37,27 +34,28 @@ from adamantine.study.lr_find.curve import (
     rising,
     smooth,
 )
+from adamantine.study.lr_find.on_cluster import ClusterRuns
+from adamantine.study.lr_find.short_runs import (
+    BuildOptimizer,
+    OnStep,
+    Runs,
+    builder_of,
+    own_generator,
+)
+from adamantine.study.runs.ray_pool import check_cluster
 from adamantine.study.settings.calls import call
-from adamantine.train.callbacks import Caller
-from adamantine.train.config import device_of
-from adamantine.train.diagnosis import failure
-from adamantine.train.loop import train_epoch
 from adamantine.train.machine import machine, versions
-from adamantine.train.seeds import check_seed, data_order, rng_state, seed_everything, set_rng_state
-from adamantine.train.tables import up_to_date
-from adamantine.workloads.data.batches import batches, in_memory
-from adamantine.workloads.protocol import Batch, Workload
+from adamantine.train.seeds import check_seed, rng_state, set_rng_state
+from adamantine.workloads.data.batches import in_memory
+from adamantine.workloads.protocol import Workload
 
-BuildOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
-OnStep = Callable[[str, int, int], None]
-"""Told what is being run, how many of its steps are taken, and how many it has."""
-
+SomeRuns = Runs | ClusterRuns
 PER_DECADE = 2
 """Rates that are held are 10 to the power of a whole number of halves."""
 
 
 def find_learning_rate(
-    workload: Workload,
+    workload: Workload | str,
     optimizer: str | BuildOptimizer = "adam",
     *,
     settings: Mapping[str, Any] | None = None,
@@ -70,6 +68,8 @@ def find_learning_rate(
     seed: int = 0,
     device: torch.device | str = "cpu",
     on_step: OnStep | None = None,
+    data_dir: str | Path | None = None,
+    cluster: str | None = None,
 ) -> LrFindRecord:
     """Find a learning rate by short trainings: a range, its spread over seeds, and a suggestion.
 
@@ -90,7 +90,8 @@ def find_learning_rate(
     Parameters
     ----------
     workload
-        Its training data and loss are used; the test set is not read.
+        Its training data and loss are used; the test set is not read. An object, or a name (see
+        :func:`adamantine.workloads.names`) or ``module:attribute``.
     optimizer
         A name such as ``"adam"``, or a function from parameters to an optimizer. Groups keep the
         proportion of their learning rates; the first one's is what is found.
@@ -114,6 +115,11 @@ def find_learning_rate(
         Where to train, unless `model` is given: then its own device is used.
     on_step
         Called after every step. An exception raised here stops the search.
+    data_dir
+        As for :func:`adamantine.workloads.load`.
+    cluster
+        ``"ray"`` or ``"ray://HOST:PORT"``: the seeds of a rate are tasks of a Ray cluster, with as
+        many threads each as torch has here. Needs names for workload and optimizer.
 
     Raises
     ------
@@ -132,11 +138,26 @@ def find_learning_rate(
     True
     """
     check_search(seeds, steps, low, high, seed)
-    runs = _Runs(workload, _builder(optimizer, settings), model, batch_size, device, on_step)
+    check_cluster(cluster)
+    if cluster is not None and not (
+        isinstance(workload, str) and isinstance(optimizer, str) and model is None
+    ):
+        raise UsageError(
+            "cluster needs a workload and an optimizer that other processes can load: give their "
+            "names instead of objects, and no model"
+        )
+    builder, name = builder_of(optimizer, settings), str(workload)
+    if isinstance(workload, str):
+        workload = workloads.load(workload, data_dir)
+    runs: SomeRuns = Runs(workload, builder, model, batch_size, device, on_step)
+    if cluster is not None:
+        runs = ClusterRuns(
+            cluster, name, data_dir, str(optimizer), settings, batch_size, device, on_step
+        )
     which = range(seed, seed + seeds)
-    with _generators_kept(workload):
+    with closing(runs), _generators_kept(workload):
         rates = np.geomspace(low, high, 2 * steps).tolist()
-        swept = np.array([runs.run("sweep", s, rates) for s in which])
+        swept = np.array(runs.run_all("sweep", which, rates))
         if not np.isfinite(swept[:, 0]).all():
             raise WorkloadError("the loss is not finite before the first step: look at the data")
         smoothed = smooth(rates, swept)
@@ -179,97 +200,12 @@ def find_learning_rate(
     )
 
 
-class _Runs:
-    """Short runs from the same beginning: what differs is the seed and the rates."""
-
-    def __init__(
-        self,
-        workload: Workload,
-        build_optimizer: BuildOptimizer,
-        model: nn.Module | None,
-        batch_size: int,
-        device: torch.device | str,
-        on_step: OnStep | None,
-    ) -> None:
-        self.workload, self.build_optimizer, self.model = workload, build_optimizer, model
-        self.batch_size, self.on_step = batch_size, on_step
-        self.device = torch.device(device) if model is None else device_of(model)
-        self.optimizer_name = ""
-        self.taken = 0
-
-    def run(self, what: str, seed: int, rates: Sequence[float]) -> list[float]:
-        """The loss of each step's batch, before the step; NaN from where it is not finite.
-
-        Raises
-        ------
-        AdamantineError
-            A step failed, and not because the run had diverged.
-        """
-        seed_everything(seed)
-        model = self._fresh_model()
-        optimizer = self.build_optimizer(model.parameters())
-        self.optimizer_name = type(optimizer).__name__
-        schedule = LambdaLR(optimizer, _factors(optimizer, rates))
-        seen: list[Tensor] = []
-
-        def loss_of(outputs: Tensor, targets: Tensor) -> Tensor:
-            loss = self.workload.loss(outputs, targets)
-            seen.append(loss.detach())
-            return loss
-
-        before, caller = self.taken, Caller()
-
-        def on_step(step: int) -> None:
-            self.taken += 1
-            if self.on_step:
-                caller(self.on_step, f"{what}, seed {seed}", step, len(rates))
-
-        try:
-            with up_to_date(model, optimizer):
-                train_epoch(
-                    model,
-                    loss_of,
-                    optimizer,
-                    islice(self._stream(seed), len(rates)),
-                    epoch=1,
-                    device=self.device,
-                    on_step=on_step,
-                    scheduler=schedule,
-                )
-        except DivergedError:
-            pass  # which is what is being looked for
-        except Exception as error:
-            if isinstance(error, AdamantineError) or error is caller.error:
-                raise
-            step = self.taken - before
-            lr = float(optimizer.param_groups[0]["lr"])
-            run = f"{self.optimizer_name} with lr={lr:.3g} and seed {seed}, after {step} steps,"
-            raise failure(error, run) from error
-        return _cut([float(loss) for loss in seen], len(rates))
-
-    def _fresh_model(self) -> nn.Module:
-        if self.model is None:
-            return self.workload.model().to(self.device)
-        try:
-            return deepcopy(self.model)
-        except RuntimeError as error:
-            raise UsageError(
-                f"the model cannot be copied ({error}), and it shall not be changed: "
-                "leave it out, and fresh ones are built"
-            ) from error
-
-    def _stream(self, seed: int) -> Iterator[Batch]:
-        """Batches without end, epoch after epoch."""
-        order = data_order(seed)
-        if generator := _own_generator(self.workload):
-            generator.manual_seed(seed)
-        while True:
-            for inputs, targets in batches(self.workload.train, self.batch_size, order):
-                yield inputs.to(self.device), targets.to(self.device)
-
-
 def _hold(
-    runs: _Runs, which: Iterable[int], steps: int, ends: tuple[float, float], start: float
+    runs: Runs | ClusterRuns,
+    which: Iterable[int],
+    steps: int,
+    ends: tuple[float, float],
+    start: float,
 ) -> dict[int, Numbers]:
     """Losses of shape (seeds, steps) by the grid's numbers, from `start` as far as is needed."""
     first = math.ceil(PER_DECADE * math.log10(ends[0]) - 1e-9)
@@ -279,7 +215,7 @@ def _hold(
     point = min(max(round(PER_DECADE * math.log10(start)), first), last)
     while True:
         rate = 10.0 ** (point / PER_DECADE)
-        losses = np.array([runs.run(f"lr {rate:.2g}", s, [rate] * steps) for s in which])
+        losses = np.array(runs.run_all(f"lr {rate:.2g}", which, [rate] * steps))
         held[point] = losses
         curve[point] = float(progress(losses[:, 0], _tail(losses).mean(axis=1)).mean())
         if max(curve) < last and not has_failed(curve):
@@ -293,36 +229,6 @@ def _hold(
 def _tail(losses: Numbers) -> Numbers:
     """Of each run the last quarter, where its end is judged."""
     return losses[:, -(losses.shape[1] // 4) :]
-
-
-def _factors(optimizer: Optimizer, rates: Sequence[float]) -> Callable[[int], float]:
-    """What each step multiplies the optimizer's own learning rates by."""
-    own = optimizer.param_groups[0].get("lr")
-    if own is None or not float(own) > 0:
-        raise UsageError(
-            f"the optimizer's first learning rate is {own}, expected a number above 0: "
-            "the rates to try are set in proportion to it"
-        )
-    # The scheduler asks once more than there are steps.
-    return lambda step: rates[min(step, len(rates) - 1)] / float(own)
-
-
-def _builder(optimizer: str | BuildOptimizer, settings: Mapping[str, Any] | None) -> BuildOptimizer:
-    if not isinstance(optimizer, str):
-        if settings:
-            raise UsageError("settings are for an optimizer given by its name; a function has its")
-        return optimizer
-    if settings and "lr" in settings:
-        raise UsageError("the learning rate is what is looked for; leave lr out of the settings")
-    settings_of(optimizer)  # raises where there is none of that name
-    name, given = optimizer, {**(settings or {}), "lr": 1.0}
-    return lambda parameters: build(name, parameters, given)
-
-
-def _cut(losses: list[float], steps: int) -> list[float]:
-    """NaN from the first loss on that is not finite."""
-    good = next((i for i, loss in enumerate(losses) if not math.isfinite(loss)), len(losses))
-    return losses[:good] + [math.nan] * (steps - good)
 
 
 def _spread(
@@ -388,7 +294,7 @@ def _check_progress(starts: Numbers, ends: Numbers, best: float) -> None:
 @contextmanager
 def _generators_kept(workload: Workload) -> Iterator[None]:
     """Puts all global generators back, and the one that a ``DataLoader`` shuffles with."""
-    state, own = rng_state(), _own_generator(workload)
+    state, own = rng_state(), own_generator(workload)
     own_state = own.get_state() if own else None
     try:
         yield
@@ -396,8 +302,3 @@ def _generators_kept(workload: Workload) -> Iterator[None]:
         set_rng_state(state)
         if own is not None and own_state is not None:
             own.set_state(own_state)
-
-
-def _own_generator(workload: Workload) -> torch.Generator | None:
-    generator = getattr(workload.train, "generator", None)
-    return generator if isinstance(generator, torch.Generator) else None

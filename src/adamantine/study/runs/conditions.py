@@ -13,6 +13,7 @@ import torch
 from adamantine import workloads
 from adamantine.errors import AdamantineError, UsageError
 from adamantine.records import TrialRun
+from adamantine.study.runs.ray_pool import check_cluster
 from adamantine.study.runs.training import RunContext
 from adamantine.train.config import TrainConfig
 from adamantine.train.devices import moved
@@ -70,16 +71,22 @@ def build_context(
     return RunContext.of(workload, config, plan.looks, plan.device)
 
 
-def check_place(workload: Workload | str, jobs: int | None, data_dir: str | Path | None) -> None:
+def check_place(
+    workload: Workload | str,
+    jobs: int | None,
+    data_dir: str | Path | None,
+    cluster: str | None = None,
+) -> None:
     """Raise :class:`UsageError` unless runs can be done in so many processes, with those data."""
+    check_cluster(cluster)
     if jobs is not None and jobs < 1:
         raise UsageError(f"jobs is {jobs}, expected at least 1")
     if isinstance(workload, str):
         return
-    if jobs is not None:
+    if jobs is not None or cluster is not None:
         raise UsageError(
-            "jobs needs a workload that other processes can load: give its name or "
-            "module:attribute instead of the object, or leave jobs out"
+            f"{'jobs' if cluster is None else 'cluster'} needs a workload that other processes "
+            "can load: give its name or module:attribute instead of the object, or leave it out"
         )
     if data_dir is not None:
         raise UsageError(
@@ -90,6 +97,11 @@ def check_place(workload: Workload | str, jobs: int | None, data_dir: str | Path
 def default_jobs(plan: LoopPlan) -> int:
     """As many as there are cores; one where runs share a GPU."""
     return (cores() or 1) if torch.device(plan.device).type == "cpu" else 1
+
+
+def gpus_of(plan: LoopPlan) -> int:
+    """That a run takes."""
+    return int(torch.device(plan.device).type != "cpu")
 
 
 def conditions_of(workload: Workload | str, plan: LoopPlan, context: RunContext) -> dict[str, Any]:

@@ -40,6 +40,11 @@ class InProcess:
         self._waiting.append(task)
 
     @property
+    def size(self) -> int:
+        """Runs at a time."""
+        return 1
+
+    @property
     def busy(self) -> int:
         """Tasks queued."""
         return len(self._waiting)

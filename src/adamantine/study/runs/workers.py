@@ -89,6 +89,11 @@ class Workers:
         self._hand_out()
 
     @property
+    def size(self) -> int:
+        """Runs at a time."""
+        return self._jobs
+
+    @property
     def busy(self) -> int:
         """Tasks queued or running."""
         at_work = sum(worker.task is not None for worker in self._workers)
@@ -238,7 +243,7 @@ def _work(pipe: Connection, build: BuildContext, watched: bool, skip_failed: boo
             pipe.send(run)
     except BaseException as error:
         with suppress(OSError):
-            pipe.send(_portable(error, task))
+            pipe.send(portable(error, task))
 
 
 @contextmanager
@@ -261,7 +266,7 @@ def _die_with_parent() -> None:
         os._exit(1)
 
 
-def _portable(error: BaseException, task: Task | None) -> AdamantineError:
+def portable(error: BaseException, task: Task | None) -> AdamantineError:
     """The error itself if it survives the way to another process, else one that says the same."""
     if not isinstance(error, AdamantineError):
         return failure(error, f"the run of {in_words(task)}" if task else "preparing the runs")

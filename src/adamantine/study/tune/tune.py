@@ -26,6 +26,7 @@ def tune(
     listener: TuneListener | None = None,
     command: str = "",
     trackers: Sequence[str | Tracker] = (),
+    cluster: str | None = None,
 ) -> TuneResult:
     """Search an optimizer's settings, and say whether they are better than its defaults.
 
@@ -63,6 +64,8 @@ def tune(
         Told of every run as it ends and of the verdict: ``"tensorboard"``, ``"mlflow"``,
         ``"wandb"``, ``"csv"``, or any :class:`~adamantine.trackers.Tracker`. Of several processes
         that share a search, one tells of the runs of all.
+    cluster
+        As for :func:`~adamantine.study.compare.compare.compare`.
 
     Returns
     -------
@@ -88,7 +91,7 @@ def tune(
     """
     from adamantine.study.tune.tuning import Tuning  # brings Optuna, which takes a second
 
-    check_place(workload, jobs, data_dir)
+    check_place(workload, jobs, data_dir, cluster)
     return Tuning(
         workload,
         plan if isinstance(plan, TunePlan) else TunePlan(tuple(plan)),
@@ -99,4 +102,5 @@ def tune(
         skip_failed=skip_failed,
         listener=listener or TuneListener(),
         trackers=trackers,
+        cluster=cluster,
     ).run(jobs, command)

@@ -19,10 +19,13 @@ from adamantine.study.runs.conditions import (
     conditions_of,
     default_jobs,
     fingerprint,
+    gpus_of,
     resolution_of,
 )
 from adamantine.study.runs.in_process import InProcess
 from adamantine.study.runs.journal import Journal
+from adamantine.study.runs.ray_pool import RayPool
+from adamantine.study.runs.ray_workers import RayWorkers
 from adamantine.study.runs.tasks import Task, key_of
 from adamantine.study.runs.tracking import StudyTracking
 from adamantine.study.runs.workers import Workers
@@ -48,6 +51,7 @@ NAME = "tune"
 """Of the study in Optuna's storage, where none is given."""
 SECONDS_BETWEEN_CHECKS = 0.1
 SECONDS_BETWEEN_REPORTS = 0.5
+Runner = Workers | RayWorkers | InProcess
 
 
 @dataclass(frozen=True)
@@ -80,15 +84,17 @@ class Tuning:
         skip_failed: bool,
         listener: TuneListener,
         trackers: Sequence[str | Tracker] = (),
+        cluster: str | None = None,
     ) -> None:
         check_trackers(trackers, out)
-        self._trackers = trackers
+        self._trackers, self._cluster = trackers, cluster
         self._skip_failed = skip_failed
         self._plan, self._out, self._listener = plan, out, listener
         self._spaces = Spaces(parse_contestants(plan.contestants), plan.space)
         # Once, at the start: a file that is edited meanwhile is not what the workers have loaded.
         self._sources = sources_of(self._spaces.contestants.values())
-        self._build_context = partial(build_context, workload, plan, data_dir)
+        folder = data_dir and Path(data_dir).resolve()  # workers may run in other folders
+        self._build_context = partial(build_context, workload, plan, folder)
         self._named = isinstance(workload, str)
         self._context = self._build_context()
         self._metric = self._context.tuning.metric
@@ -108,22 +114,8 @@ class Tuning:
             search = stack.enter_context(closing(self._search()))
             tracking = stack.enter_context(closing(self._tracking()))
             reporter = _Reporter(search, self._listener, self._metric, tracking)
-            size = jobs or default_jobs(self._plan) if self._named else 1
-            runner = stack.enter_context(
-                closing(
-                    Workers(
-                        size, self._build_context, search.on_look, skip_failed=self._skip_failed
-                    )
-                    if self._named
-                    else InProcess(
-                        self._context,
-                        reporter.on_step,
-                        search.on_look,
-                        skip_failed=self._skip_failed,
-                    )
-                )
-            )
-            _do_trials(search, runner, size, reporter)
+            runner = stack.enter_context(closing(self._runner(jobs, search, reporter)))
+            _do_trials(search, runner, reporter)
             trials = search.trials()
             outcome = self._judge(trials, runner, tracking)
             important = search.importances((outcome.tuned or outcome.defaults).contestant)
@@ -170,6 +162,16 @@ class Tuning:
         direction = self._metric.direction
         return Search(self._where, self._name, self._plan, self._spaces, agreed, direction)
 
+    def _runner(self, jobs: int | None, search: Search, reporter: "_Reporter") -> Runner:
+        build, context, on_look = self._build_context, self._context, search.on_look
+        skip = self._skip_failed
+        if self._cluster is not None:
+            pool = RayPool(self._cluster, gpus=gpus_of(self._plan), jobs=jobs)
+            return RayWorkers(pool, build, context, on_look, skip_failed=skip)
+        if self._named:
+            return Workers(jobs or default_jobs(self._plan), build, on_look, skip_failed=skip)
+        return InProcess(context, reporter.on_step, on_look, skip_failed=skip)
+
     def _described(self) -> dict[str, Any]:
         return {
             **self._conditions,
@@ -184,7 +186,7 @@ class Tuning:
         return StudyTracking(self._trackers, "tune", plan, metric, self._out, self._sources)
 
     def _judge(
-        self, trials: Sequence[SearchTrial], runner: Workers | InProcess, tracking: StudyTracking
+        self, trials: Sequence[SearchTrial], runner: Runner, tracking: StudyTracking
     ) -> Outcome:
         """The best few settings and the defaults again, and the finals."""
         plan, metric = self._plan, self._metric
@@ -266,10 +268,10 @@ class _Reporter:
         self.check()
 
 
-def _do_trials(search: Search, runner: Workers | InProcess, size: int, reporter: _Reporter) -> None:
+def _do_trials(search: Search, runner: Runner, reporter: _Reporter) -> None:
     """Do trials until all have a result, here or elsewhere."""
     while True:
-        while runner.busy < size and (task := search.next_task()) is not None:
+        while runner.busy < runner.size and (task := search.next_task()) is not None:
             runner.add(task)
         reporter.check()
         if not runner.busy:
@@ -284,7 +286,7 @@ def _do_trials(search: Search, runner: Workers | InProcess, size: int, reporter:
 
 def _do_runs(
     tasks: Sequence[Sequence[Task]],
-    runner: Workers | InProcess,
+    runner: Runner,
     journal: Journal,
     listener: TuneListener,
     tracking: StudyTracking,
