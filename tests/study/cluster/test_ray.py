@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -129,6 +128,10 @@ class Cluster:
         os.killpg(self.nodes[node].pid, signal.SIGKILL)
         self.nodes[node].wait()
 
+    def record(self, name):
+        """What a command left, but for what differs each time."""
+        return without(json.loads((self.folder / name).read_text()), *OTHER)
+
     def adamantine(self, *arguments):
         command = [sys.executable, "-m", "adamantine", *map(str, arguments)]
         return subprocess.Popen(
@@ -136,9 +139,9 @@ class Cluster:
         )
 
 
-@contextmanager
-def cluster_in(folder):
-    cluster = Cluster(folder)
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    cluster = Cluster(tmp_path_factory.mktemp("cluster"))
     try:
         cluster.wait_for(2)
         yield cluster
@@ -148,60 +151,71 @@ def cluster_in(folder):
                 cluster.kill(number)
 
 
+@pytest.fixture(scope="module")
+def expected(cluster):
+    """The comparison, by processes."""
+    ended(cluster.adamantine(*COMPARE, "--jobs", 2, "--out", "here"))
+    return cluster.record("here/study.json")
+
+
 def ended(process):
     _, said = process.communicate(timeout=400)
     assert process.returncode == 0, said
 
 
-def record(path):
-    return without(json.loads(path.read_text()), *OTHER)
+@pytest.mark.slow
+def test_a_comparison_is_that_of_processes(cluster, expected):
+    ended(cluster.adamantine(*COMPARE, "--cluster", "ray", "--out", "there"))
+    assert cluster.record("there/study.json") == expected
 
 
 @pytest.mark.slow
-def test_two_nodes_give_the_bits_of_processes(tmp_path):
-    with cluster_in(tmp_path) as cluster:
-        there = ["--cluster", "ray"]
-        ended(cluster.adamantine(*COMPARE, "--jobs", 2, "--out", "here"))
-        ended(cluster.adamantine(*COMPARE, *there, "--out", "there"))
-        expected = record(tmp_path / "here" / "study.json")
-        assert record(tmp_path / "there" / "study.json") == expected
-
-        search = ["tune", "sgd", "--workload", "cheap:workload", "--sampler", "random"]
-        search += ["--trials", 6, "--epochs", 3, "--seeds", 2, "--looks", 2]
-        ended(cluster.adamantine(*search, "--no-pruning", "--jobs", 2, "--out", "found"))
-        ended(cluster.adamantine(*search, "--no-pruning", *there, "--out", "found-there"))
-        assert record(tmp_path / "found-there" / "tune.json") == record(
-            tmp_path / "found" / "tune.json"
-        )
-        ended(cluster.adamantine(*search, *there, "--out", "pruned"))
-        trials = json.loads((tmp_path / "pruned" / "tune.json").read_text())["trials"]
-        assert any(trial["run"]["pruned"] for trial in trials)
-
-        find = ["lr-find", "--workload", "cheap:workload", "--threads", 1, "--seeds", 3]
-        ended(cluster.adamantine(*find, "--out", "rate"))
-        ended(cluster.adamantine(*find, *there, "--out", "rate-there"))
-        assert record(tmp_path / "rate-there" / "lr_find.json") == record(
-            tmp_path / "rate" / "lr_find.json"
-        )
-
-        client = ["--cluster", f"ray://127.0.0.1:{cluster.client_port}"]
-        ended(cluster.adamantine(*COMPARE, *client, "--out", "client"))
-        assert record(tmp_path / "client" / "study.json") == expected
-
-        node_dies(cluster, expected)
+def test_a_comparison_from_outside(cluster, expected):
+    address = f"ray://127.0.0.1:{cluster.client_port}"
+    ended(cluster.adamantine(*COMPARE, "--cluster", address, "--out", "outside"))
+    assert cluster.record("outside/study.json") == expected
 
 
-def node_dies(cluster, expected):
-    """In the middle of a study, in which it is at a run."""
+SEARCH = ["tune", "sgd", "--workload", "cheap:workload", "--sampler", "random"]
+SEARCH += ["--trials", 6, "--epochs", 3, "--seeds", 2, "--looks", 2]
+
+
+@pytest.mark.slow
+def test_a_search_is_that_of_processes(cluster):
+    ended(cluster.adamantine(*SEARCH, "--no-pruning", "--jobs", 2, "--out", "found"))
+    there = ["--cluster", "ray", "--out", "found-there"]
+    ended(cluster.adamantine(*SEARCH, "--no-pruning", *there))
+    assert cluster.record("found-there/tune.json") == cluster.record("found/tune.json")
+
+
+@pytest.mark.slow
+def test_a_search_stops_trials_that_are_elsewhere(cluster):
+    ended(cluster.adamantine(*SEARCH, "--cluster", "ray", "--out", "pruned"))
+    trials = cluster.record("pruned/tune.json")["trials"]
+    assert any(trial["run"]["pruned"] for trial in trials)
+
+
+@pytest.mark.slow
+def test_a_learning_rate_is_that_of_one_process(cluster):
+    find = ["lr-find", "--workload", "digits", "--threads", 1, "--seeds", 2, "--steps", 20]
+    ended(cluster.adamantine(*find, "--out", "rate"))
+    ended(cluster.adamantine(*find, "--cluster", "ray", "--out", "rate-there"))
+    assert cluster.record("rate-there/lr_find.json") == cluster.record("rate/lr_find.json")
+
+
+@pytest.mark.slow
+def test_a_node_that_dies_costs_the_runs_that_it_was_at(cluster, expected):
+    """The last test, for nobody starts the node again."""
     journal = cluster.folder / "killed" / "runs.jsonl"
     process = cluster.adamantine(*COMPARE, "--cluster", "ray", "--out", "killed")
-    while process.poll() is None and not (
-        journal.exists() and journal.read_bytes().count(b"\n") > 4
-    ):
+    while process.poll() is None and runs_in(journal) < 5:
         time.sleep(0.01)
     assert process.poll() is None
     cluster.kill(1)
     ended(process)
-    assert record(cluster.folder / "killed" / "study.json") == expected
-    runs = journal.read_bytes().count(b"\n")
-    assert runs == len(expected["runs"])  # each once
+    assert cluster.record("killed/study.json") == expected
+    assert runs_in(journal) == len(expected["runs"])  # each once
+
+
+def runs_in(journal):
+    return journal.read_bytes().count(b"\n") if journal.exists() else 0
