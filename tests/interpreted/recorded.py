@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from adamantine.backends.gpu import streams
-from adamantine.backends.gpu.kernel import compiling, counters
+from adamantine.backends.gpu.kernel import compiling
 from adamantine.optim.step import plan
 from adamantine.optim.step.updates import choice
 
@@ -78,7 +78,7 @@ def recording(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
             yield replay
         return
     recorded = Recorded()
-    launch, launch_counters = compiling.Launch.launch, counters._launch
+    launch = compiling.Launch.launch
 
     def kept(function: Callable[..., None]) -> Callable[..., None]:
         def wrapped(*arguments: Any) -> None:
@@ -95,7 +95,6 @@ def recording(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
     with monkeypatch.context() as patched:
         patched.setattr(streams, "is_capturing", lambda _: True)
         patched.setattr(compiling.Launch, "launch", kept(launch))
-        patched.setattr(counters, "_launch", kept(launch_counters))
         for module in (plan, choice):
             patched.setattr(module, "observer", lambda: None)
         with _Recorder(recorded):

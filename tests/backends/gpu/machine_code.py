@@ -18,7 +18,7 @@ from adamantine.backends.gpu.kernel.memory import TILE
 SM_80, SM_90 = GPUTarget("cuda", 80, 32), GPUTarget("cuda", 90, 32)
 GFX942 = GPUTarget("hip", "gfx942", 64)
 
-FLOATS = {"scalars", "decision", "shares", "tile_sums", "sums", "samples"}
+FLOATS = {"scalars", "decision", "decided", "tile_sums", "sums", "samples"}
 
 
 def compiled_for(launch: Launch, target: GPUTarget) -> Any:

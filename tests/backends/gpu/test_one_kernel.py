@@ -11,6 +11,7 @@ import triton
 from machine_code import SM_90
 
 from adamantine.backends.formats import Format
+from adamantine.backends.gpu.kernel import counters
 from adamantine.backends.gpu.kernel.compiling import Launch, compiled, compiled_squares
 from adamantine.rules.adam import ADAM
 
@@ -37,8 +38,11 @@ def launches(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
 @pytest.mark.usefixtures("launches")
 def test_one_kernel_a_rule() -> None:
     update, squares = compiled(ADAM, (Format(torch.float32),) * 3), compiled_squares(torch.float32)
-    for launch, wide in ((update, {"scalars", "decision", "shares", "tile_sums"}),
-                         (squares, {"tile_sums"})):  # fmt: skip
+    counted = {"values", "decision"}
+    for launch, wide in ((update, {"scalars", "decision", "decided", "tile_sums"}),
+                         (squares, {"tile_sums"}),
+                         (counters._compiled(counters._read), counted),
+                         (counters._compiled(counters._write), counted)):  # fmt: skip
         launch.kernel.device_caches.clear()
         kernels = set()
         for numbers, at in ((1, 0), (16, 0), (17, 1), (1 << 20, 1)):
@@ -46,7 +50,7 @@ def test_one_kernel_a_rule() -> None:
                 name: torch.zeros(64, dtype=torch.float64 if name in wide else torch.int64)[at:]
                 for name in launch.arrays
             }
-            arrays = [numbers if n == "columns" else memory[n] for n in launch.arrays]
+            arrays = [numbers if n in ("columns", "count") else memory[n] for n in launch.arrays]
             made = launch.kernel.warmup(
                 *arrays, grid=(numbers,), **launch.constants, **launch.options
             )

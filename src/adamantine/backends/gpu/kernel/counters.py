@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+
+from adamantine.backends.gpu.kernel.compiling import Launch
 
 MANY = tl.constexpr(128)
 """Counters for each program."""
@@ -39,9 +42,14 @@ def _write(addresses, values, rows, decision, count):
         tl.store(pointers, following.to(tl.float32), mask=taking_part)
 
 
+@cache
+def _compiled(kernel: Any) -> Launch:
+    return Launch(kernel, _ARRAYS, {})
+
+
 def _launch(kernel: Any, *arguments: Tensor) -> None:
     count = arguments[0].numel()
-    kernel[(triton.cdiv(count, MANY.value),)](*arguments, count, enable_fp_fusion=False)
+    _compiled(kernel).launch(triton.cdiv(count, MANY.value), *arguments, count)
 
 
 def read_counters(addresses: Tensor, rows: Tensor) -> Tensor:
