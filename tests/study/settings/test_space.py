@@ -112,6 +112,14 @@ def test_what_is_refused(text: str, message: str) -> None:
     assert "\n" not in str(raised.value)
 
 
+def test_a_prefix_may_leave_out_settings_that_tell_nobody_apart() -> None:
+    adam, *others = parse_contestants(["adam:eps=1e-7", "torch:SGD:lr=1", "torch:SGD:lr=2"])
+    found = parse_space(["adam:lr=1:2"], [adam, *others])
+    assert [bool(space) for space in found.values()] == [True, False, False]
+    with pytest.raises(UsageError, match="there is no contestant 'torch:SGD'"):
+        parse_space(["torch:SGD:lr=1:2"], [adam, *others])
+
+
 @given(
     st.lists(
         st.tuples(

@@ -154,25 +154,38 @@ def parse_space(
 def _parts(entry: str, contestants: Sequence[Contestant]) -> tuple[Contestant | None, str, str]:
     """The contestant in front of an entry if there is one, the setting and its values."""
     # Names have colons and equals signs, so they are looked for as a whole, the longest first.
-    for each in sorted(contestants, key=lambda c: -len(c.name)):
-        if entry.startswith(f"{each.name}:"):
-            only, rest = each, entry[len(each.name) + 1 :]
+    known = _by_name(contestants)
+    only: Contestant | None
+    for name in sorted(known, key=len, reverse=True):
+        if entry.startswith(f"{name}:"):
+            only, rest = known[name], entry[len(name) + 1 :]
             break
     else:
         only, rest = None, entry
     left, equals, text = rest.partition("=")
     name, colon, setting = left.rpartition(":")
     if colon:
-        known = [each.name for each in contestants]
-        near = nearest(name.strip(), known, cutoff=0.6)
+        names = [each.name for each in contestants]
+        near = nearest(name.strip(), names, cutoff=0.6)
         raise UsageError(
             f"there is no contestant {name.strip()!r}; "
             + (f"did you mean {near!r}? " if near else "")
-            + f"there are {', '.join(known)}"
+            + f"there are {', '.join(names)}"
         )
     if not (equals and re.fullmatch(r"[^\W\d]\w*(\.\d+)?", setting.strip()) and text.strip()):
         raise UsageError("expected setting=low:high, setting=low:high:log or setting=one|other")
     return only, setting.strip(), text.strip()
+
+
+def _by_name(contestants: Sequence[Contestant]) -> dict[str, Contestant]:
+    """By name, and by the name without settings where that is of one of them alone."""
+    heads = [each.name.partition("(")[0] for each in contestants]
+    short = {
+        head: each
+        for head, each in zip(heads, contestants, strict=True)
+        if heads.count(head) == 1 and "#" not in each.name
+    }
+    return {**short, **{each.name: each for each in contestants}}
 
 
 def _has(contestant: Contestant, setting: str) -> bool:
