@@ -2,7 +2,7 @@
 
 - ``formatting``, ``fonts``: numbers and letters
 - ``marks``, ``panels``: what all pictures share; ``frame``, ``layout``: what all pages do
-- ``curves``, ``stats``: pictures of runs
+- ``curves``, ``stats``: pictures of runs; ``run_page``: the page of one
 - ``lr_find``: of a search for a learning rate
 - ``paths``, ``paths_page``: of optimizers on a surface
 - ``study``: a comparison's page, pictures and tables; ``tune``: a search's
@@ -11,6 +11,7 @@
 
 from adamantine.report.curves import comparison_png, curves_png, format_metric
 from adamantine.report.panels import is_ours
+from adamantine.report.run_page import run_html
 from adamantine.report.stats import stats_png
 from adamantine.report.study import STUDY_PICTURES, study_html, study_pngs, study_rows
 from adamantine.report.tune import TUNE_PICTURES, tune_html, tune_pngs
@@ -22,6 +23,7 @@ __all__ = [
     "curves_png",
     "format_metric",
     "is_ours",
+    "run_html",
     "stats_png",
     "study_html",
     "study_pngs",

@@ -93,6 +93,9 @@ def train(
         Option("--allow-changed-data", help="Resume even though the data have changed."),
     ] = False,
     overwrite: Annotated[bool, Option("--overwrite", help="Replace the run in --out.")] = False,
+    live: Annotated[
+        bool, Option("--live", help="Draw curves of loss and metric in the terminal.")
+    ] = False,
     log: Log = None,
     as_json: AsJson = False,
 ) -> None:
@@ -151,4 +154,5 @@ def train(
             as_json=as_json,
             processes=processes,
             log=log or (),
+            live=live,
         )

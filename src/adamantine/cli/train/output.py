@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from adamantine.report import format_metric
 from adamantine.train import Callbacks
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
     from rich.progress import Progress, TaskID
 
 
@@ -36,6 +38,9 @@ class TrainOutput(Callbacks):
 
     def close(self) -> None:
         """Leave the terminal as it was."""
+
+    def finish(self) -> None:
+        """Say what there is to be said after the last epoch."""
 
     def on_epoch_start(self, epoch: int, steps: int | None) -> None:  # noqa: ARG002
         """Note that something has been done that can be gone on with."""
@@ -83,6 +88,10 @@ class TerminalOutput(TrainOutput):
         self._task: TaskID | None = None
         self._next_update = 0.0
 
+    def above_the_bar(self) -> Iterable[RenderableType]:
+        """What else is drawn."""
+        return ()
+
     def on_epoch_start(self, epoch: int, steps: int | None) -> None:
         """Start the epoch's bar."""
         super().on_epoch_start(epoch, steps)
@@ -95,7 +104,14 @@ class TerminalOutput(TrainOutput):
             TimeRemainingColumn,
         )
 
-        self._progress = Progress(
+        above = self.above_the_bar()
+
+        class Bar(Progress):
+            def get_renderables(self) -> Iterable[RenderableType]:
+                yield from above
+                yield from super().get_renderables()
+
+        self._progress = Bar(
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
@@ -136,6 +152,10 @@ def epoch_lines(record: EpochRecord) -> str:
     return f"Epoch {record.epoch}, Average Loss: {record.average_loss:.4f}\nTest {name}: {metric}"
 
 
-def train_output(*, as_json: bool) -> TrainOutput:
-    """With a bar where standard error is a terminal."""
+def train_output(*, as_json: bool, live: bool = False) -> TrainOutput:
+    """With a bar where standard error is a terminal, and with curves if it is to be `live`."""
+    if live:
+        from adamantine.cli.train.live import LiveOutput
+
+        return LiveOutput(as_json=as_json)
     return (TerminalOutput if sys.stderr.isatty() else TrainOutput)(as_json=as_json)

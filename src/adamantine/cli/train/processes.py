@@ -61,9 +61,11 @@ def check_options(processes: Alone, state_dtype: str | None) -> None:
         )
 
 
-def output_of(processes: Alone, *, as_json: bool) -> TrainOutput:
+def output_of(processes: Alone, *, as_json: bool, live: bool) -> TrainOutput:
     """The first one's is seen."""
-    return train_output(as_json=as_json) if processes.is_first else Follower(as_json=as_json)
+    if processes.is_first:
+        return train_output(as_json=as_json, live=live)
+    return Follower(as_json=as_json)
 
 
 def device_of(processes: Alone, name: str) -> str:

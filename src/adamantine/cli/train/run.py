@@ -10,6 +10,7 @@ from adamantine import workloads
 from adamantine.cli.interrupt import Interrupted
 from adamantine.cli.options.machine import find_device, use_threads
 from adamantine.cli.options.optimizers import check_settings, check_sparse
+from adamantine.cli.output.files import PAGE
 from adamantine.cli.output.terminal import note
 from adamantine.cli.train.options import TrainOptions, from_json
 from adamantine.cli.train.output import TrainOutput
@@ -23,12 +24,12 @@ from adamantine.cli.train.processes import (
 )
 from adamantine.errors import AdamantineError, DivergedError, ProcessLostError, UsageError
 from adamantine.optim.by_name import build
-from adamantine.report import curves_png, stats_png
+from adamantine.report import curves_png, run_html, stats_png
 from adamantine.study.statistics.wording import counted
 from adamantine.trackers.session import check as check_trackers
 from adamantine.train import RunFolder, seed_everything, train
 from adamantine.train.diagnosis import failure
-from adamantine.train.files import write_bytes
+from adamantine.train.files import write_bytes, write_text
 from adamantine.train.folder import IfExists
 from adamantine.train.processes.alone import Alone
 
@@ -43,6 +44,7 @@ def run_train(
     as_json: bool,
     processes: Alone,
     log: Sequence[str] = (),
+    live: bool = False,
 ) -> None:
     """Train as asked, print every epoch, and leave the record in `out`.
 
@@ -65,7 +67,7 @@ def run_train(
     device = find_device(device_of(processes, options.device))
     shared = processes.count > 1
     options = replace(options, threads=threads, device=device.type if shared else str(device))
-    output = output_of(processes, as_json=as_json)
+    output = output_of(processes, as_json=as_json, live=live)
     try:
         with processes.one_by_one():  # the first one of a machine may have to fetch the data
             bar = output.on_terminal
@@ -106,6 +108,7 @@ def run_train(
         raise failure(error, _in_words(options, output)) from error
     finally:
         output.close()
+        output.finish()
     if folder and processes.is_first:
         if not output.epochs:
             note(f"The run in {folder.path} is finished: {len(record.epochs)} epochs")
@@ -130,6 +133,8 @@ def draw(folder: RunFolder) -> None:
         write_bytes(folder.curves, curves_png(record))
         if any(epoch.parameters for epoch in record.epochs):
             write_bytes(folder.stats, stats_png(record))
+        if (page := folder.path / PAGE).exists():  # of this run, when it was shorter
+            write_text(page, run_html(record))
 
 
 def _in_words(options: TrainOptions, output: TrainOutput) -> str:
