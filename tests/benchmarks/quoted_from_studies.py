@@ -2,7 +2,7 @@
 
 from statistics import fmean, median
 
-from benchmarks.studies import equals, lr_find, paper
+from benchmarks.studies import equals, lr_find, paper, searches
 from benchmarks.studies.comparison import contestant
 
 from adamantine.study.tune.plan import SAMPLERS
@@ -198,3 +198,15 @@ def of_tune(records):
     assert kinds["gp", True] == kinds["cmaes", True] == kinds["random", True]
     alike = [fmean(kinds[sampler, False]) for sampler in ("tpe", "gp", "cmaes")]
     assert max(alike) - min(alike) < 0.002 < min(alike) - fmean(kinds["random", False])
+    rows = [searches.Row(**row) for row in records["searches"]["rows"]]
+    assert len(rows) == 2
+    assert all(fmean(row.found) >= fmean(row.plain) for row in rows)
+    yield (
+        "In two searches, it finds settings at least as good as those of random search, in "
+        f"{100 * fmean(row.all_steps for row in rows):.0f} % of the steps"
+    )
+    yield f"on the same {records['searches']['seeds']} fresh seeds"
+    defaults = {f"{100 * fmean(row.defaults):.1f}" for row in rows}
+    yield f"The gain over the defaults ({' to '.join(sorted(defaults))} % here"
+    words = {1: "one", 2: "two"}
+    yield f"in {words[sum(row.recommended for row in rows)]} of the two searches the settings were"
