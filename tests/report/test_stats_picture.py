@@ -7,7 +7,7 @@ from adamantine.errors import UsageError
 from adamantine.records import MEASURED, EpochRecord, ParameterRecord, RunRecord
 from adamantine.report import stats_png
 from adamantine.report.panels import BLUE, SKY, VERMILION
-from adamantine.report.stats import LINES
+from adamantine.report.run.stats import LINES
 
 SIZE = (1900, 1520)
 

@@ -152,10 +152,6 @@ def epoch_lines(record: EpochRecord) -> str:
     return f"Epoch {record.epoch}, Average Loss: {record.average_loss:.4f}\nTest {name}: {metric}"
 
 
-def train_output(*, as_json: bool, live: bool = False) -> TrainOutput:
-    """With a bar where standard error is a terminal, and with curves if it is to be `live`."""
-    if live:
-        from adamantine.cli.train.live import LiveOutput
-
-        return LiveOutput(as_json=as_json)
+def train_output(*, as_json: bool) -> TrainOutput:
+    """With a bar where standard error is a terminal."""
     return (TerminalOutput if sys.stderr.isatty() else TrainOutput)(as_json=as_json)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from adamantine.cli.train.live import LiveOutput
 from adamantine.cli.train.output import Follower, TrainOutput, train_output
 from adamantine.errors import AdamantineError, SaidElsewhereError, UsageError
 from adamantine.records import RunRecord
@@ -63,9 +64,9 @@ def check_options(processes: Alone, state_dtype: str | None) -> None:
 
 def output_of(processes: Alone, *, as_json: bool, live: bool) -> TrainOutput:
     """The first one's is seen."""
-    if processes.is_first:
-        return train_output(as_json=as_json, live=live)
-    return Follower(as_json=as_json)
+    if not processes.is_first:
+        return Follower(as_json=as_json)
+    return LiveOutput(as_json=as_json) if live else train_output(as_json=as_json)
 
 
 def device_of(processes: Alone, name: str) -> str:

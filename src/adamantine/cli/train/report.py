@@ -7,7 +7,7 @@ from adamantine.cli.output.files import PAGE
 from adamantine.cli.output.terminal import note
 from adamantine.cli.train.output import epoch_lines
 from adamantine.errors import CheckpointError
-from adamantine.report.run_page import run_html
+from adamantine.report.run.page import run_html
 from adamantine.train import RunFolder
 from adamantine.train.files import write_text
 
