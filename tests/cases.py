@@ -156,6 +156,22 @@ CASES = [
         maximize={"maximize": True, "weight_decay": 0.1, "lr": 0.5},
     ),
     *_rows(
+        "MARSAdamW",
+        2e-2,
+        default={},
+        decay={"weight_decay": 0.1, "gamma": 0.1},
+        maximize={"maximize": True, "betas": (0.8, 0.9), "gamma": 0.0},
+    ),
+    *_rows(
+        "MARSLion",
+        1e-3,
+        3e-3,
+        jumps=True,
+        default={},
+        decay={"weight_decay": 0.1, "gamma": 0.1},
+        maximize={"maximize": True, "beta": 0.9},
+    ),
+    *_rows(
         "ADOPT",
         0.2,
         default={},
@@ -414,6 +430,18 @@ OTHER_BAD_SETTINGS: dict[str, list[tuple[dict[str, Any], str]]] = {
         ({"momentum": -0.1}, "Invalid momentum value: -0.1"),
         ({"weight_decay": -1.0}, "Invalid weight_decay value: -1.0"),
         ({"trust_coefficient": -1.0}, "Invalid trust_coefficient value: -1.0"),
+    ],
+    "MARSAdamW": [
+        ({"lr": -1.0}, "Invalid learning rate: -1.0"),
+        ({"eps": -1.0}, "Invalid epsilon value: -1.0"),
+        ({"betas": (1.0, 0.9)}, "Invalid beta parameter at index 0: 1.0"),
+        ({"weight_decay": -1.0}, "Invalid weight_decay value: -1.0"),
+        ({"gamma": -1.0}, "Invalid gamma value: -1.0"),
+    ],
+    "MARSLion": [
+        ({"lr": -1.0}, "Invalid learning rate: -1.0"),
+        ({"beta": 1.0}, "Invalid beta parameter: 1.0"),
+        ({"gamma": -1.0}, "Invalid gamma value: -1.0"),
     ],
     "AdaBelief": [
         ({"lr": -1.0}, "Invalid learning rate: -1.0"),

@@ -18,6 +18,7 @@ from oracles.cautious import (
 from oracles.lamb import LAMB
 from oracles.lars import LARS
 from oracles.lion import Lion
+from oracles.mars import MARSAdamW, MARSLion
 from oracles.schedule_free import AdamWScheduleFree, RAdamScheduleFree, SGDScheduleFree
 
 __all__ = [
@@ -34,6 +35,8 @@ __all__ = [
     "CautiousNAdam",
     "CautiousRAdam",
     "Lion",
+    "MARSAdamW",
+    "MARSLion",
     "RAdamScheduleFree",
     "SGDScheduleFree",
 ]

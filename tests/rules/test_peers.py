@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from adamantine import LAMB, LARS
+from adamantine import LAMB, LARS, MARSAdamW, MARSLion
 from adamantine.optim import RuleOptimizer
 
 STEPS = 6
@@ -87,6 +87,36 @@ def test_lamb_by_hand() -> None:
     param.grad = torch.tensor([1.0, -2.0, 3.0, -4.0], dtype=torch.float64)
     optimizer.step()
     assert param.tolist() == pytest.approx([1.0, 3.0, 1.0, 3.0], rel=1e-15)
+
+
+MARS_GRADIENTS = [
+    [[0.0, 0.0], [0.0, 0.0]],  # in the first step, the authors' code has a correction
+    [[1.0, -0.5], [0.25, 2.0]],
+    [[0.3, 0.1], [-0.2, 0.1]],
+    [[-1.0, 2.0], [0.5, -0.5]],
+    [[0.02, 0.01], [-0.03, 0.04]],
+    [[0.5, 0.5], [-0.5, 0.5]],
+]
+
+
+@pytest.mark.parametrize(
+    ("cls", "settings", "expected"),
+    [
+        (MARSAdamW, {"betas": (0.8, 0.9)}, [0.849562, -0.969808, 0.491947, 1.821261]),
+        (MARSLion, {"beta": 0.8}, [0.647401, -1.04146, 0.5727, 1.980941]),
+    ],
+)
+@BACKENDS
+def test_mars_as_the_authors_code(
+    backend: str, cls: Any, settings: dict[str, Any], expected: list[float]
+) -> None:
+    """What ``mars.py`` of AGI-Arena/MARS, commit 4831e28, makes of these gradients."""
+    param = torch.nn.Parameter(torch.tensor([[1.0, -1.0], [0.5, 2.0]], dtype=torch.float64))
+    optimizer = cls([param], lr=0.1, weight_decay=0.1, gamma=0.5, backend=backend, **settings)
+    for grad in MARS_GRADIENTS:
+        param.grad = torch.tensor(grad, dtype=torch.float64)
+        optimizer.step()
+    assert param.flatten().tolist() == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize("zeros", ["param", "grad"])

@@ -145,6 +145,23 @@ def placements_of_tensor_parallelism(mesh: Any) -> None:
             follows(parameters((6, 5), (3, 4)), mesh, placements, "adamw", **options)
 
 
+def sums_are_of_the_whole(mesh: Any) -> None:
+    """Norms that decide how far a tensor goes; each process adds up what it has."""
+    for placements in LAYOUTS:
+        for backend in ("cpu", "lists", "reference"):
+            for name in ("lamb", "lars", "marsadamw"):
+                plain = parameters((6, 5), (3, 4))
+                others = spread(plain, mesh, placements)
+                pair = [
+                    OPTIMIZERS[name](params, lr=0.1, backend=backend) for params in (plain, others)
+                ]
+                for step in range(4):
+                    for params, optimizer in zip((plain, others), pair, strict=True):
+                        give_gradients(params, step)
+                        optimizer.step()
+                assert_same(others, plain, 1e-6, 1e-7)
+
+
 def meshes_of_two_dimensions(mesh: Any) -> None:
     other = init_device_mesh("cpu", (mesh.size() // 2, 2), mesh_dim_names=("a", "b"))
     for placements in (

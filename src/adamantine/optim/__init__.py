@@ -25,6 +25,7 @@ from adamantine.optim.classes.asgd import ASGD
 from adamantine.optim.classes.lamb import LAMB
 from adamantine.optim.classes.lars import LARS
 from adamantine.optim.classes.lion import Lion
+from adamantine.optim.classes.mars import MARSAdamW, MARSLion
 from adamantine.optim.classes.nadam import NAdam
 from adamantine.optim.classes.radam import RAdam
 from adamantine.optim.classes.rmsprop import RMSprop
@@ -53,6 +54,8 @@ __all__ = [
     "Adamax",
     "Adan",
     "Lion",
+    "MARSAdamW",
+    "MARSLion",
     "NAdam",
     "RAdam",
     "RAdamScheduleFree",

@@ -70,7 +70,8 @@ def _leave_out_other_ways(
         other_way = (param - right).abs() > lr / 2
         param.data[other_way] = right.data[other_way].to(param.dtype)
         total += int(other_way.sum())
-    assert total <= 1e-5 * sum(p.numel() for p in params)
+    # 300 steps with roundings of 2^-24 turn some signs of 10^5, whoever takes them.
+    assert total <= 5e-5 * sum(p.numel() for p in params)
 
 
 @every_case
