@@ -1,6 +1,8 @@
 """What trackers hold, read by their own readers: {run id: {(quantity, step): values found}}."""
 
 import csv
+import json
+import struct
 from collections import defaultdict
 from pathlib import Path
 
@@ -60,9 +62,35 @@ def looks_in_mlflow(client, quantities=QUANTITIES):
     return found
 
 
-def wandb_files(folder):
-    """W&B's offline runs: {run id: paths of what would be synced}."""
-    found = defaultdict(list)
+def looks_in_wandb(folder, quantities=QUANTITIES):
+    """Of all offline runs, which are what would be synced."""
+    found = defaultdict(lambda: defaultdict(list))
     for path in Path(folder).glob("wandb/offline-run-*/run-*.wandb"):
-        found[path.stem.removeprefix("run-")].append(path)
+        run = found[path.stem.removeprefix("run-")]
+        for record in wandb_records(path.read_bytes()):
+            if record.WhichOneof("record_type") == "history":
+                for item in record.history.item:
+                    name = item.key or "/".join(item.nested_key)
+                    if name in quantities:
+                        step = record.history.step.num
+                        run[name, step].append(json.loads(item.value_json))
     return found
+
+
+def wandb_records(data):
+    """W&B's own reader is not Python's. The format is LevelDB's log, with messages of protobuf."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    at, message, block, head = 7, b"", 32768, struct.Struct("<IHB")
+    while at + head.size <= len(data):
+        rest = block - at % block
+        if rest < head.size:  # too short for a head
+            at += rest
+            continue
+        _, length, kind = head.unpack_from(data, at)
+        at += head.size
+        message += data[at : at + length]
+        at += length
+        if kind in (1, 4):  # whole, or the last part
+            yield Record.FromString(message)
+            message = b""

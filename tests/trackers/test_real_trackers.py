@@ -15,9 +15,9 @@ from reading import (
     looks_in_csv,
     looks_in_mlflow,
     looks_in_tensorboard,
+    looks_in_wandb,
     rows_of_csv,
     runs_in_mlflow,
-    wandb_files,
 )
 
 pytestmark = [
@@ -145,22 +145,32 @@ def test_a_killed_training_holds_every_epoch_once(place):
         for name, parameter in epoch["parameters"].items():
             key = f"stats/{name}/update_ratio"
             assert found[key, epoch["epoch"]] == [parameter["update_ratio"]]
-    [files] = wandb_files(folder / "out").values()
-    assert len(files) == 1  # what would be synced is whole, and there once
+    [found] = looks_in_wandb(folder / "out", ["test_loss", "test_accuracy"]).values()
+    assert found == {
+        (name, epoch["epoch"]): [epoch[name]]
+        for epoch in epochs
+        for name in ("test_loss", "test_accuracy")
+    }
 
 
 def test_wandb_has_a_run_for_each_of_a_study(place):
     folder, start = place
     out = folder / "out"
-    process = start("tune", "sgd", "--workload", "cheap:workload", "--trials", "3", "--epochs", "1",
-                    "--seeds", "2", "--out", out, "--log", "wandb")  # fmt: skip
-    time.sleep(6)
+    search = ["tune", "sgd", "--workload", "cheap:workload", "--trials", "3", "--epochs", "1"]
+    search += ["--seeds", "2", "--out", out, "--log", "wandb"]
+    process = start(*search)
+    while len(list(out.glob("wandb/offline-run-*"))) < 3 and process.poll() is None:
+        time.sleep(0.01)
     process.kill()
     process.communicate()
-    again = start("tune", "sgd", "--workload", "cheap:workload", "--trials", "3", "--epochs", "1",
-                  "--seeds", "2", "--out", out, "--log", "wandb")  # fmt: skip
-    ended(again)
-    found = json.loads((out / "tune.json").read_text())
-    files = wandb_files(out)
-    assert len(files) == len(found["trials"]) + len(found["runs"]) + 1
-    assert {len(paths) for paths in files.values()} == {1}
+    ended(start(*search))
+    record = json.loads((out / "tune.json").read_text())
+    runs = [*(trial["run"] for trial in record["trials"]), *record["runs"]]
+    found = looks_in_wandb(out)
+    del found[next(run for run in found if not found[run])]  # the study itself
+    assert sorted(
+        run["validation_loss", step][0] for run in found.values() for name, step in run
+        if name == "validation_loss"
+    ) == sorted(look["validation_loss"] for run in runs for look in run["looks"])  # fmt: skip
+    assert len(found) == len(runs)
+    assert all(len(values) == 1 for run in found.values() for values in run.values())

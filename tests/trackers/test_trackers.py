@@ -11,7 +11,7 @@ from reading import accumulators, looks_in_csv, looks_in_tensorboard, rows_of_cs
 
 from adamantine import workloads
 from adamantine.cli import run as command_line
-from adamantine.errors import UsageError
+from adamantine.errors import AdamantineError, UsageError
 from adamantine.optim import Adam
 from adamantine.study import Plan, TunePlan, compare, tune
 from adamantine.trackers import Outcome, TrackedLook, TrackedRun
@@ -190,6 +190,22 @@ def test_a_training_that_goes_on_has_each_epoch_once(tmp_path):
     assert [{key: len(v) for key, v in each.items()} for each in seen.values()] == [
         {("test_loss", epoch): 1 for epoch in (1, 2, 3, 4)}
     ]
+
+
+def test_a_tracker_that_fails_is_named_and_what_is_done_is_kept(tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError("no space left on device")
+
+    plan = Plan(("adam",), seeds=1, budget=1, tuning_seeds=1, epochs=1)
+    with monkeypatch.context() as patched:
+        patched.setattr(CsvTracker, "end", fail)
+        with pytest.raises(AdamantineError, match="--log csv failed: OSError: no space left"):
+            compare(cheap.workload, plan, out=tmp_path, trackers=["csv"])
+    study = compare(cheap.workload, plan, out=tmp_path, trackers=["csv"])
+    assert looks_in_csv(tmp_path).keys() == {
+        row["run"] for row in rows_of_csv(tmp_path, "settings") if row["parent"]
+    }
+    assert len(looks_in_csv(tmp_path)) == len(study.runs)
 
 
 def test_one_process_logs_a_folder(tmp_path):

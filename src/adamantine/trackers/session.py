@@ -1,14 +1,14 @@
 """Several trackers, opened by name, as one."""
 
 import importlib.util
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 from filelock import FileLock, Timeout
 
-from adamantine.errors import CheckpointError, UsageError
+from adamantine.errors import AdamantineError, CheckpointError, UsageError
 from adamantine.trackers.protocol import Outcome, TrackedLook, TrackedRun, Tracker
 
 LOCK = ".tracked.lock"
@@ -33,14 +33,16 @@ class Trackers:
 
     def __init__(self, wanted: Sequence[str | Tracker], folder: Path | None) -> None:
         check(wanted, folder)
-        self._trackers: list[Tracker] = []
+        self._trackers: list[tuple[str, Tracker]] = []
         with ExitStack() as stack:
             if wanted and folder is not None:
                 stack.callback(_locked(folder).release)
             for each in wanted:
+                name = each if isinstance(each, str) else ""
                 if isinstance(each, str):
-                    each = stack.enter_context(closing(_NAMED[each].open(folder)))
-                self._trackers.append(each)
+                    with _named_errors(name):
+                        each = stack.enter_context(closing(_NAMED[each].open(folder)))
+                self._trackers.append((name, each))
             self._stack = stack.pop_all()
 
     def __bool__(self) -> bool:
@@ -48,22 +50,39 @@ class Trackers:
 
     def begin(self, run: TrackedRun) -> None:
         """As :meth:`Tracker.begin`, and so on."""
-        for tracker in self._trackers:
-            tracker.begin(run)
+        for name, tracker in self._trackers:
+            with _named_errors(name):
+                tracker.begin(run)
 
     def log(self, run: TrackedRun, looks: Sequence[TrackedLook]) -> None:
         """Tell each."""
-        for tracker in self._trackers:
-            tracker.log(run, looks)
+        for name, tracker in self._trackers:
+            with _named_errors(name):
+                tracker.log(run, looks)
 
     def end(self, run: TrackedRun, outcome: Outcome) -> None:
         """Tell each."""
-        for tracker in self._trackers:
-            tracker.end(run, outcome)
+        for name, tracker in self._trackers:
+            with _named_errors(name):
+                tracker.end(run, outcome)
 
     def close(self) -> None:
         """Close those that were opened here."""
         self._stack.close()
+
+
+@contextmanager
+def _named_errors(name: str) -> Iterator[None]:
+    """What a tracker that was opened by name raises, as this package's error."""
+    try:
+        yield
+    except Exception as error:
+        if not name or isinstance(error, AdamantineError):
+            raise
+        raise AdamantineError(
+            f"--log {name} failed: {type(error).__name__}: {error}. What has finished is kept: the "
+            "same command goes on, and without this --log it does so without it"
+        ) from error
 
 
 def check(wanted: Sequence[str | Tracker], folder: Path | None) -> None:

@@ -1,5 +1,6 @@
 """MLflow: a study is a run, its runs are that one's children."""
 
+import logging
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -7,10 +8,8 @@ from time import time
 from typing import Any
 
 from mlflow.entities import Metric, Param, RunTag, ViewType
-from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from adamantine.errors import AdamantineError
 from adamantine.trackers.protocol import Outcome, TrackedLook, TrackedRun
 
 EXPERIMENT = "adamantine"
@@ -36,10 +35,8 @@ class MlflowTracker:
         self._ids: dict[str, str] = {}
         self._held: dict[str, set[tuple[str, int]]] = {}
         self._running: set[str] = set()
-        try:
-            self._experiment = self._find_experiment()
-        except MlflowException as error:
-            raise AdamantineError(f"cannot use MLflow: {error}") from error
+        logging.getLogger("mlflow.store").setLevel(logging.WARNING)  # it tells of its tables
+        self._experiment = self._find_experiment()
 
     def _find_experiment(self) -> str:
         if given := os.environ.get("MLFLOW_EXPERIMENT_ID"):

@@ -8,7 +8,6 @@ from typing import Any
 
 import wandb
 
-from adamantine.errors import AdamantineError
 from adamantine.trackers.protocol import Outcome, TrackedLook, TrackedRun
 
 PROJECT = "adamantine"
@@ -42,21 +41,18 @@ class WandbTracker:
             return
         group = run.parent or run
         self._forget_offline(run.id)
-        try:
-            mine = wandb.init(
-                id=run.id,
-                name=run.name,
-                group=f"{group.name} {group.id[:8]}",
-                job_type=str(run.settings.get("purpose", "study" if run.is_study else "train")),
-                project=None if wandb.Settings().project else PROJECT,
-                dir=self._folder,
-                config=dict(run.settings),
-                resume="allow",
-                reinit="create_new",
-                settings=wandb.Settings(silent=True, console="off"),
-            )
-        except wandb.Error as error:
-            raise AdamantineError(f"cannot use W&B: {error}") from error
+        mine = wandb.init(
+            id=run.id,
+            name=run.name,
+            group=f"{group.name} {group.id[:8]}",
+            job_type=str(run.settings.get("purpose", "study" if run.is_study else "train")),
+            project=None if wandb.Settings().project else PROJECT,
+            dir=self._folder,
+            config=dict(run.settings),
+            resume="allow",
+            reinit="create_new",
+            settings=wandb.Settings(silent=True, console="off"),
+        )
         self._runs[run.id], self._next[run.id] = mine, mine.step
 
     def log(self, run: TrackedRun, looks: Sequence[TrackedLook]) -> None:

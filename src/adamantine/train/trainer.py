@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from adamantine.errors import CheckpointError, DivergedError, ProcessLostError
+from adamantine.errors import AdamantineError, CheckpointError, DivergedError, ProcessLostError
 from adamantine.records import EpochRecord, RunRecord, Status, check_metric_name
 from adamantine.trackers import Tracker
 from adamantine.trackers.session import check as check_trackers
@@ -156,7 +156,8 @@ def train(
             if folder and processes.is_first:
                 with suppress(CheckpointError):  # a full disk must not hide the first error
                     folder.write_header(record)
-            tracking.end(record)
+            with suppress(AdamantineError):  # nor a tracker that is gone
+                tracking.end(record)
             raise
         record = replace(record, status="finished")
         if folder and processes.is_first:

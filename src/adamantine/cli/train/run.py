@@ -57,7 +57,7 @@ def run_train(
             note(
                 f"Started again by torchrun: going on after {counted(len(earlier.epochs), 'epoch')}"
             )
-    check_trackers(log, out)
+    processes.first(lambda: check_trackers(log, out))
     if folder:
         processes.first(lambda: folder.claim(if_exists))
     config = options.config

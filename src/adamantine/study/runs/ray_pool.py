@@ -3,7 +3,6 @@
 import importlib
 import importlib.util
 import logging
-import os
 import sys
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -163,20 +162,12 @@ def _connect(ray: Any, cluster: str) -> None:
             address=None if cluster == "ray" else cluster,
             log_to_driver=False,
             logging_level=logging.ERROR,
-            include_dashboard=False if cluster == "ray" and not _is_running(ray) else None,
         )
     except (ConnectionError, TimeoutError, RuntimeError, ValueError) as error:
         raise AdamantineError(
             f"cannot use the cluster {cluster}: {_reason(error)}; is it running (ray status), and "
             "with this version of Ray and Python?"
         ) from error
-
-
-def _is_running(ray: Any) -> bool:
-    """Whether ``ray.init`` is going to find one."""
-    if os.environ.get("RAY_ADDRESS"):
-        return True
-    return bool(ray._private.services.find_gcs_addresses())
 
 
 def _do(paths: Sequence[str], function: Callable[..., Any], arguments: Sequence[Any]) -> Any:
