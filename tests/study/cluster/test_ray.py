@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from untimed import without
@@ -70,7 +71,7 @@ def free_port():
 class Cluster:
     """Two nodes on this machine, each with one processor."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, own_folder):
         self.folder, self.port, self.client_port = folder, free_port(), free_port()
         self.env = {
             **os.environ,
@@ -78,6 +79,7 @@ class Cluster:
                 [str(STUDY), *filter(None, [os.environ.get("PYTHONPATH")])]
             ),
             "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_TMPDIR": own_folder,  # else a later ray.init() looks for this cluster
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": secrets.token_hex(32),  # else Ray leaves one in the home folder
             "RAY_health_check_failure_threshold": "2",
@@ -141,14 +143,16 @@ class Cluster:
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
-    cluster = Cluster(tmp_path_factory.mktemp("cluster"))
-    try:
-        cluster.wait_for(2)
-        yield cluster
-    finally:
-        for number, node in enumerate(cluster.nodes):
-            if node.poll() is None:
-                cluster.kill(number)
+    # Its sockets have to have short names.
+    with TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as own_folder:
+        cluster = Cluster(tmp_path_factory.mktemp("cluster"), own_folder)
+        try:
+            cluster.wait_for(2)
+            yield cluster
+        finally:
+            for number, node in enumerate(cluster.nodes):
+                if node.poll() is None:
+                    cluster.kill(number)
 
 
 @pytest.fixture(scope="module")
