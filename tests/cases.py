@@ -172,6 +172,13 @@ CASES = [
         maximize={"maximize": True, "beta": 0.9},
     ),
     *_rows(
+        "StableAdamW",
+        2e-2,
+        default={},
+        decay={"weight_decay": 0.1, "betas": (0.9, 0.8)},
+        maximize={"maximize": True, "betas": (0.8, 0.9), "eps": 1e-4},
+    ),
+    *_rows(
         "ADOPT",
         0.2,
         default={},
@@ -442,6 +449,12 @@ OTHER_BAD_SETTINGS: dict[str, list[tuple[dict[str, Any], str]]] = {
         ({"lr": -1.0}, "Invalid learning rate: -1.0"),
         ({"beta": 1.0}, "Invalid beta parameter: 1.0"),
         ({"gamma": -1.0}, "Invalid gamma value: -1.0"),
+    ],
+    "StableAdamW": [
+        ({"lr": -1.0}, "Invalid learning rate: -1.0"),
+        ({"eps": -1.0}, "Invalid epsilon value: -1.0"),
+        ({"betas": (1.0, 0.9)}, "Invalid beta parameter at index 0: 1.0"),
+        ({"weight_decay": -1.0}, "Invalid weight_decay value: -1.0"),
     ],
     "AdaBelief": [
         ({"lr": -1.0}, "Invalid learning rate: -1.0"),

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
         Rprop,
         SGDScheduleFree,
         SparseAdam,
+        StableAdamW,
     )
     from adamantine.optim.by_name import ours
     from adamantine.optim.state.matching import regroup
@@ -85,6 +86,7 @@ __all__ = [
     "Rprop",
     "SGDScheduleFree",
     "SparseAdam",
+    "StableAdamW",
     "__version__",
     "check",
     "check_zeroed",

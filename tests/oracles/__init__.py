@@ -20,6 +20,7 @@ from oracles.lars import LARS
 from oracles.lion import Lion
 from oracles.mars import MARSAdamW, MARSLion
 from oracles.schedule_free import AdamWScheduleFree, RAdamScheduleFree, SGDScheduleFree
+from oracles.stable_adamw import StableAdamW
 
 __all__ = [
     "ADOPT",
@@ -39,4 +40,5 @@ __all__ = [
     "MARSLion",
     "RAdamScheduleFree",
     "SGDScheduleFree",
+    "StableAdamW",
 ]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from adamantine import LAMB, LARS, MARSAdamW, MARSLion
+from adamantine import LAMB, LARS, MARSAdamW, MARSLion, StableAdamW
 from adamantine.optim import RuleOptimizer
 
 STEPS = 6
@@ -87,6 +87,32 @@ def test_lamb_by_hand() -> None:
     param.grad = torch.tensor([1.0, -2.0, 3.0, -4.0], dtype=torch.float64)
     optimizer.step()
     assert param.tolist() == pytest.approx([1.0, 3.0, 1.0, 3.0], rel=1e-15)
+
+
+@BACKENDS
+def test_stable_adamw_as_pytorch_optimizer(backend: str) -> None:
+    others = pytest.importorskip("pytorch_optimizer")
+    settings = {"lr": 0.1, "weight_decay": 0.1, "betas": (0.8, 0.9)}
+    params = [torch.nn.Parameter(row) for row in start()]
+    theirs = others.StableAdamW(params, kahan_sum=False, **settings)
+    places = path(StableAdamW, backend, **settings)
+    for grads, place in zip(gradients(), places, strict=True):
+        for param, grad in zip(params, grads, strict=True):
+            param.grad = grad.clone()
+        theirs.step()
+        found = torch.stack([param.detach() for param in params]).numpy()
+        np.testing.assert_allclose(place, found, rtol=2e-5, atol=1e-6)
+
+
+def test_stable_adamw_takes_shorter_steps_after_a_surprise() -> None:
+    """Gradients 1, then 3, with β2 = 1/2: v̂ = (1/4 + 9/2) / (3/4) = 19/3, RMS = √(9 · 3/19)."""
+    param = torch.nn.Parameter(torch.zeros(5, dtype=torch.float64))
+    optimizer = StableAdamW([param], lr=1.0, betas=(0.0, 0.5), eps=0.0, weight_decay=0.0)
+    for grad in (1.0, 3.0):
+        param.grad = torch.full_like(param, grad)
+        optimizer.step()
+    rms = (27 / 19) ** 0.5
+    assert param.tolist() == pytest.approx([-1 - 3 / (19 / 3) ** 0.5 / rms] * 5, rel=1e-14)
 
 
 MARS_GRADIENTS = [

@@ -37,6 +37,7 @@ from adamantine.optim.classes.schedule_free import (
 )
 from adamantine.optim.classes.sgd import SGD
 from adamantine.optim.classes.sparse_adam import SparseAdam
+from adamantine.optim.classes.stable_adamw import StableAdamW
 
 __all__ = [
     "ADOPT",
@@ -64,4 +65,5 @@ __all__ = [
     "RuleOptimizer",
     "SGDScheduleFree",
     "SparseAdam",
+    "StableAdamW",
 ]
