@@ -153,7 +153,8 @@ def compare(
             runner = RayWorkers(pool, build, context, skip_failed=skip_failed)
         elif isinstance(workload, str):
             size = jobs or default_jobs(plan)
-            runner = stack.enter_context(closing(Workers(size, build, skip_failed=skip_failed)))
+            workers = Workers(size, build, skip_failed=skip_failed, device=plan.device)
+            runner = stack.enter_context(closing(workers))
             runner.start(len(contestants) * plan.runs_of_each)
             context = build()
         else:

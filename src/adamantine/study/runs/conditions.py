@@ -13,6 +13,7 @@ import torch
 from adamantine import workloads
 from adamantine.errors import AdamantineError, UsageError
 from adamantine.records import TrialRun
+from adamantine.study.runs import gpus
 from adamantine.study.runs.ray_pool import check_cluster
 from adamantine.study.runs.training import RunContext
 from adamantine.train.config import TrainConfig
@@ -95,8 +96,8 @@ def check_place(
 
 
 def default_jobs(plan: LoopPlan) -> int:
-    """As many as there are cores; one where runs share a GPU."""
-    return (cores() or 1) if torch.device(plan.device).type == "cpu" else 1
+    """As many as there are cores, or GPUs where runs are done on these."""
+    return gpus.count(plan.device) or cores() or 1
 
 
 def gpus_of(plan: LoopPlan) -> int:

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import count
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any
@@ -21,6 +22,7 @@ import torch
 
 from adamantine.errors import AdamantineError
 from adamantine.records import Look, TrialRun
+from adamantine.study.runs import gpus
 from adamantine.study.runs.tasks import Task
 from adamantine.study.runs.training import (
     RunContext,
@@ -42,6 +44,7 @@ BuildContext = Callable[[], RunContext]
 class _Worker:
     process: SpawnProcess
     pipe: Connection
+    place: int  # among those that work at the same time
     task: Task | None = None
 
 
@@ -60,6 +63,8 @@ class Workers:
     skip_failed
         Whether a run that fails, or whose worker dies each time, is a result, too; else that is
         an error.
+    device
+        The runs' device: on ``"cuda"``, where there are several GPUs, each process gets its own.
     """
 
     def __init__(
@@ -69,7 +74,9 @@ class Workers:
         on_look: Callable[[Task, Look], bool] | None = None,
         *,
         skip_failed: bool = False,
+        device: str = "cpu",
     ) -> None:
+        self._device = device
         self._build_context, self._on_look, self._skip_failed = build, on_look, skip_failed
         self._context = multiprocessing.get_context("spawn")
         self._jobs = jobs
@@ -155,10 +162,12 @@ class Workers:
             args=(theirs, self._build_context, watched, self._skip_failed),
             daemon=False,
         )
-        with _deaf_to_ctrl_c():
+        taken = {worker.place for worker in self._workers}
+        place = next(number for number in count() if number not in taken)
+        with _deaf_to_ctrl_c(), gpus.of_worker(place, self._device):
             process.start()
         theirs.close()
-        worker = _Worker(process, ours)
+        worker = _Worker(process, ours, place)
         self._workers.append(worker)
         return worker
 

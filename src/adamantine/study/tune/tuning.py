@@ -169,7 +169,13 @@ class Tuning:
             pool = RayPool(self._cluster, gpus=gpus_of(self._plan), jobs=jobs)
             return RayWorkers(pool, build, context, on_look, skip_failed=skip)
         if self._named:
-            return Workers(jobs or default_jobs(self._plan), build, on_look, skip_failed=skip)
+            return Workers(
+                jobs or default_jobs(self._plan),
+                build,
+                on_look,
+                skip_failed=skip,
+                device=self._plan.device,
+            )
         return InProcess(context, reporter.on_step, on_look, skip_failed=skip)
 
     def _described(self) -> dict[str, Any]:
