@@ -137,6 +137,18 @@ def test_tuples_are_checked_by_element() -> None:
     assert LEARNING_RATE.range == ">= 0"
 
 
+def summed_up(rule: Rule, columns: list[torch.Tensor], scalars: dict[str, Any]) -> float:
+    """The scalar that sums over all elements decide, one after the other."""
+    sums = rule.sums
+    totals = dict.fromkeys(sums.names, 0.0)
+    for row in zip(*(column.tolist() for column in columns), strict=True):
+        given = {**scalars, **dict(zip(rule.tensors, row, strict=True))}
+        for name, x in zip(sums.names, sums.of(*(given[a] for a in sums.arguments)), strict=True):
+            totals[name] += {"count": float(x > 0), "sum": x, "squares": x * x}[sums.kind]
+    known = {**scalars, **totals, "elements": len(columns[0])}
+    return sums.value(*(known[name] for name in sums.needed))
+
+
 @every_row
 def test_float_by_float_equals_the_reference_backend(case: Case) -> None:
     """The third oracle beside torch and the tensors: plain Python numbers, one at a time."""
@@ -147,6 +159,8 @@ def test_float_by_float_equals_the_reference_backend(case: Case) -> None:
         torch.rand(20, generator=generator, dtype=torch.float64) + 0.1
         for _ in range(2 + len(rule.states))
     ]
+    if rule.sums is not None:
+        scalars = {**scalars, rule.sums.scalar: summed_up(rule, columns, scalars)}
     values = [scalars[name] for name in rule.scalars]
     expected = [rule.update(*map(float, row), *values) for row in zip(*columns, strict=True)]
     param, grad, *states = columns

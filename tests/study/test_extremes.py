@@ -68,7 +68,7 @@ def test_figures_and_reports_of_runs_that_exploded():
     for seed in range(60):
         record = exploded(seed)
         again = StudyRecord.from_json(record.to_json())
-        assert "Verdict" in study_html(again)
+        assert "What to use" in study_html(again)
         assert len(study_rows(again)) == len(record.contestants)
 
 
@@ -115,7 +115,7 @@ def test_a_search_among_scores_that_exploded(monkeypatch, sampler):
     plan = replace(PLAN, trials=26, sampler=sampler, pruning=False, space=space)
     found = tune(cheap.cheap(metric=Metric("mse", ACCURACY.per_example, "min")), plan)
     assert found.importances
-    assert "Verdict" in tune_html(found)
+    assert "What to use" in tune_html(found)
     assert tune_pngs(found)
 
 
