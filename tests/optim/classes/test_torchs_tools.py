@@ -94,12 +94,24 @@ def options_of(cls: Any) -> list[dict[str, Any]]:
         {"master": "24bit", "dtype": half, "state_dtype": "int8"},
         {"max_grad_norm": 1.0, "skip_nonfinite": True, "collect_stats": True, "zero_grad": True},
     ]
-    if cls.family.select({**cls([torch.zeros(1)]).defaults}).states:
-        name = cls.family.select({**cls([torch.zeros(1)]).defaults}).states[0]
-        options.append({"state_dtype": {name: "bfloat16"}})
+    rule = cls.family.select({**cls([torch.zeros(1)]).defaults})
+    if rule.exact:
+        options = [_without_exact(rule, given) for given in options]
+    if roundable := [name for name in rule.states if name not in rule.exact]:
+        options.append({"state_dtype": {roundable[0]: "bfloat16"}})
     taken = inspect.signature(cls).parameters
     options += [{"sparse": mode} for mode in ("lazy", "exact") if "sparse" in taken]
     return options + ([{"cautious": True}] if "cautious" in taken else [])
+
+
+def _without_exact(rule: Any, options: dict[str, Any]) -> dict[str, Any]:
+    """The same for the states that may be rounded."""
+    dtype = options.get("state_dtype")
+    if dtype in (None, "float32"):
+        return options
+    names = [name for name in rule.states if name not in rule.exact]
+    rest = {key: value for key, value in options.items() if key != "state_dtype"}
+    return {**rest, "state_dtype": dict.fromkeys(names, dtype)} if names else rest
 
 
 ONE_SIDED = ("compensation", "master", "step")
