@@ -113,7 +113,7 @@ class Readback:
         host = torch.empty_like(numbers, device="cpu", pin_memory=True)
         host.copy_(numbers, non_blocking=True)
         event = _module(device).Event()
-        event.record(_module(device).current_stream(device))
+        event.record(current(device))
         return cls(host, event, device)
 
     def arrived(self) -> Tensor | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -12,16 +11,15 @@ import triton
 from numpy.typing import NDArray
 from torch import Tensor
 
-from adamantine.backends.cpu.probe.statuses import GRAD, STAGE
-from adamantine.backends.cpu.probe.tensor_probe import TensorProbe
+from adamantine.backends.cpu.probe.probed_table import ProbedTable
 from adamantine.backends.formats import PAIRS, Format
 from adamantine.backends.gpu import chunks, streams
 from adamantine.backends.gpu.arguments import DeviceArguments, HostArguments, Sent
 from adamantine.backends.gpu.kernel import compiling
 from adamantine.backends.gpu.kernel.memory import TILE
 from adamantine.backends.gpu.kernel.step_statistics import SAMPLES, SUMS
-from adamantine.backends.layout import has_own_dispatch, refusal_of_layout, staged
-from adamantine.backends.shards import Part, stretches_of
+from adamantine.backends.layout import has_own_dispatch, refusal_of_layout
+from adamantine.backends.shards import Part
 from adamantine.backends.step_scalars import ScalarsOf
 from adamantine.rules import Rule
 
@@ -50,7 +48,7 @@ def interpreted() -> bool:
     return bool(triton.knobs.runtime.interpret)
 
 
-class Table:
+class Table(ProbedTable):
     """Tensors on one device, cut into chunks, and the scalars of the groups they belong to.
 
     Addresses, chunks and scalars lie on the device. A step compares the live addresses with those
@@ -59,8 +57,10 @@ class Table:
 
     Parameters
     ----------
-    rule, formats, params, states, counters, fresh, groups, streams_of_noise, owner, parts
-        As for the CPU's :class:`~adamantine.backends.cpu.table.table.Table`.
+    rule, formats, params, states, counters, fresh, groups, owner, parts
+        As for :class:`.ProbedTable`; the parameters are those that :func:`refusal` lets pass.
+    streams_of_noise
+        What the random numbers of each begin with (:func:`adamantine.codecs.noise.stream`).
     counts_on_device
         Whether counters lie on the device, and the host never knows them: for steps that a CUDA
         graph repeats, or of which the device decides whether they are done.
@@ -83,72 +83,45 @@ class Table:
         parts: Sequence[Part | None] = (),
         counts_on_device: bool = False,
     ) -> None:
-        self._rule, self._params, self._owner = rule, params, owner
+        super().__init__(
+            rule, formats, params, states, counters, fresh, groups, owner, parts,
+            reads_counters=not counts_on_device,
+        )  # fmt: skip
         self.device, self.counts_on_device = params[0].device, counts_on_device
         self._has_counters = bool(counters)
-        parts = parts or [None] * len(params)
-        self.wholes = [p if of is None else of.whole for p, of in zip(params, parts, strict=True)]
-        self._parts = [p for p, of in zip(params, parts, strict=True) if of is not None]
-        group_numbers = sorted(set(groups))
-        indices = np.searchsorted(group_numbers, groups)
-        self._probe = TensorProbe(
-            params, states, rule.states, formats[1:], counters, indices, not counts_on_device
-        )
-        if not counters:
-            self._probe.values[:, 0] = np.where(fresh, 0.0, 1.0)
-        # Complex tensors are memory full of real numbers, two for each of their elements.
-        reals = 2 if params[0].is_complex() else 1
-        formats = tuple(replace(f, dtype=PAIRS.get(f.dtype, f.dtype)) for f in formats)
-        self._formats = formats
-        self._cut([reals * p.numel() for p in params], [reals * w.numel() for w in self.wholes],
-                  parts)  # fmt: skip
-        noisy = not all(f.plain for f in formats)
+        self._cut()
+        noisy = not all(f.plain for f in self._formats)
         kind = DeviceArguments if counts_on_device else HostArguments
         self._arguments = kind(
-            rule, counters, group_numbers, self._probe, self._columns(),
+            rule, counters, self._groups, self._probe, self._columns(),
             torch.tensor(streams_of_noise, dtype=torch.int64, device="cpu") if noisy else None,
         )  # fmt: skip
         self._sent: Sent | None = None
-        self._bytes = np.array([p.nbytes for p in params], np.int64)
         self._decision = torch.tensor(_UNCHANGED, dtype=torch.float64, device=self.device)
-        self._grads: list[Any] = []
         self._measured: tuple[Tensor, Tensor] | None = None
-        self._own = self._chunks, self._tiles, self._sizes, self._elements, self._decision
+        self._own = self._chunks, self._tiles, self._elements_here, self._elements, self._decision
         self._made_on = streams.current(self.device)
 
-    def _cut(self, sizes: list[int], of_wholes: list[int], parts: Sequence[Part | None]) -> None:
+    def _cut(self) -> None:
+        sizes = self._sizes
         chunk = chunks.chunk_elements(sum(sizes), TILE, streams.processors(self.device))
-        table = chunks.cut(sizes, stretches_of(parts, self._formats), chunk, TILE)
+        table = chunks.cut(sizes, self._stretches, chunk, TILE)
         tiles = -(-table[:, 2] // TILE)
         edges = np.searchsorted(table[:, 0], np.arange(len(sizes) + 1))
-        self._tile_count = int(tiles.sum())
+        self._programs, self._tile_count = len(table), int(tiles.sum())
         starts = np.append(table[:, 4], self._tile_count)[edges]
-
-        def there(array: Any) -> Tensor:
-            return torch.tensor(array, dtype=torch.int64, device=self.device)
-
-        self._programs, self._chunks, self._tiles = len(table), there(table), there(starts)
-        self._sizes, self._elements = there(sizes), there(of_wholes)
+        self._chunks, self._tiles, self._elements_here, self._elements = (
+            torch.tensor(array, dtype=torch.int64, device=self.device)
+            for array in (table, starts, sizes, self._sizes_of_wholes)
+        )
 
     def _columns(self) -> int:
         return 1 + len(self._formats) + sum(f.coded for f in self._formats)
 
     def refresh(self, grads: list[Any]) -> bool:
-        """Read the addresses of everything, with this step's gradients (None for none).
-
-        False when a tensor is no longer what the table was built for: build another. Nothing has
-        been written then.
-        """
-        worst = self._probe.read(grads)
-        if worst == STAGE:
-            found = staged(self._owner, self._params, grads, self._probe.status == STAGE)
-            if found is None:
-                return False
-            grads = found
-            worst = self._probe.read(grads)
-        self._grads = grads
+        """As :class:`.ProbedTable` says; what was sent before is void."""
         self._sent = None
-        return worst < STAGE
+        return super().refresh(grads)
 
     def prepare(self, scalars_of: ScalarsOf) -> None:
         """Send the step's numbers; after :meth:`refresh`, and before the methods below.
@@ -165,23 +138,18 @@ class Table:
         assert self._sent is not None, "prepare() comes first"
         return self._sent
 
-    def gradients(self) -> list[Tensor]:
-        """Those that :meth:`run` is about to read; after :meth:`refresh`, as the next two are."""
-        return [grad for grad in self._grads if grad is not None]
-
-    def gradient_spans(self) -> NDArray[np.int64]:
-        """Where in the device's memory each of them begins and ends."""
-        taking_part = self._probe.rows >= 0
-        begin = self._probe.addresses[taking_part, GRAD]
-        return np.column_stack([begin, begin + self._bytes[taking_part]])
-
     def squares(self) -> Tensor:
         """The sums of squares of each of them, float64 ``(T,)`` on the device; 0 without one."""
         with streams.working_on(self.device):
             sent, by_tile = self._prepared(), self._of_tiles(1)
             squares = compiling.compiled_squares(self._formats[0].dtype)
             squares.launch(
-                self._programs, sent.addresses, self._columns(), self._chunks, sent.rows, by_tile
+                self._programs,
+                sent.addresses,
+                self._columns(),
+                self._chunks,
+                sent.rows,
+                by_tile,
             )
             return self._by_tensor(by_tile, sent.rows)[:, 0]
 
@@ -203,10 +171,6 @@ class Table:
         total.launch((tensors, count), self._tiles, rows, by_tile, sums)
         return sums
 
-    def release(self) -> None:
-        """Let go of the gradients, where no :meth:`run` follows."""
-        self._grads = []
-
     def sums(self) -> dict[int, list[float]]:
         """For a rule with sums, what they are in each of :attr:`wholes`, by id.
 
@@ -223,7 +187,13 @@ class Table:
         by_tile = self._of_tiles(count)
         sums = compiling.compiled_sums(self._rule, self._formats)
         sums.launch(
-            self._programs, sent.addresses, self._chunks, sent.rows, sent.scalars, decision, by_tile
+            self._programs,
+            sent.addresses,
+            self._chunks,
+            sent.rows,
+            sent.scalars,
+            decision,
+            by_tile,
         )
         return self._by_tensor(by_tile, sent.rows)
 
@@ -266,18 +236,6 @@ class Table:
         self._tell_autograd(zero_grads)
         self.release()
 
-    def _tell_autograd(self, zero_grads: bool) -> None:
-        """Or a second backward through the old values would pass unnoticed."""
-        rows = self._probe.rows
-        written = (
-            self.wholes
-            if self._probe.complete
-            else [p for p, row in zip(self.wholes, rows, strict=True) if row >= 0]
-        )
-        torch.autograd.graph.increment_version(
-            [*written, *self._parts, *(self.gradients() if zero_grads else ())]
-        )
-
     def _decided(
         self, sent: Sent, decision: Tensor, totals: Mapping[int, Sequence[float]] | None
     ) -> Tensor:
@@ -301,7 +259,7 @@ class Table:
             (len(self._params), 2, SAMPLES), dtype=torch.float64, device=self.device
         )
         before, after = compiling.compiled_samples(self._rule, self._formats)
-        arrays = sent.addresses, self._sizes, sent.rows, decision, samples
+        arrays = sent.addresses, self._elements_here, sent.rows, decision, samples
         before.launch(len(samples), *arrays)
 
         def look_after() -> Tensor:

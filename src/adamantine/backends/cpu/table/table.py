@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -26,14 +24,13 @@ from adamantine.backends.cpu.kernel.kernel import compiled
 from adamantine.backends.cpu.kernel.step_statistics import SAMPLES
 from adamantine.backends.cpu.kernel.sums import PART, PARTS
 from adamantine.backends.cpu.probe.compiled_probe import advance
-from adamantine.backends.cpu.probe.statuses import GRAD, STAGE
-from adamantine.backends.cpu.probe.tensor_probe import TensorProbe
+from adamantine.backends.cpu.probe.probed_table import ProbedTable
 from adamantine.backends.cpu.table.norms import Squares
 from adamantine.backends.cpu.table.sums import TensorSums
 from adamantine.backends.cpu.threads import parallel
 from adamantine.backends.formats import PAIRS, Format
-from adamantine.backends.layout import has_own_dispatch, refusal_of_layout, staged
-from adamantine.backends.shards import Part, Stretches, ranges, stretches_of
+from adamantine.backends.layout import has_own_dispatch, refusal_of_layout
+from adamantine.backends.shards import Part, Stretches, ranges
 from adamantine.backends.step_scalars import ScalarsOf, StepScalars
 from adamantine.rules import Rule
 
@@ -59,35 +56,15 @@ def refusal(param: Tensor) -> str | None:
     return refusal_of_layout(param)
 
 
-class Table:
+class Table(ProbedTable):
     """Tensors, cut into chunks, and the scalars of the groups they belong to.
 
     Parameters
     ----------
-    rule
-        The update they all get.
-    formats
-        Of the parameters, and of the rule's states.
-    params, states
-        ``T`` parameters that :func:`refusal` lets pass, and the dictionary that holds each one's
-        states, of the same shape and strides. No two share memory (see :func:`overlapping`).
-    counters
-        What the rule's family counts in those dictionaries, in float32 tensors without dimensions;
-        empty where it counts nothing: then `fresh` says which parameters have their first step
-        ahead.
-    groups
-        The parameter group of each.
+    rule, formats, params, states, counters, fresh, groups, owner, parts
+        As for :class:`.ProbedTable`; the parameters are those that :func:`refusal` lets pass.
     streams
         What the random numbers of each begin with (:func:`adamantine.codecs.noise.stream`).
-    owner
-        The optimizer's name, for messages.
-    parts
-        Of each parameter that is this process's part of a DTensor, that; for others None.
-
-    Attributes
-    ----------
-    wholes
-        The parameters, DTensors in the place of their parts.
     """
 
     is_one_call: Literal[True] = True
@@ -106,70 +83,33 @@ class Table:
         owner: str,
         parts: Sequence[Part | None] = (),
     ) -> None:
-        self._rule, self._params, self._counters, self._owner = rule, params, counters, owner
-        parts = parts or [None] * len(params)
-        self.wholes = [p if of is None else of.whole for p, of in zip(params, parts, strict=True)]
-        self._parts = [p for p, of in zip(params, parts, strict=True) if of is not None]
-        self._groups = sorted(set(groups))
-        indices = np.searchsorted(self._groups, groups)
-        self._probe = TensorProbe(params, states, rule.states, formats[1:], counters, indices)
-        if not counters:
-            self._probe.values[:, 0] = np.where(fresh, 0.0, 1.0)
+        super().__init__(rule, formats, params, states, counters, fresh, groups, owner, parts)
         self._arguments = self._probe.arguments
         self._arguments.point(STREAMS, np.array(streams, np.int64))
-        # Complex tensors are memory full of real numbers, two for each of their elements.
-        reals = 2 if params[0].is_complex() else 1
-        formats = tuple(replace(f, dtype=PAIRS.get(f.dtype, f.dtype)) for f in formats)
-        self._formats, self._kernel = formats, compiled(rule, formats)
-        chunks, places = _cut([reals * p.numel() for p in params], stretches_of(parts, formats))
+        formats = self._formats
+        self._kernel = compiled(rule, formats)
+        chunks, places = _cut(self._sizes, self._stretches)
         self._elements = np.cumsum(np.append(0, chunks[:, 2]))
         self._arguments.point(CHUNKS, chunks)
         self._arguments.point(PLACES, places)
         self._chunks = chunks
         self._squares: Squares | None = None  # made when first asked for
         self._sums: Any = None
-        elements = [reals * whole.numel() for whole in self.wholes]
         self._tensor_sums = (
-            TensorSums(rule, rule.sums, formats, self._probe, chunks, elements)
+            TensorSums(rule, rule.sums, formats, self._probe, chunks, self._sizes_of_wholes)
             if rule.sums
             else None
         )
-        self._bytes = np.array([p.nbytes for p in params], np.int64)
         self._bounds: dict[int, NDArray[np.int64]] = {}  # by number of threads
         self._threads = 1
         self._scalars = StepScalars(rule, counters, self._groups)
         self._point_to_scalars()
-        self._grads: list[Any] = []
 
     def refresh(self, grads: list[Any]) -> bool:
-        """Read the addresses of everything, with this step's gradients (None for none).
-
-        False when a tensor is no longer what the table was built for: build another. Nothing has
-        been written then.
-        """
+        """As :class:`.ProbedTable` says; threads start up meanwhile."""
         self._threads = parallel.threads_for(int(self._elements[-1]), MIN_PER_THREAD)
         parallel.wake(self._threads)
-        worst = self._probe.read(grads)
-        if worst == STAGE:
-            found = staged(self._owner, self._params, grads, self._probe.status == STAGE)
-            if found is None:
-                return False
-            grads = found
-            worst = self._probe.read(grads)
-        # Their addresses are in use until the kernel returns; after that we must not hold them, or
-        # zero_grad() would free no memory.
-        self._grads = grads
-        return worst < STAGE
-
-    def gradients(self) -> list[Tensor]:
-        """Those that :meth:`run` is about to read; after :meth:`refresh`, as the next two are."""
-        return [grad for grad in self._grads if grad is not None]
-
-    def gradient_spans(self) -> NDArray[np.int64]:
-        """Where in memory each of them begins and ends."""
-        taking_part = self._probe.rows >= 0
-        begin = self._probe.addresses[taking_part, GRAD]
-        return np.column_stack([begin, begin + self._bytes[taking_part]])
+        return super().refresh(grads)
 
     def sum_of_squares(self) -> float:
         """Of all their elements, in float64; infinite or NaN where an element is."""
@@ -183,10 +123,6 @@ class Table:
         if self._squares is None:
             self._squares = Squares(self._formats[0].dtype, self._probe, self._chunks)
         return self._squares
-
-    def release(self) -> None:
-        """Let go of the gradients, where no :meth:`run` follows."""
-        self._grads = []
 
     def sums(self, scalars_of: ScalarsOf) -> dict[int, list[float]]:
         """For a rule with sums, what they are in each of :attr:`wholes`, by id.
@@ -215,7 +151,6 @@ class Table:
         With `collect_stats`, :meth:`measured` has something to say afterwards. `totals` are those
         of :meth:`sums`, added up over processes.
         """
-        probe = self._probe
         self._set_step_scalars(scalars_of)
         bounds = self._split(self._threads)
         self._arguments.point(BOUNDS, bounds)
@@ -232,15 +167,7 @@ class Table:
             kernel = compiled(self._rule, self._formats, zero_grads, collect_stats)
         if collect_stats:
             self._make_room()
-        # Compiled code writes behind autograd's back: tell it, or a second backward through the
-        # old values would pass unnoticed.
-        torch.autograd.graph.increment_version(
-            self.wholes
-            if probe.complete
-            else [p for p, row in zip(self.wholes, probe.rows, strict=True) if row >= 0]
-        )
-        if self._parts:
-            torch.autograd.graph.increment_version(self._parts)
+        self._tell_autograd(zero_grads)
         # Parameters and step counts in one call: Ctrl-C comes before both or after both.
         parallel.run(
             kernel.address,
@@ -249,8 +176,6 @@ class Table:
             self._threads,
             advance().address,
         )
-        if zero_grads:
-            torch.autograd.graph.increment_version(self.gradients())
         self.release()
 
     def begun(self) -> list[Tensor]:
