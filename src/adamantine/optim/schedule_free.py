@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from adamantine.backends import reference
+from adamantine.backends import BackendName, reference
 from adamantine.backends.shards import is_dtensor, local_of
 from adamantine.codecs import noise
 from adamantine.errors import StateError, UsageError
-from adamantine.optim.base import RuleOptimizer
+from adamantine.optim.base import Params, RuleOptimizer
 from adamantine.optim.state.precision import treatment
 from adamantine.optim.step.outside import outside_the_graph
 from adamantine.rules.schedule_free import COUNTERS, SWAP, momentum_of
@@ -33,6 +33,15 @@ class ScheduleFreeOptimizer(RuleOptimizer):
     x. A group's ``train_mode`` says which they are. State dicts have what the package
     ``schedulefree`` of the authors needs, and may come from it.
     """
+
+    def __init__(
+        self,
+        params: Params,
+        defaults: Group,
+        backend: BackendName,
+        options: Mapping[str, Any],
+    ) -> None:
+        super().__init__(params, {**defaults, TRAIN_MODE: True}, backend, options)
 
     def _check_ready(self) -> None:
         for group in self.param_groups:

@@ -7,7 +7,7 @@ from typing_extensions import Unpack
 
 from adamantine.backends import BackendName
 from adamantine.optim.base import Params
-from adamantine.optim.schedule_free import TRAIN_MODE, ScheduleFreeOptimizer
+from adamantine.optim.schedule_free import ScheduleFreeOptimizer
 from adamantine.optim.usage.options import Options
 from adamantine.optim.usage.param_group import group_settings
 from adamantine.rules.schedule_free import ADAMW_FAMILY, RADAM_FAMILY, SGD_FAMILY
@@ -121,8 +121,7 @@ class AdamWScheduleFree(ScheduleFreeOptimizer):
         backend: BackendName = "auto",
         **options: Unpack[Options],
     ) -> None:
-        settings = {**group_settings(locals()), TRAIN_MODE: True}
-        super().__init__(params, settings, backend, options)
+        super().__init__(params, group_settings(locals()), backend, options)
 
 
 class RAdamScheduleFree(ScheduleFreeOptimizer):
@@ -204,8 +203,7 @@ class RAdamScheduleFree(ScheduleFreeOptimizer):
         backend: BackendName = "auto",
         **options: Unpack[Options],
     ) -> None:
-        settings = {**group_settings(locals()), TRAIN_MODE: True}
-        super().__init__(params, settings, backend, options)
+        super().__init__(params, group_settings(locals()), backend, options)
 
 
 class SGDScheduleFree(ScheduleFreeOptimizer):
@@ -284,5 +282,4 @@ class SGDScheduleFree(ScheduleFreeOptimizer):
         backend: BackendName = "auto",
         **options: Unpack[Options],
     ) -> None:
-        settings = {**group_settings(locals()), TRAIN_MODE: True}
-        super().__init__(params, settings, backend, options)
+        super().__init__(params, group_settings(locals()), backend, options)
