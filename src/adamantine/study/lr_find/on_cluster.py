@@ -9,7 +9,8 @@ import torch
 from adamantine import workloads
 from adamantine.errors import AdamantineError
 from adamantine.study.lr_find.short_runs import OnStep, Runs, builder_of
-from adamantine.study.runs.ray_pool import ATTEMPTS, Lost, RayPool
+from adamantine.study.runs.ray_pool import Lost, RayPool
+from adamantine.study.runs.tasks import ATTEMPTS
 from adamantine.study.runs.workers import portable
 from adamantine.workloads.protocol import Workload
 

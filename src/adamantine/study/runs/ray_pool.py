@@ -12,9 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from adamantine.errors import AdamantineError, UsageError
-
-ATTEMPTS = 2
-"""How often a call is begun whose worker or node dies."""
+from adamantine.study.runs.tasks import ATTEMPTS
 
 
 @dataclass(frozen=True)

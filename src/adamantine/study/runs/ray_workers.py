@@ -11,16 +11,14 @@ import torch
 from adamantine.errors import AdamantineError
 from adamantine.records import Look, TrialRun
 from adamantine.study.runs.conditions import COMPUTING, fingerprint
-from adamantine.study.runs.ray_pool import ATTEMPTS, Lost, RayPool
+from adamantine.study.runs.ray_pool import Lost, RayPool
 from adamantine.study.runs.tasks import Task
 from adamantine.study.runs.training import (
     RunContext,
     RunFailedError,
-    failed_run,
-    in_words,
     train_once,
 )
-from adamantine.study.runs.workers import BuildContext, portable
+from adamantine.study.runs.workers import BuildContext, given_up, portable
 from adamantine.train.machine import versions
 
 _contexts: dict[bytes, RunContext] = {}
@@ -94,7 +92,7 @@ class RayWorkers:
             if isinstance(result, AdamantineError):
                 raise result
             if isinstance(result, Lost):
-                yield self._given_up(self._tasks[key], result)
+                yield given_up(self._tasks[key], "worker", result.reason, self._skip_failed)
         self._pool.hand_out()
 
     def close(self) -> None:
@@ -105,15 +103,6 @@ class RayWorkers:
         assert self._on_look
         for number, key, look in questions.asked():
             questions.answer(number, self._on_look(self._tasks[key], look))
-
-    def _given_up(self, task: Task, lost: Lost) -> TrialRun:
-        died = f"died {ATTEMPTS} times ({lost.reason})"
-        if self._skip_failed:
-            return failed_run(task, f"its worker {died}")
-        raise AdamantineError(
-            f"the worker that trained {in_words(task)} {died}. What is finished is kept: the same "
-            "command goes on, and with --skip-failed (skip_failed=True) it does so without this run"
-        )
 
 
 class _Questions:

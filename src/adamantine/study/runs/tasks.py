@@ -7,6 +7,9 @@ from typing import Any, Literal
 
 from adamantine.records import TrialRun, finite
 
+ATTEMPTS = 2
+"""How often a run is begun whose worker dies, by a signal, with its node, or for lack of memory."""
+
 FRESH = 1_000
 """Final runs' seeds begin so far beyond those of tuning, so that no seed serves both."""
 

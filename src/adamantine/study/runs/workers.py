@@ -23,7 +23,7 @@ import torch
 from adamantine.errors import AdamantineError
 from adamantine.records import Look, TrialRun
 from adamantine.study.runs import gpus
-from adamantine.study.runs.tasks import Task
+from adamantine.study.runs.tasks import ATTEMPTS, Task
 from adamantine.study.runs.training import (
     RunContext,
     RunFailedError,
@@ -32,9 +32,6 @@ from adamantine.study.runs.training import (
     train_once,
 )
 from adamantine.train.diagnosis import failure
-
-ATTEMPTS = 2
-"""How often a run is begun whose worker dies, by a signal or for lack of memory."""
 
 BuildContext = Callable[[], RunContext]
 """Builds the context in the process that does the runs; has to be picklable."""
@@ -208,14 +205,8 @@ class Workers:
         if self._begun[task.key] < ATTEMPTS:
             self._waiting.appendleft(task)
             return
-        died = f"died {ATTEMPTS} times ({_exit(worker.process.exitcode)})"
-        if self._skip_failed:
-            self._given_up.append(failed_run(task, f"its process {died}"))
-            return
-        raise AdamantineError(
-            f"the process that trained {in_words(task)} {died}. What is finished is kept: the same "
-            "command goes on, and with --skip-failed (skip_failed=True) it does so without this run"
-        )
+        reason = _exit(worker.process.exitcode)
+        self._given_up.append(given_up(task, "process", reason, self._skip_failed))
 
 
 def _exit(code: int | None) -> str:
@@ -273,6 +264,23 @@ def _die_with_parent() -> None:
     if parent is not None:
         parent.join()
         os._exit(1)
+
+
+def given_up(task: Task, who: str, reason: str, skip_failed: bool) -> TrialRun:
+    """What becomes of a run whose worker died each time, and `who` that was.
+
+    Raises
+    ------
+    AdamantineError
+        It has to be done, as failed runs are not to be skipped.
+    """
+    died = f"died {ATTEMPTS} times ({reason})"
+    if skip_failed:
+        return failed_run(task, f"its {who} {died}")
+    raise AdamantineError(
+        f"the {who} that trained {in_words(task)} {died}. What is finished is kept: the same "
+        "command goes on, and with --skip-failed (skip_failed=True) it does so without this run"
+    )
 
 
 def portable(error: BaseException, task: Task | None) -> AdamantineError:
