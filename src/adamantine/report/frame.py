@@ -16,6 +16,7 @@ from string import Template
 from typing import Any
 
 from adamantine.records import Finding, finite
+from adamantine.report import formatting
 from adamantine.report.marks import mark
 
 WRAP = 20
@@ -145,6 +146,25 @@ def terms_html(terms: Mapping[str, str]) -> str:
         if said
     )
     return "<dl>\n" + "\n".join(pairs) + "\n</dl>"
+
+
+def header_html(title: str, subtitle: str) -> str:
+    """What a page is about, and how large it was."""
+    return f'<header>\n<h1>{text(title)}</h1>\n<p class="subtitle">{text(subtitle)}</p>\n</header>'
+
+
+def named_terms_html(named: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Terms under headings, as records hold them; what says nothing is left out."""
+    parts = []
+    for heading, terms in named.items():
+        said = {
+            key.replace("_", " "): formatting.plain(value)
+            for key, value in terms.items()
+            if value not in (None, "", [], {})
+        }
+        if said:
+            parts.append(f"<h3>{heading}</h3>\n{terms_html(said)}")
+    return parts
 
 
 def controls_html(names: Sequence[str], units: Sequence[str], has_log: bool) -> str:

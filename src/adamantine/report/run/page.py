@@ -13,11 +13,12 @@ from adamantine.report.frame import (
     Chart,
     Table,
     chart_html,
+    header_html,
     label,
+    named_terms_html,
     page_html,
     section_html,
     table_html,
-    terms_html,
     text,
 )
 from adamantine.report.layout import axis, layout
@@ -41,8 +42,7 @@ def run_html(record: RunRecord) -> str:
     first, *rest = [chart_html(chart) for chart in charts]
     pair = f'<div class="pair">{first}{rest[0]}</div>'
     parts = [
-        f"<header>\n<h1>{text(title)}</h1>\n"
-        f'<p class="subtitle">{text(_subtitle(record))}</p>\n</header>',
+        header_html(title, _subtitle(record)),
         f'<section class="verdict" id="verdict">\n<p>Test {text(last.metric)} '
         f"{formatting.number(last.test_metric, write)} after {_epochs(last.epoch)}.</p></section>",
         section_html("result", "Curves", pair, *rest[1:]),
@@ -141,15 +141,7 @@ def _method(record: RunRecord) -> str:
         "Machine": record.machine,
         "Versions": record.versions,
     }
-    parts = []
-    for heading, values in named.items():
-        terms = {
-            key.replace("_", " "): formatting.plain(value)
-            for key, value in values.items()
-            if value not in (None, {}, [], "")
-        }
-        parts.append(f"<h3>{heading}</h3>\n{terms_html(terms)}")
-    return section_html("method", "How it was trained", *parts)
+    return section_html("method", "How it was trained", *named_terms_html(named))
 
 
 def _subtitle(record: RunRecord) -> str:

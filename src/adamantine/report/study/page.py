@@ -14,6 +14,7 @@ from adamantine.report.frame import (
     decision_html,
     findings_html,
     folded_html,
+    header_html,
     page_html,
     section_html,
     table_html,
@@ -53,8 +54,7 @@ def study_html(record: StudyRecord) -> str:
         return _section(name, heading, charts, *wanted, short=short)
 
     parts = [
-        f"<header>\n<h1>{text(title)}</h1>\n"
-        f'<p class="subtitle">{text(_subtitle(record))}</p>\n</header>',
+        header_html(title, _subtitle(record)),
         decision_html(record.verdict[:1], [record.decision.python]),
         controls_html(names, data.UNITS, has_log) if charts else "",
         section("result", "How good", "final", "validation"),

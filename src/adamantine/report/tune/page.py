@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from adamantine.records import TuneRecord
 from adamantine.report import formatting
@@ -13,10 +12,11 @@ from adamantine.report.frame import (
     decision_html,
     findings_html,
     folded_html,
+    header_html,
+    named_terms_html,
     page_html,
     section_html,
     table_html,
-    terms_html,
     text,
 )
 from adamantine.report.tune import tables
@@ -28,8 +28,7 @@ def tune_html(record: TuneRecord) -> str:
     charts = {chart.name: chart for chart in tune_charts(record)}
     title = tune_title(record)
     parts = [
-        f"<header>\n<h1>{text(title)}</h1>\n"
-        f'<p class="subtitle">{text(_subtitle(record))}</p>\n</header>',
+        header_html(title, _subtitle(record)),
         decision_html(record.verdict[:1], [record.best.python, record.best.command]),
         _evidence(record),
         _section("search", "How the search went", charts, "history", "curves"),
@@ -79,18 +78,11 @@ def _method(record: TuneRecord) -> str:
     parts = []
     if record.command:
         parts.append(f"<h3>To repeat it</h3>\n<pre><code>{text(record.command)}</code></pre>")
-    named: Mapping[str, Mapping[str, Any]] = {
+    named = {
         "Plan": record.plan,
         "Machine": record.machine,
         "Versions": record.versions,
         "Run": {"started": record.started, "took": formatting.duration(record.wall_seconds)},
     }
-    for heading, terms in named.items():
-        said = {
-            key.replace("_", " "): formatting.plain(value)
-            for key, value in terms.items()
-            if value not in (None, "", [], {})
-        }
-        if said:
-            parts.append(f"<h3>{heading}</h3>\n{terms_html(said)}")
+    parts += named_terms_html(named)
     return section_html("method", "How it was measured", *parts)
