@@ -18,12 +18,12 @@ from torch import Tensor
 
 import adamantine
 from benchmarks import markdown
+from benchmarks.cases import Case
 from benchmarks.measure import MissingError, interleave
 from benchmarks.records import Options, Record
-from benchmarks.step import Shape
+from benchmarks.step import QUICK_ROUNDS
 
 WARM_UP = 5
-QUICK_ROUNDS = 6
 PASSES = 7
 """Of the parameters' bytes: gradient, parameter and two moments read, three of these written."""
 
@@ -31,22 +31,19 @@ Turn = Callable[[], float]
 
 
 @dataclass(frozen=True)
-class Case:
-    """Tensors to update, and how many rounds; `needs` gigabytes of the device's memory."""
+class OnDevice(Case):
+    """A case that `needs` gigabytes of the device's memory."""
 
-    name: str
-    shapes: tuple[Shape, ...]
-    rounds: int
     needs: float = 1.0
 
 
 CASES = (
-    Case("64 Mi parameters", ((64 * 2**20,),), 50, 4),
-    Case("1 Gi parameters", ((2**30,),), 15, 110),
-    Case("300 tensors × 1,000", ((1000,),) * 300, 100),
-    Case("10,000 tensors × 64", ((64,),) * 10_000, 30),
+    OnDevice("64 Mi parameters", ((64 * 2**20,),), 50, 4),
+    OnDevice("1 Gi parameters", ((2**30,),), 15, 110),
+    OnDevice("300 tensors × 1,000", ((1000,),) * 300, 100),
+    OnDevice("10,000 tensors × 64", ((64,),) * 10_000, 30),
 )
-QUICK = (Case("1 Mi parameters", ((2**20,),), 6), Case("30 tensors × 10", ((10,),) * 30, 6))
+QUICK = (OnDevice("1 Mi parameters", ((2**20,),), 6), OnDevice("30 tensors × 10", ((10,),) * 30, 6))
 
 CONTENDERS: dict[str, tuple[str, dict[str, Any]]] = {
     "adamantine.Adam()": ("ours", {}),
@@ -79,7 +76,7 @@ def run(options: Options) -> Record:
     }
 
 
-def _measure(case: Case, device: torch.device, options: Options) -> Record:
+def _measure(case: OnDevice, device: torch.device, options: Options) -> Record:
     print(f"gpu: {case.name}", file=sys.stderr)
     grads = [torch.randn(shape, device=device) for shape in case.shapes]
     large = len(case.shapes) == 1
@@ -164,12 +161,5 @@ def _timed(work: Callable[[], object], device: torch.device) -> float:
 
 def to_markdown(found: Record) -> str:
     """One table."""
-    header = ("case", "optimizer", "median", "quartiles", "× Adamantine's (95 %)")
-    rows = [
-        [case["case"], label, markdown.median(of), markdown.middle_half(of), relative]
-        for case in found["cases"]
-        for label, of, relative in markdown.contenders(case)
-    ]
-    return "\n\n".join(
-        [f"**Adam, one step on {found['gpu']}**", markdown.table(header, rows, names=2)]
-    )
+    title = f"**Adam, one step on {found['gpu']}**"
+    return markdown.of_cases(title, found["cases"], "× Adamantine's (95 %)")

@@ -24,6 +24,17 @@ def contenders(case: Record) -> Iterator[tuple[str, list[float], str]]:
         yield f"`{label}`", samples, "1" if samples is first else ratio(samples, first)
 
 
+def of_cases(title: str, cases: Sequence[Record], relative_to: str) -> str:
+    """A table of contenders, case by case; `relative_to` heads the last column."""
+    header = ("case", "optimizer", "median", "quartiles", relative_to)
+    rows = [
+        [case["case"], label, median(of), middle_half(of), relative]
+        for case in cases
+        for label, of, relative in contenders(case)
+    ]
+    return "\n\n".join([title, table(header, rows, names=2)])
+
+
 def left_out(cases: Sequence[Record]) -> list[str]:
     """A sentence for each contender that could not take part."""
     found = {label: why for case in cases for label, why in case["left out"].items()}

@@ -11,8 +11,6 @@ C++ when it is first used.
 
 from __future__ import annotations
 
-import math
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -20,10 +18,10 @@ import torch
 from torch import Tensor
 
 from benchmarks import markdown
-from benchmarks.measure import interleave, no_garbage_collection
-from benchmarks.peers import Contender, find_ninja, of_torch, subjects
+from benchmarks.cases import Case, measure
+from benchmarks.peers import Contender, find_ninja, of_torch
 from benchmarks.records import Options, Record
-from benchmarks.step import NETWORK_SHAPES, QUICK_ROUNDS, Shape
+from benchmarks.step import NETWORK_SHAPES
 
 THREADS = 2
 WARM_UP = 30
@@ -40,23 +38,20 @@ def move(params: Sequence[Tensor]) -> None:
 
 
 @dataclass(frozen=True)
-class Case:
-    """Tensors, what is done to them before each step, and how many steps."""
+class Prepared(Case):
+    """A case with what is done to its tensors before each step."""
 
-    name: str
-    shapes: tuple[Shape, ...]
     prepare: Callable[[Sequence[Tensor]], None]
-    rounds: int
 
 
 CASES = (
-    Case("MNIST network, caches cold", NETWORK_SHAPES, stay, 1500),
-    Case("100 tensors × 100, `param.data = …`", ((100,),) * 100, move, 300),
-    Case("3 tensors × 100, `param.data = …`", ((100,),) * 3, move, 1000),
+    Prepared("MNIST network, caches cold", NETWORK_SHAPES, 1500, stay),
+    Prepared("100 tensors × 100, `param.data = …`", ((100,),) * 100, 300, move),
+    Prepared("3 tensors × 100, `param.data = …`", ((100,),) * 3, 1000, move),
 )
 
 
-def contenders(case: Case) -> list[Contender]:
+def contenders(case: Prepared) -> list[Contender]:
     """Ours comes first."""
     paths = [
         ("adamantine.Adam", {}),
@@ -74,24 +69,9 @@ def run(options: Options) -> Record:
     find_ninja()
     threads = 1 if options.quick else THREADS
     torch.set_num_threads(threads)
-    return {"threads": threads, "cases": [_measure(case, options) for case in CASES]}
-
-
-def _measure(case: Case, options: Options) -> Record:
-    print(f"small: {case.name}", file=sys.stderr)
-    random = torch.Generator().manual_seed(0)
-    grads = [torch.randn(shape, generator=random) for shape in case.shapes]
-    found, left_out = subjects(contenders(case), grads)
-    turns = {label: subject.turn for label, subject in found.items()}
-    with no_garbage_collection():
-        interleave(turns, 2 if options.quick else WARM_UP)
-        nanoseconds = interleave(turns, options.rounds_or(case.rounds, QUICK_ROUNDS))
-    return {
-        "case": case.name,
-        "parameters": sum(map(math.prod, case.shapes)),
-        "nanoseconds": nanoseconds,
-        "left out": left_out,
-    }
+    warm_up = 2 if options.quick else WARM_UP
+    cases = [measure("small", case, contenders(case), options, warm_up) for case in CASES]
+    return {"threads": threads, "cases": cases}
 
 
 def to_markdown(found: Record) -> str:
