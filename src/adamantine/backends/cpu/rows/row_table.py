@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -22,10 +22,8 @@ from adamantine.backends.dlpack import dtype_word
 from adamantine.backends.formats import Format
 from adamantine.backends.layout import check_memory
 from adamantine.backends.missed_steps import MissedSteps
+from adamantine.backends.step_scalars import ScalarsOf
 from adamantine.rules import Rule
-
-ScalarsOf = Callable[..., Mapping[str, Any]]
-"""(group, step, further counters) to the rule's host scalars by name."""
 
 
 class Due(NamedTuple):
