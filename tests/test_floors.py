@@ -69,7 +69,7 @@ ROOMS = {
         "importing": 0,
         "surfaces": 0,
         "data": 1,
-        "mnist": 1,
+        "mnist": 2,
         "text": 1,
         "digits": 1,
         "quadratic": 1,

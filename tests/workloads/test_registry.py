@@ -13,6 +13,7 @@ NAMES = [
     "mnist-logistic",
     "mnist-mlp",
     "mnist-dropout",
+    "mnist-finetune",
     "digits",
     "chars-rnn",
     "chars-transformer",
@@ -84,7 +85,7 @@ def test_a_data_dir_may_be_text(tmp_path: Path) -> None:
         load("mnist", data_dir=str(tmp_path / "nowhere"))
 
 
-@pytest.mark.parametrize("name", NAMES[5:])
+@pytest.mark.parametrize("name", NAMES[6:])
 def test_a_data_dir_that_would_be_ignored_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(UsageError, match=f"{name} reads no data folder; leave out --data-dir"):
         load(name, tmp_path)

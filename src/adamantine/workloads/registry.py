@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from adamantine.errors import UsageError
 from adamantine.workloads import digits, quadratic
+from adamantine.workloads.mnist import finetune
 from adamantine.workloads.mnist import workloads as mnist
 from adamantine.workloads.mnist.download import Progress
 from adamantine.workloads.protocol import Workload
@@ -102,6 +103,17 @@ _BUILTINS: dict[str, tuple[Listing, _Loader]] = {
                 data=_MNIST_DATA,
             ),
             mnist.mnist_dropout,
+        ),
+        (
+            Listing(
+                "mnist-finetune",
+                finetune.DESCRIPTION,
+                size="20,522 parameters, 6,000 images",
+                metric=_ACCURACY,
+                time="about 3 s, after 5 s",
+                data=_MNIST_DATA,
+            ),
+            finetune.mnist_finetune,
         ),
         (
             Listing(

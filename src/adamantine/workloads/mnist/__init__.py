@@ -3,4 +3,5 @@
 - ``files``: the four files, and where they may lie
 - ``download``: where they come from
 - ``workloads``: ``mnist`` and ``mnist-…``
+- ``finetune``: ``mnist-finetune``, which begins with weights that Adam has trained
 """
