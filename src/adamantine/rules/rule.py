@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from types import FunctionType
 from typing import Any, Literal
@@ -13,6 +13,8 @@ from adamantine.rules.hyperparameters import Hyperparameter
 
 Settings = Mapping[str, Any]
 """One parameter group's hyperparameters: numbers, or torch tensors of one element."""
+
+Shape = tuple[int, ...]
 
 Kind = Literal["count", "sum", "squares"]
 """What is added up, of what a function says of each element."""
@@ -80,6 +82,11 @@ class Rule:
     joined
         Where a parameter is kept in two tensors, of which its last state is the second: from both
         to the number that they are.
+    shapes
+        The states that are not of their parameter's shape: from that to theirs (:func:`per_row`).
+        They are never rounded below their parameter's dtype.
+    of_vectors
+        What updates parameters of fewer than two dimensions, where this is for matrices.
     """
 
     update: Callable[..., Any]
@@ -88,6 +95,8 @@ class Rule:
     nonnegative: tuple[str, ...] = ()
     exact: tuple[str, ...] = ()
     joined: Callable[..., Any] | None = None
+    shapes: Mapping[str, Callable[[Shape], Shape]] = field(default_factory=dict, hash=False)
+    of_vectors: Rule | None = None
 
     @property
     def name(self) -> str:
@@ -104,6 +113,23 @@ class Rule:
         """The arguments after the states: numbers that are the same for all elements."""
         return tuple(inspect.signature(self.update).parameters)[len(self.tensors) :]
 
+    def shape_of(self, state: str, shape: Shape) -> Shape:
+        """The shape of a state of a parameter of this `shape`."""
+        return self.shapes[state](shape) if state in self.shapes else tuple(shape)
+
+
+def per_row(shape: Shape) -> Shape:
+    """The shape of a state with a number for each row of a matrix; leading dimensions are a batch.
+
+    Rows run along the last dimension.
+    """
+    return (*shape[:-1], 1)
+
+
+def per_column(shape: Shape) -> Shape:
+    """The same for columns."""
+    return (*shape[:-2], 1, shape[-1])
+
 
 @dataclass(frozen=True)
 class Family:
@@ -118,7 +144,8 @@ class Family:
     hyperparameters
         What a parameter group holds, with ranges, in torch's order of checking.
     select
-        The rule a group's settings ask for (AMSGrad keeps one state more than Adam).
+        The rule a group's settings ask for (AMSGrad keeps one state more than Adam). That of a
+        parameter is :meth:`rule_of`.
     scalars
         ``(settings, step, *others)`` to every scalar of the family's rules by name, computed on the
         host in float64; ``step`` is the number of the coming step, from 1, and `others` are the
@@ -140,6 +167,12 @@ class Family:
     scalars: Callable[..., dict[str, Any]]
     counters: tuple[str, ...] = ("step",)
     initial: Callable[[Settings], Mapping[str, Any]] = lambda _: {}
+
+    def rule_of(self, settings: Settings, shape: Shape) -> Rule:
+        """The rule for a parameter of this `shape` in a group with these settings."""
+        rule = self.select(settings)
+        is_matrix = len(shape) > 1
+        return rule if is_matrix or rule.of_vectors is None else rule.of_vectors
 
 
 def bind(

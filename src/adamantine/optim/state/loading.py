@@ -87,9 +87,9 @@ def to_torchs_format(found: StateDict, groups: list[Group], family: Family, comp
         _refuse_codes_of_parts(groups, found)
         return
     for group, own in zip(found["param_groups"], groups, strict=True):
-        rule = family.select(own)
-        for key in group["params"]:
+        for key, param in zip(group["params"], own["params"], strict=True):
             if key in found["state"]:
+                rule = family.rule_of(own, param.shape)
                 found["state"][key] = decoded_entry(found["state"][key], rule)
 
 
@@ -110,7 +110,7 @@ def _fitted_entry(
     entry: Any, param: Tensor, settings: Settings, family: Family, who: str
 ) -> dict[str, Any]:
     """One parameter's state: checked, on the parameter's device, and in the format it keeps."""
-    rule = family.select(settings)
+    rule = family.rule_of(settings, param.shape)
     # In a flat state dict of torch.distributed.checkpoint, what it lacks comes as an empty one.
     entry = {k: v for k, v in entry.items() if not (isinstance(v, dict) and not v)}
     needed = [*family.counters, *rule.states]
@@ -162,10 +162,11 @@ def _fitted_value(
         return value.to(param.device) if isinstance(value, Tensor) else value
     if value is None:
         return None
-    if not isinstance(value, Tensor) or value.shape != param.shape:
+    shape = rule.shape_of(name, param.shape)
+    if not isinstance(value, Tensor) or value.shape != shape:
         what = f"of shape {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)
         raise StateError(
-            f"the state {name!r} of {who} is {what}, expected shape {tuple(param.shape)}: it "
+            f"the state {name!r} of {who} is {what}, expected shape {tuple(shape)}: it "
             "belongs to another parameter. Parameters are matched in the order they are given in, "
             "or by name where both sides have names (build from model.named_parameters())"
         )

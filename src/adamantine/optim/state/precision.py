@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from adamantine.backends.formats import CODES, OFFSETS, Format
-from adamantine.errors import UsageError
+from adamantine.backends.shards import is_dtensor, spread
+from adamantine.errors import BackendError, UsageError
 from adamantine.optim.usage.labels import label
 from adamantine.rules import Family, Rule, Settings
 from adamantine.rules.compensated import compensated
@@ -60,8 +61,16 @@ def treatment(
     ------
     UsageError
         A ``ValueError``, for options that do not go with the parameter, its rule, or each other.
+    BackendError
+        For a DTensor whose rule has states of another shape: no process has a part of them.
     """
-    rule = family.select(group)
+    rule = family.rule_of(group, param.shape)
+    if rule.shapes and is_dtensor(param):
+        raise BackendError(
+            f"{label(groups, param)} is {spread(param)}, and {family.name} keeps "
+            f"{' and '.join(map(repr, rule.shapes))} of a whole matrix; use another optimizer for "
+            "sharded matrices"
+        )
     asked = group.get("state_dtype")
     rounding = group.get("param_rounding", "nearest")
     master = group.get("master")
@@ -132,6 +141,8 @@ def _format(
     if name == MASTER:
         return Format(OFFSETS if group["master"] == "24bit" else torch.float32)
     wanted = _wanted(group, name)
+    if wanted is not None and name in rule.shapes:
+        return Format(torch.float32)  # with states of the parameter's shape below that
     if wanted is None and MASTER in rule.states:
         return Format(torch.float32)  # as the states of the weight that the rule is run on
     if wanted is None:
@@ -167,6 +178,12 @@ def _check_states(asked: Any, rule: Rule, param: Tensor, groups: Groups) -> None
             f"the state {rounded[0]!r} must not be rounded: the update depends on how little it "
             "differs from others; give state_dtype as a dictionary without "
             f"{' and '.join(map(repr, rule.exact))}"
+        )
+    shaped = [name for name in rule.shapes if name in by_name and isinstance(asked, Mapping)]
+    if any(by_name[name] not in (None, "float32") for name in shaped):
+        raise UsageError(
+            f"state_dtype names {shaped[0]!r}, which is not of its parameter's shape and is never "
+            "rounded below float32; give state_dtype as a dictionary without it"
         )
     if param.dtype not in _WITH_STATE_DTYPE:
         raise UsageError(

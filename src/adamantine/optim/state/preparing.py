@@ -46,8 +46,8 @@ def prepare_state(
     Raises
     ------
     StateError
-        When a state tensor does not have the parameter's shape and device, or has a dtype that
-        :func:`kept_dtype` would not leave it.
+        When a state tensor does not have the shape and device that go with the parameter, or has a
+        dtype that :func:`kept_dtype` would not leave it.
     BackendError
         When the storage of either was resized away.
     """
@@ -78,18 +78,19 @@ def prepare_state(
             continue  # as it is: another dtype would be another tensor to differentiate by
         state[name] = as_counter(value, counts_on)
     for name, kept in zip(rule.states, treatment.formats[1:], strict=True):
-        value = state.get(name)
+        value, like = state.get(name), _like_state(param, rule, name)
         if value is None:
-            _begin(state, name, kept, param, initial.get(name, 0.0))
+            _begin(state, name, kept, like, initial.get(name, 0.0))
             continue
-        _check(name, state, param, is_asked(settings, name), partial(label, groups, called))
+        who = partial(label, groups, called)
+        _check(name, state, param, like.shape, is_asked(settings, name), who)
         check_memory(f"the state {name!r}", value)
-        convert(state, name, kept, param, rule)
+        convert(state, name, kept, like, rule)
         value = state[name]
         lazy = value.is_neg() or value.is_conj()
-        if not kept.coded and (lazy or value.stride() != param.stride()):
+        if not kept.coded and (lazy or value.stride() != like.stride()):
             # The kernels walk a parameter and its states side by side, and read what is in memory.
-            state[name] = _like(param, value)
+            state[name] = _laid_out(like, value)
     return fresh
 
 
@@ -101,7 +102,7 @@ def convert(state: dict[str, Any], name: str, kept: Format, param: Tensor, rule:
     if name == MASTER:
         state[name] = codes.master_in(kept.dtype, value, param)
     elif coded == kept.coded:
-        if kept.coded and _like(param, value) is not value:
+        if kept.coded and _laid_out(param, value) is not value:
             # The blocks are in the order of memory, and so were made for another layout.
             values = codes.decoded(value, exponents, kept.signed)
             _encode(state, name, kept, param, values)
@@ -109,7 +110,7 @@ def convert(state: dict[str, Any], name: str, kept: Format, param: Tensor, rule:
             state[name] = value.to(kept.dtype)
     elif coded:
         values = codes.decoded(value, exponents, signed=name not in rule.nonnegative)
-        state[name] = _like(param, values.to(kept.dtype))
+        state[name] = _laid_out(param, values.to(kept.dtype))
         del state[exponents_of(name)]
     else:
         _encode(state, name, kept, param, value)
@@ -127,6 +128,13 @@ def decoded_entry(entry: dict[str, Any], rule: Rule) -> dict[str, Any]:
         numbers = codes.decoded(local_of(found[name]), exponents[name], signed)
         found[name] = like(found[name], numbers)
     return found
+
+
+def _like_state(param: Tensor, rule: Rule, name: str) -> Tensor:
+    """A tensor of a state's shape and strides: the parameter where that is of its shape."""
+    if name not in rule.shapes:
+        return param
+    return param.detach().new_empty(rule.shape_of(name, param.shape))
 
 
 def _begin(state: dict[str, Any], name: str, kept: Format, param: Tensor, start: float) -> None:
@@ -170,7 +178,8 @@ def as_counter(value: Any, device: torch.device | None = None) -> Tensor:
     return torch.tensor(float(value), dtype=torch.float32, device=device)
 
 
-def _like(param: Tensor, value: Tensor) -> Tensor:
+def _laid_out(param: Tensor, value: Tensor) -> Tensor:
+    """`value` with the strides of `param`, and nothing lazy about it."""
     laid_out = torch.empty_like(param, dtype=value.dtype, requires_grad=False)
     as_is = laid_out.stride() == value.stride() and not (value.is_neg() or value.is_conj())
     return value if as_is else laid_out.copy_(value)
@@ -180,6 +189,7 @@ def _check(
     name: str,
     state: dict[str, Any],
     param: Tensor,
+    shape: Sequence[int],
     asked: bool,
     who: Callable[[], str],
 ) -> None:
@@ -199,11 +209,12 @@ def _check(
         ) or (name == MASTER and value.dtype == OFFSETS)
     else:
         known = value.dtype == CODES and is_beside(exponents, param)
-    if not known or value.shape != param.shape or value.device != param.device:
+    if not known or value.shape != shape or value.device != param.device:
+        expected = "" if shape == param.shape else f", for which it is of shape {tuple(shape)}"
         raise StateError(
             f"the state {name!r} of {who()} is {_words(value)} but its parameter is "
-            f"{_words(param)}. The parameter was replaced or moved after the optimizer had made "
-            "its state: build the optimizer after model.to(...), or move it back"
+            f"{_words(param)}{expected}. The parameter was replaced or moved after the optimizer "
+            "had made its state: build the optimizer after model.to(...), or move it back"
         )
 
 

@@ -107,6 +107,8 @@ class Plan:
                 )
             parts = parts_of(covered(groups, only), groups)
             self._sharded = Sharded(parts, groups) if parts else None
+            rules = {self._family.rule_of(groups[i], part.whole.shape) for i, part in parts}
+            self._summed = max((len(rule.sums.names) for rule in rules if rule.sums), default=0)
             members = list(self._members())
             self._rows = self._row_updates(members, self._missed_steps, self._backend)
             whose = select_for_kernels(members, groups, self._backend)
@@ -302,9 +304,7 @@ class Plan:
         others: Sequence[tuple[Member, Tensor | None]],
     ) -> Totals | None:
         """Sums over whole tensors, where other processes have parts of them."""
-        rules = (self._family.select(self._groups[index]) for index in sharded.groups)
-        columns = max((len(rule.sums.names) for rule in rules if rule.sums), default=0)
-        if not columns:
+        if not self._summed:
             return None
         found: dict[int, list[float]] = {}
         for table in tables:
@@ -313,7 +313,7 @@ class Plan:
             if grad is not None and member.rule.sums is not None:
                 scalars = self._scalars.coming(member)
                 found[id(member.param)] = sums_by_reference(member, grad, scalars)
-        return found | sharded.totals(found, columns, exact=True)
+        return found | sharded.totals(found, self._summed, exact=True)
 
     def _watch(self, others: Sequence[tuple[Member, Tensor | None]]) -> list[Watched]:
         """Those that torch updates, with what they were before."""
@@ -386,7 +386,9 @@ class Plan:
                 part = None if self._sharded is None else self._sharded.part_of(param)
                 given = (state, group, self._groups)
                 local = param if part is None else part.local
-                there = counts_on_device(local, group, found, self._backend, self._may_skip)
+                there = counts_on_device(
+                    treated.rule, local, group, found, self._backend, self._may_skip
+                )
                 counts_on = local.device if there else None
                 here: dict[str, Any] = {}
                 if part is None:

@@ -81,16 +81,10 @@ class Sharded:
         What :func:`parts_of` has found, also of parameters that have no gradient yet.
     groups
         The optimizer's, for messages.
-
-    Attributes
-    ----------
-    groups
-        The numbers of those that have some.
     """
 
     def __init__(self, found: Sequence[tuple[int, Part]], groups: Sequence[Group]) -> None:
         self._groups = groups
-        self.groups = list(dict.fromkeys(index for index, _ in found))
         parts = [part for _, part in found]
         self._parts = {id(part.whole): part for part in parts}
         self._wholes = [part.whole for part in parts]

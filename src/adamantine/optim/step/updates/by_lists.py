@@ -41,6 +41,8 @@ def refusal(member: Member, group: Group) -> str | None:
         return "in a group with differentiable=True, which records each update alone"
     if has_own_dispatch(member.here):
         return f"a {type(member.param).__name__}, which handles torch's operations itself"
+    if member.rule.shapes:
+        return "one whose states are of other shapes, and is updated alone"
     if not member.treatment.plain:
         return "kept in codes or rounded by random numbers, for which there are no lists"
     if any(t.is_conj() or t.is_neg() for t in _written(member)):

@@ -16,6 +16,7 @@ from adamantine.errors import BackendError
 from adamantine.optim.step.updates.by_lists import refusal, select_for_lists
 from adamantine.optim.step.updates.member import Member
 from adamantine.optim.usage.hints import BY_AUTOGRAD, CAPTURABLE
+from adamantine.rules import Rule
 
 Group = dict[str, Any]
 Kernels = Literal["cpu", "gpu"]
@@ -88,7 +89,12 @@ def select_for_kernels(
 
 
 def counts_on_device(
-    param: Tensor, group: Group, state: Mapping[str, Any], backend: BackendName, may_skip: bool
+    rule: Rule,
+    param: Tensor,
+    group: Group,
+    state: Mapping[str, Any],
+    backend: BackendName,
+    may_skip: bool,
 ) -> bool:
     """Whether a parameter's steps are counted where it is, and the host does not know them.
 
@@ -96,7 +102,7 @@ def counts_on_device(
     there, for which the host would have to wait; and where somebody has put the count there.
     """
     by_kernels = backend == "gpu" or (backend == "auto" and not param.is_cpu)
-    if not by_kernels or refusal_of_gpu(param) is not None:
+    if not by_kernels or (refusal_of_rule(rule) or refusal_of_gpu(param)) is not None:
         return False
     step = state.get("step")
     settings = (group["lr"], group.get("weight_decay"), *group.get("betas", ()))
@@ -105,6 +111,13 @@ def counts_on_device(
         isinstance(value, Tensor) and value.device == param.device for value in settings
     )
     return bool(group.get(CAPTURABLE)) or may_skip or is_there
+
+
+def refusal_of_rule(rule: Rule) -> str | None:
+    """Why kernels cannot run a rule, or None where they can."""
+    if not rule.shapes:
+        return None
+    return f"one whose {' and '.join(rule.shapes)} are of other shapes, which have no kernels yet"
 
 
 def refusal_of_gpu(param: Tensor) -> str | None:
@@ -129,7 +142,9 @@ def _kernels_for(
     kernels: Kernels = "gpu" if backend == "gpu" or not member.here.is_cpu else "cpu"
     if backend == "cpu" and kernels == "gpu":
         return None, f"on {member.here.device}"
-    reason = refusal_of_gpu(member.here) if kernels == "gpu" else refusal_of_cpu(member.here)
+    reason = refusal_of_rule(member.rule)
+    if reason is None:
+        reason = refusal_of_gpu(member.here) if kernels == "gpu" else refusal_of_cpu(member.here)
     return (kernels, None) if reason is None else (None, reason)
 
 
