@@ -20,9 +20,16 @@ from reading import (
     runs_in_mlflow,
 )
 
+from adamantine.records import MEASURED
+
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # MLflow's, of SQLAlchemy
+]
+STATS = [
+    f"stats/{parameter}/{name}"
+    for parameter in ("weight", "bias")
+    for name in (*MEASURED, *(f"learning_rate_{index}" for index in range(5)))
 ]
 STUDY = Path(__file__).parents[1] / "study"
 OPTIONS = ["adam", "sgd", "--workload", "cheap:slow", "--epochs", "2", "--looks", "2"]
@@ -92,15 +99,17 @@ def test_a_killed_study_holds_every_look_once_in_each_tracker(place):
         for look in run["looks"]
     )
     client = mlflow_client(folder)
+    assert study["plan"]["contestants"] == ["adam", "sgd"]  # ours, which tell of their steps
+    quantities = (*QUANTITIES, *STATS)
     for found, exact in (
         (looks_in_csv(out), True),
-        (looks_in_mlflow(client), True),
-        (looks_in_tensorboard(out), False),  # float32
+        (looks_in_mlflow(client, quantities), True),
+        (looks_in_tensorboard(out, quantities), False),  # float32
     ):
         assert len(found) == len(study["runs"])
         for run in found.values():
             steps = {step for _, step in run}
-            assert run.keys() == {(name, step) for name in QUANTITIES for step in steps}
+            assert run.keys() == {(name, step) for name in quantities for step in steps}
             assert all(len(values) == 1 for values in run.values())
         looks = sorted(
             [step, run["validation_loss", step][0], run["seconds", step][0]]

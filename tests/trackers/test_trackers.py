@@ -8,16 +8,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from reading import accumulators, looks_in_csv, looks_in_tensorboard, rows_of_csv
+from untimed import without
 
 from adamantine import workloads
 from adamantine.cli import run as command_line
 from adamantine.errors import AdamantineError, UsageError
-from adamantine.optim import Adam
+from adamantine.optim import SGD, Adam
 from adamantine.study import Plan, TunePlan, compare, tune
+from adamantine.study.runs.conditions import build_context
 from adamantine.trackers import Outcome, TrackedLook, TrackedRun
 from adamantine.trackers.session import Trackers, names
 from adamantine.trackers.to_csv import CsvTracker
 from adamantine.train import TrainConfig, seed_everything, train
+from adamantine.train.seeds import data_order
+from adamantine.workloads import batches
 
 STUDY = TrackedRun("0" * 16, "a study", {"contestants": ["adam"]}, is_study=True)
 RUN = TrackedRun("1" * 16, "adam lr=0.1", {"lr": 0.1, "betas": [0.9, 0.99]}, STUDY)
@@ -151,8 +155,64 @@ def test_a_search_tells_of_trials_rechecks_and_finals(tmp_path):
         plan = TunePlan(("adam",), trials=trials, epochs=1, seeds=2)
         found = tune(cheap.workload, plan, out=tmp_path, trackers=[memory])
     runs = [*(trial.run for trial in found.trials), *found.runs]
+    assert all("stats/weight/grad_norm" in look.values for look in memory.looks.values())
+    assert not any(run.stats for run in runs)
     assert len(memory.outcomes) == len(runs) + 1
     assert len(memory.looks) == sum(len(run.looks) for run in runs)
+
+
+def test_runs_of_a_study_tell_what_the_step_before_each_look_did(tmp_path):
+    specs = ("adam", "torch:Adam:lr=0.01")
+    plan = Plan(specs, seeds=2, budget=2, tuning_seeds=1, epochs=2, looks=2)
+    memory, again = Memory(), Memory()
+    told = compare(cheap.workload, plan, out=tmp_path, trackers=[memory])
+    for (run, _), look in memory.looks.items():
+        ours = memory.runs[run].settings["contestant"] == "adam"
+        of = {name.split("/")[1] for name in look.values if name.startswith("stats/")}
+        assert of == ({"weight", "bias"} if ours else set())
+        if ours:
+            assert look.values["stats/weight/update_ratio"] == pytest.approx(
+                look.values["stats/weight/update_norm"] / look.values["stats/weight/param_norm"]
+            )
+            assert len({n for n in look.values if "/weight/learning_rate_" in n}) == 5
+    # As it goes on, the same from the journal; and without trackers, the same bits.
+    compare(cheap.workload, plan, out=tmp_path, trackers=[again])
+    assert {key: str(look) for key, look in again.looks.items()} == {
+        key: str(look) for key, look in memory.looks.items()
+    }
+    untold = compare(cheap.workload, plan)
+    assert without(told.to_json(), "started") == without(untold.to_json(), "started")
+
+
+def test_what_is_measured_is_the_last_step_before_a_look():
+    """Against an optimizer whose every step is measured, in a loop written out."""
+    plan = Plan(
+        ("sgd:lr=0.1",), seeds=1, budget=1, tuning_seeds=1, epochs=1, looks=2, batch_size=32
+    )
+    memory = Memory()
+    study = compare(cheap.workload, plan, trackers=[memory])
+    context = build_context(cheap.workload, plan, None)
+    for run in study.runs:
+        seed_everything(run.seed)
+        model, order = context.tuning.model(), data_order(run.seed)
+        optimizer = SGD(model.named_parameters(), **run.settings, collect_stats=True)
+        seed_everything(run.seed)
+        norms = []
+        for inputs, targets in batches(context.tuning.train, plan.batch_size, order):
+            optimizer.zero_grad()
+            context.tuning.loss(model(inputs), targets).backward()
+            optimizer.step()
+            norms.append([each.grad_norm for each in optimizer.stats()])
+        [identity] = [
+            each.id
+            for each in memory.runs.values()
+            if (each.settings.get("purpose"), each.settings.get("seed")) == (run.purpose, run.seed)
+        ]
+        assert len(run.looks) == 2
+        for look in run.looks:
+            told = memory.looks[identity, look.step].values
+            found = [told[f"stats/{name}/grad_norm"] for name in ("weight", "bias")]
+            assert found == norms[look.step - 1]
 
 
 def train_digits(folder, trackers, epochs=3, **options):

@@ -56,7 +56,8 @@ def from_json(cls: type[T], data: Any, source: str) -> T:
     """The dataclass `cls` that :func:`to_json` wrote; keys it does not know are ignored.
 
     A field may be a number, a string, a truth value, one of several literals, any JSON
-    (``Mapping[str, Any]``, ``Any``), another dataclass, a tuple of one of these, or None besides.
+    (``Mapping[str, Any]``, ``Any``), another dataclass or a mapping to one, a tuple of one of
+    these, or None besides.
 
     Raises
     ------
@@ -86,6 +87,9 @@ def _value(hint: Any, data: Mapping[str, Any], key: str, source: str) -> Any:
             raise wrong_type(source, key, "a list", value)
         places = {f"{key}[{index}]": element for index, element in enumerate(value)}
         return tuple(_value(arguments[0], places, place, source) for place in places)
+    if origin is Mapping and is_dataclass(arguments[1]):
+        values, where = as_object(value, f"{source}: {key}"), f"{source}: {key}"
+        return {name: _value(arguments[1], values, name, where) for name in values}
     if origin is Literal:
         if value not in arguments:
             raise wrong_type(source, key, f"one of {', '.join(map(repr, arguments))}", value)

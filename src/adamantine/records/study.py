@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from adamantine.records.fields import Record
+from adamantine.records.run import ParameterRecord
 
 Quantity = Literal["metric", "epochs_to_target", "lr_width"]
 """What two contestants are compared by; see :class:`Difference`."""
@@ -90,6 +91,9 @@ class TrialRun:
     failed
         The exception that ended it, if that was not divergence and failed runs are skipped; it is
         then judged as a run that diverged.
+    stats
+        For each look, what the step before it did to each parameter, by name; empty unless the
+        study has trackers, and in the study's own record.
     """
 
     contestant: str
@@ -107,6 +111,7 @@ class TrialRun:
     training: Mapping[str, Any] = field(default_factory=dict)
     pruned: bool = False
     failed: str | None = None
+    stats: tuple[Mapping[str, ParameterRecord], ...] = ()
 
 
 @dataclass(frozen=True)

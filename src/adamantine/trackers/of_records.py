@@ -7,6 +7,7 @@ from adamantine.records import (
     MEASURED,
     EpochRecord,
     Interval,
+    ParameterRecord,
     RunRecord,
     StudyRecord,
     TrialRun,
@@ -42,11 +43,7 @@ def look_of_epoch(epoch: EpochRecord) -> TrackedLook:
         "test_seconds": epoch.test_seconds,
         "lr": epoch.lr,
     }
-    for name, parameter in (epoch.parameters or {}).items():
-        values |= {f"stats/{name}/{key}": getattr(parameter, key) for key in MEASURED}
-        for index, rate in enumerate(parameter.learning_rates):
-            values[f"stats/{name}/learning_rate_{index}"] = rate
-    return TrackedLook(epoch.epoch, values)
+    return TrackedLook(epoch.epoch, values | _of_parameters(epoch.parameters or {}))
 
 
 def study(kind: str, token: str, plan: Mapping[str, Any]) -> TrackedRun:
@@ -78,7 +75,8 @@ def run_of_study(run: TrialRun, parent: TrackedRun) -> TrackedRun:
 
 
 def looks_of(run: TrialRun, metric: str) -> list[TrackedLook]:
-    """All looks at it."""
+    """All looks at it, with what the steps before them did."""
+    stats = run.stats or ({},) * len(run.looks)
     return [
         TrackedLook(
             look.step,
@@ -88,9 +86,10 @@ def looks_of(run: TrialRun, metric: str) -> list[TrackedLook]:
                 "train_loss": look.train_loss,
                 "validation_loss": look.validation_loss,
                 f"validation_{metric}": look.validation_metric,
+                **_of_parameters(parameters),
             },
         )
-        for look in run.looks
+        for look, parameters in zip(run.looks, stats, strict=True)
     ]
 
 
@@ -140,6 +139,15 @@ def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             plain[f"{prefix}{name}"] = list(value) if isinstance(value, tuple) else value
     return plain
+
+
+def _of_parameters(parameters: Mapping[str, ParameterRecord]) -> dict[str, float]:
+    values: dict[str, float] = {}
+    for name, parameter in parameters.items():
+        values |= {f"stats/{name}/{key}": getattr(parameter, key) for key in MEASURED}
+        for index, rate in enumerate(parameter.learning_rates):
+            values[f"stats/{name}/learning_rate_{index}"] = rate
+    return values
 
 
 def _short(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""What an epoch's steps tell of themselves, averaged for its record."""
+"""What steps tell of themselves, averaged for the record of an epoch or a look."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -31,23 +31,27 @@ class EpochStats:
         self._seen = 0
 
     def begin(self) -> None:
-        """Before an epoch."""
+        """Before an epoch; before any step, that one is measured."""
         if self._optimizer is not None:
             self._optimizer.restart_stats()
             self._seen, self._told = self._optimizer.measured_steps, {}
 
     def look(self) -> None:
-        """After each step."""
+        """After each step, or at least after those that are measured."""
         if self._optimizer is not None and self._optimizer.measured_steps != self._seen:
             self._seen = self._optimizer.measured_steps
             for stats in self._optimizer.stats():
                 self._told.setdefault(stats.name, []).append(stats)
 
     def record(self) -> dict[str, ParameterRecord] | None:
-        """The epoch's means, by the parameter's name; None where nothing is collected."""
+        """The means of what was told since :meth:`begin` or the last record, by parameter.
+
+        None where nothing is collected.
+        """
         if self._optimizer is None:
             return None
-        return {name: _averaged(stats) for name, stats in self._told.items()}
+        told, self._told = self._told, {}
+        return {name: _averaged(stats) for name, stats in told.items()}
 
 
 def _averaged(stats: Sequence[ParameterStats]) -> ParameterRecord:

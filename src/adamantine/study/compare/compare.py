@@ -26,7 +26,7 @@ from adamantine.study.runs.in_process import InProcess
 from adamantine.study.runs.journal import Journal
 from adamantine.study.runs.ray_pool import RayPool
 from adamantine.study.runs.ray_workers import RayWorkers
-from adamantine.study.runs.tracking import StudyTracking
+from adamantine.study.runs.tracking import StudyTracking, without_stats
 from adamantine.study.runs.workers import Workers
 from adamantine.study.settings.contestants import parse_contestants, sources_of
 from adamantine.study.settings.space import parse_space
@@ -144,7 +144,8 @@ def compare(
     check_trackers(trackers, None if out is None else Path(out))
     contestants = parse_contestants(plan.contestants)
     spaces = parse_space(plan.space, contestants)
-    build = partial(build_context, workload, plan, data_dir and Path(data_dir).resolve())
+    folder = data_dir and Path(data_dir).resolve()  # workers may run in other folders
+    build = partial(build_context, workload, plan, folder, with_stats=bool(trackers))
     with ExitStack() as stack:
         runner: Workers | RayWorkers | InProcess
         if cluster is not None:
@@ -192,7 +193,7 @@ def compare(
             metric=metric.name,
             direction=metric.direction,
             **vars(analysis),
-            runs=tuple(run for own in runs for run in own),
+            runs=without_stats(run for own in runs for run in own),
             versions=versions(),
             machine=machine(),
             command=command,

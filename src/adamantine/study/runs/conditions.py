@@ -61,7 +61,11 @@ class LoopPlan(Protocol):
 
 
 def build_context(
-    workload: Workload | str, plan: LoopPlan, data_dir: str | Path | None
+    workload: Workload | str,
+    plan: LoopPlan,
+    data_dir: str | Path | None,
+    *,
+    with_stats: bool = False,
 ) -> RunContext:
     """What all runs share, loaded in the process that does them."""
     if isinstance(workload, str):
@@ -69,7 +73,7 @@ def build_context(
     config = TrainConfig(
         epochs=plan.epochs, batch_size=plan.batch_size, schedule=plan.schedule, seed=plan.seed
     )
-    return RunContext.of(workload, config, plan.looks, plan.device)
+    return RunContext.of(workload, config, plan.looks, plan.device, with_stats=with_stats)
 
 
 def check_place(

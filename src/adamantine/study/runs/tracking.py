@@ -1,6 +1,7 @@
 """What trackers are told of a study."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,11 @@ from adamantine.trackers import Tracker
 from adamantine.trackers.identity import token_of
 from adamantine.trackers.of_records import looks_of, outcome_of, run_of_study, study, verdict_of
 from adamantine.trackers.session import Trackers
+
+
+def without_stats(runs: Iterable[TrialRun]) -> tuple[TrialRun, ...]:
+    """Runs as a study's record holds them: what only trackers are told stays in the journal."""
+    return tuple(replace(run, stats=()) for run in runs)
 
 
 class StudyTracking:

@@ -1,24 +1,28 @@
 """One run of a study: train, look at the validation data, and test once at the end."""
 
 import math
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from time import perf_counter
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from adamantine.errors import AdamantineError, DivergedError
-from adamantine.records import Divergence, Look, TrialRun
+from adamantine.optim import RuleOptimizer
+from adamantine.records import Divergence, Look, ParameterRecord, TrialRun
 from adamantine.records.mean import mean
-from adamantine.study.runs.tasks import Task
+from adamantine.study.runs.tasks import Task, failed_run, in_words
 from adamantine.study.settings.contestants import Contestant, parse_contestant
 from adamantine.train.callbacks import Caller
 from adamantine.train.config import TrainConfig
 from adamantine.train.devices import moved, placed
 from adamantine.train.diagnosis import failure, is_divergence, tensors_in
+from adamantine.train.epoch_stats import EpochStats
 from adamantine.train.loop import evaluate, to_evaluation, to_training, train_epoch
 from adamantine.train.schedules import build_schedule
 from adamantine.train.seeds import data_order, seed_everything
@@ -47,6 +51,8 @@ class RunContext:
         Those that have been here, by spec.
     warm
         What of them has taken a step here: specs with the names of settings.
+    with_stats
+        Whether runs tell what the steps before looks did, where their optimizer can say it.
     """
 
     tuning: Workload
@@ -56,16 +62,25 @@ class RunContext:
     device: torch.device
     contestants: dict[str, Contestant] = field(default_factory=dict)
     warm: set[tuple[str, ...]] = field(default_factory=set)
+    with_stats: bool = False
 
     @classmethod
-    def of(cls, workload: Workload, config: TrainConfig, looks: int, device: str) -> "RunContext":
+    def of(
+        cls,
+        workload: Workload,
+        config: TrainConfig,
+        looks: int,
+        device: str,
+        *,
+        with_stats: bool = False,
+    ) -> "RunContext":
         """Splits validation data off, always the same ones, and moves what is in memory."""
         place = torch.device(device)
         tuning = for_tuning(workload)
         parts = (placed(part, place) for part in (tuning.train, tuning.test, workload.test))
         train, validation, test = parts
         kept = Workload(tuning.name, tuning.model, train, validation, tuning.loss, tuning.metric)
-        return cls(kept, test, config, looks, place)
+        return cls(kept, test, config, looks, place, with_stats=with_stats)
 
     @property
     def examples(self) -> dict[str, int | None]:
@@ -78,6 +93,17 @@ class RunContext:
         if spec not in self.contestants:
             self.contestants[spec] = parse_contestant(spec)
         return self.contestants[spec]
+
+    def settings(self, contestant: Contestant, task: Task) -> Mapping[str, Any]:
+        """Those to build its optimizer with; which steps are measured is left to the run."""
+        measured = {**task.settings, "collect_stats": sys.maxsize}
+        if (
+            self.with_stats
+            and issubclass(contestant.cls, RuleOptimizer)
+            and contestant.takes(measured)
+        ):
+            return measured
+        return task.settings
 
 
 OnLook = Callable[[Look], bool]
@@ -129,7 +155,9 @@ def _train(
         if isinstance(own := getattr(data, "generator", None), torch.Generator):
             own.manual_seed(task.seed)
     model = monitor.model = workload.model().to(context.device)
-    optimizer = monitor.optimizer = contestant.build(model.named_parameters(), task.settings)
+    settings = context.settings(contestant, task)
+    optimizer = monitor.optimizer = contestant.build(model.named_parameters(), settings)
+    monitor.step_stats = EpochStats(optimizer) if settings is not task.settings else None
     schedule = build_schedule(config.schedule, optimizer, config.epochs, monitor.steps_an_epoch)
     order = data_order(task.seed)
     seed_everything(task.seed)
@@ -175,6 +203,7 @@ def _train(
         diverged=diverged,
         training=task.training,
         pruned=pruned,
+        stats=tuple(monitor.stats),
     )
 
 
@@ -192,37 +221,15 @@ class RunFailedError(AdamantineError):
         said = failure(error, f"the run of {in_words(task)} ({where})")
         super().__init__(f"{said}. To go on without it: --skip-failed (skip_failed=True)")
         self.run = failed_run(
-            task, f"{type(error).__name__}: {error}", monitor.steps, monitor.looks
+            task, f"{type(error).__name__}: {error}", monitor.steps, monitor.looks, monitor.stats
         )
 
 
-def in_words(task: Task) -> str:
-    """A run in words: ``adam with lr=0.01, batch_size=32 and seed 3``."""
-    settings = {**task.settings, **task.training}
-    given = ", ".join(f"{name}={value}" for name, value in settings.items())
-    return f"{task.contestant} with {given}{' and ' if given else ''}seed {task.seed}"
-
-
-def failed_run(task: Task, reason: str, steps: int = 0, looks: Sequence[Look] = ()) -> TrialRun:
-    """A run that failed, as a result: judged as one that diverged in its last step."""
-    return TrialRun(
-        contestant=task.contestant,
-        purpose=task.purpose,
-        settings=task.settings,
-        seed=task.seed,
-        looks=tuple(looks),
-        steps=steps,
-        seconds=0.0,
-        parameters=0,
-        state_bytes=0,
-        diverged=Divergence(steps + 1, math.nan),
-        training=task.training,
-        failed=reason,
-    )
-
-
 def _warm_up(context: RunContext, contestant: Contestant, task: Task) -> None:
-    """A step of a model that is thrown away, the first time: what is compiled is not timed."""
+    """A step of a model that is thrown away, the first time: what is compiled is not timed.
+
+    Two where the first one is measured, which has a kernel of its own.
+    """
     key = (task.spec, *sorted(task.settings))
     if key in context.warm:
         return
@@ -230,13 +237,15 @@ def _warm_up(context: RunContext, contestant: Contestant, task: Task) -> None:
     workload = context.tuning
     seed_everything(task.seed)
     model = workload.model().to(context.device)
-    optimizer = contestant.build(model.named_parameters(), task.settings)
+    settings = context.settings(contestant, task)
+    optimizer = contestant.build(model.named_parameters(), settings)
     to_training(optimizer)
     stream = moved(batches(workload.train, context.config.batch_size), context.device)
     inputs, targets = next(iter(stream))
     try:
         workload.loss(model(inputs), targets).backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
+        for _ in range(1 + (settings is not task.settings)):
+            optimizer.step()
     except Exception as error:
         if not is_divergence(error, model):  # else the run itself will tell
             raise
@@ -259,6 +268,9 @@ class _RunMonitor:
     optimizer: Optimizer | None = None
     caller: Caller = field(default_factory=Caller)
     looks: list[Look] = field(default_factory=list)
+    step_stats: EpochStats | None = None
+    """Measures the steps before looks; of an epoch whose length is not known, the first."""
+    stats: list[Mapping[str, ParameterRecord]] = field(default_factory=list)
     steps: int = 0
     steps_before: int = 0
     """Taken in the epochs before this one."""
@@ -275,6 +287,7 @@ class _RunMonitor:
     def begin(self, epoch: int) -> None:
         """An epoch begins."""
         self._epoch, self.steps_before = epoch, self.steps
+        self._before_step(1)
         self._since = perf_counter()
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -290,13 +303,13 @@ class _RunMonitor:
             self.caller(self.step_callback)
         if self.steps_an_epoch is None or step == self.steps_an_epoch:
             return
-        looks, total = self.context.looks, self.steps_an_epoch
-        if step * looks // total > (step - 1) * looks // total:
-            self._look(self._epoch - 1 + step / total)
+        if self._is_look(step):
+            self._look(self._epoch - 1 + step / self.steps_an_epoch)
             assert self.model
             assert self.optimizer
             self.model.train()
             to_training(self.optimizer)
+        self._before_step(step + 1)
 
     def end(self) -> None:
         """The epoch's last look; there was one just now where a loader ends before it said."""
@@ -319,10 +332,24 @@ class _RunMonitor:
             stream = moved(batches(data, self.context.config.test_batch_size), self.context.device)
             return evaluate(self.model, workload.loss, workload.metric, stream)
 
+    def _is_look(self, step: int) -> bool:
+        """Whether a look comes after it, in an epoch of known length."""
+        looks, total = self.context.looks, self.steps_an_epoch
+        return total is not None and step * looks // total > (step - 1) * looks // total
+
+    def _before_step(self, step: int) -> None:
+        known = self.steps_an_epoch is not None
+        if self.step_stats and (self._is_look(step) if known else step == 1):
+            self.step_stats.begin()
+
     def _look(self, epoch: float) -> None:
         train_loss = mean(torch.stack(self._losses).tolist())
         self.stop()
         self._losses.clear()
+        measured = None
+        if self.step_stats:
+            self.step_stats.look()
+            measured = self.step_stats.record()
         loss, metric = self.judge(self.context.tuning.test)
         self._since = perf_counter()
         if not math.isfinite(loss):
@@ -335,6 +362,8 @@ class _RunMonitor:
             )
         look = Look(self.steps, epoch, self.seconds, train_loss, loss, metric)
         self.looks.append(look)
+        if measured is not None:
+            self.stats.append(measured)
         if self.look_callback and self.caller(self.look_callback, look):
             raise _Pruned
         self._since = perf_counter()  # the answer may have taken a while

@@ -23,12 +23,10 @@ import torch
 from adamantine.errors import AdamantineError
 from adamantine.records import Look, TrialRun
 from adamantine.study.runs import gpus
-from adamantine.study.runs.tasks import ATTEMPTS, Task
+from adamantine.study.runs.tasks import ATTEMPTS, Task, failed_run, in_words
 from adamantine.study.runs.training import (
     RunContext,
     RunFailedError,
-    failed_run,
-    in_words,
     train_once,
 )
 from adamantine.train.diagnosis import failure

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
@@ -27,7 +27,7 @@ from adamantine.study.runs.journal import Journal
 from adamantine.study.runs.ray_pool import RayPool
 from adamantine.study.runs.ray_workers import RayWorkers
 from adamantine.study.runs.tasks import Task, key_of
-from adamantine.study.runs.tracking import StudyTracking
+from adamantine.study.runs.tracking import StudyTracking, without_stats
 from adamantine.study.runs.workers import Workers
 from adamantine.study.settings.calls import call
 from adamantine.study.settings.contestants import parse_contestants, sources_of
@@ -94,7 +94,9 @@ class Tuning:
         # Once, at the start: a file that is edited meanwhile is not what the workers have loaded.
         self._sources = sources_of(self._spaces.contestants.values())
         folder = data_dir and Path(data_dir).resolve()  # workers may run in other folders
-        self._build_context = partial(build_context, workload, plan, folder)
+        self._build_context = partial(
+            build_context, workload, plan, folder, with_stats=bool(trackers)
+        )
         self._named = isinstance(workload, str)
         self._context = self._build_context()
         self._metric = self._context.tuning.metric
@@ -123,7 +125,10 @@ class Tuning:
                 plan=self._described(),
                 metric=self._metric.name,
                 direction=self._metric.direction,
-                trials=trials,
+                trials=tuple(
+                    replace(trial, run=run)
+                    for trial, run in zip(trials, without_stats(t.run for t in trials), strict=True)
+                ),
                 candidates=outcome.candidates,
                 tuned=outcome.tuned,
                 defaults=outcome.defaults,
@@ -233,7 +238,7 @@ class Tuning:
             candidates[plain],
             judgement,
             among[chosen],
-            tuple(run for own in runs for run in own),
+            without_stats(run for own in runs for run in own),
         )
 
 
