@@ -10,6 +10,7 @@ machine does meanwhile.
 - ``tune_example``: the first search that docs/tune.md shows
 - ``samplers``, ``pruning``, ``searches``: what `adamantine tune` finds, and what it costs
 - ``equals``: how often equals are called different; ``simulated``: such studies
+- ``which``: Adam and what rivals it today, on four tasks
 - ``words``: losses of `words-embedding`, epoch by epoch
 - ``pool``: processes of one thread each
 - ``blocks``: which table stands where

@@ -20,6 +20,7 @@ from benchmarks.studies import (
     samplers,
     searches,
     tune_example,
+    which,
     words,
 )
 from benchmarks.studies.comparison import study_of
@@ -59,6 +60,10 @@ def _of_lr_find(table: str) -> Callable[[Records], str]:
     return lambda records: lr_find.tables(records["lr-find"])[table]
 
 
+def _of_which(name: str) -> Callable[[Records], str]:
+    return lambda records: which.report(study_of(records[name]))
+
+
 FORMATS = ("8 bits", "4 bits", "speed", "training")
 
 BLOCKS: Mapping[str, Callable[[Records], str]] = {
@@ -74,6 +79,7 @@ BLOCKS: Mapping[str, Callable[[Records], str]] = {
         f"lr-find, {table}": _of_lr_find(table)
         for table in ("example", "lines", "truth on mnist", "truth on digits", "rules", "lengths")
     },
+    **{name: _of_which(name) for name in which.STUDIES},
     "words": lambda records: words.to_markdown(records["words"]),
     "equals": lambda records: equals.to_markdown(records["equals"]),
     "tune-example": lambda records: tune_example.to_markdown(records["tune-example"]),

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from benchmarks.studies import equals, lr_find, pruning, samplers, searches, tune_example, words
+from benchmarks.studies import (
+    equals,
+    lr_find,
+    pruning,
+    samplers,
+    searches,
+    tune_example,
+    which,
+    words,
+)
 from benchmarks.studies.comparison import Comparison
 
 CLAIMS = (
@@ -57,6 +66,7 @@ STUDIES: dict[str, Comparison | ModuleType] = {
         "paper-mlp",
         {"curves.png": "paper-mlp.png"},
     ),
+    **which.STUDIES,
     "lr-find": lr_find,
     "equals": equals,
     "words": words,
@@ -66,5 +76,12 @@ STUDIES: dict[str, Comparison | ModuleType] = {
     "searches": searches,
 }
 
-WITHOUT_MNIST = ("equals", "words", "tune-example", "samplers", "pruning")
+WITHOUT_MNIST = (
+    *(n for n, each in which.STUDIES.items() if not each.reads_mnist),
+    "equals",
+    "words",
+    "tune-example",
+    "samplers",
+    "pruning",
+)
 """The others need MNIST."""

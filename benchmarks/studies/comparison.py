@@ -41,18 +41,21 @@ class Comparison:
         The folder of its runs among the journals.
     pictures
         Which of the report's pictures go into ``docs/images``, and under which names.
+    reads_mnist
+        Whether the workload does.
     """
 
     arguments: str
     runs: str
     pictures: Mapping[str, str] = field(default_factory=dict)
+    reads_mnist: bool = True
 
     def run(self, options: Options) -> Record:
         """Run the command, or what is missing of it, and keep what pages need."""
         words = [*shlex.split(self.arguments), "--jobs", str(options.jobs_or_cores())]
         if options.quick:
             words += QUICK.split()
-        else:
+        elif self.reads_mnist:
             words += ["--data-dir", str(needs_mnist(options.data_dir).root.resolve())]
         with TemporaryDirectory() as temporary:
             out = (options.journals or Path(temporary)) / self.runs

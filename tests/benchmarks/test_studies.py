@@ -1,12 +1,13 @@
 """Studies run, their records are small and whole, and tables read them rightly."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 from benchmarks.measure import BenchmarkError
 from benchmarks.records import Options
-from benchmarks.studies import blocks, lr_find
+from benchmarks.studies import blocks, lr_find, which
 from benchmarks.studies.catalogue import STUDIES
 from benchmarks.studies.compact import compact, restored
 from benchmarks.studies.comparison import study_of
@@ -45,6 +46,25 @@ def test_a_compact_record_is_the_study_to_six_digits():
     again = compact(study.to_json())
     assert again | found["study"] == again  # a record need not have what is newer than itself
     assert again.keys() - found["study"].keys() <= {"decision"}
+
+
+def test_a_report_begins_with_the_decision_and_ranks_by_the_final_score():
+    study = study_of(pages.saved(["claims"], command.RESULTS / "studies")["claims"])
+    report = which.report(study)
+    assert report.startswith(f"```\n{study.verdict[0].sentence}")
+    assert report.endswith(f"- {study.verdict[-1].sentence}")
+    means = {one.name: one.metric.value for one in study.contestants}
+    rows = which.table(study).splitlines()[2:]
+    assert [row.split(" | ")[0].removeprefix("| ") for row in rows] == sorted(
+        means, key=means.get, reverse=True
+    )
+    lost = dataclasses.replace(study.contestants[1], metric=None)
+    others = (lost, study.contestants[0], study.contestants[2])
+    unlucky = dataclasses.replace(study, contestants=others, direction="min")
+    assert [one.name for one in which.ranked(unlucky)] == [
+        *sorted({*means} - {lost.name}, key=means.get),
+        lost.name,
+    ]
 
 
 def test_restoring_puts_looks_back():

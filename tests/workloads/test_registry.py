@@ -18,6 +18,7 @@ NAMES = [
     "chars-rnn",
     "chars-transformer",
     "words-embedding",
+    "words-dense",
     "quadratic",
 ]
 

@@ -183,6 +183,22 @@ def test_words_have_sparse_gradients_of_the_rows_read() -> None:
     assert rows.equal(inputs[:64].unique())
 
 
+def test_dense_words_are_the_same_task_with_the_gradients_dense() -> None:
+    sparse, dense = load("words-embedding"), load("words-dense")
+    for part in PARTS:
+        for a, b in zip(getattr(sparse, part), getattr(dense, part), strict=True):
+            assert a.equal(b)
+    gradients = []
+    for workload in (sparse, dense):
+        torch.manual_seed(0)
+        model, (inputs, targets) = workload.model(), workload.train
+        workload.loss(model(inputs[:64]), targets[:64]).backward()
+        gradients.append([param.grad for param in model.parameters()])
+    assert not any(grad.is_sparse for grad in gradients[1])
+    for a, b in zip(*gradients, strict=True):
+        assert torch.equal(a.to_dense(), b)
+
+
 @pytest.mark.parametrize("name", ["chars-rnn", "chars-transformer", "words-embedding"])
 def test_untrained_networks_know_nothing(name: str) -> None:
     """The loss of a fresh network is about that of a uniform guess, and the metric agrees."""

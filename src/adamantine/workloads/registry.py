@@ -161,6 +161,17 @@ _BUILTINS: dict[str, tuple[Listing, _Loader]] = {
         ),
         (
             Listing(
+                "words-dense",
+                words.DENSE,
+                size="52,256 parameters, 300,000 words",
+                metric="cross-entropy in nats a word, lower is better",
+                time="about 30 s",
+                data=sources.DATA,
+            ),
+            _without_files("words-dense", words.words_dense),
+        ),
+        (
+            Listing(
                 "quadratic",
                 quadratic.describe(),
                 size="100 parameters, 20,000 samples",

@@ -2,6 +2,6 @@
 
 - ``sources``: the text
 - ``chars``: ``chars-rnn`` and ``chars-transformer``
-- ``words``: ``words-embedding``, with sparse gradients
+- ``words``: ``words-embedding``, with sparse gradients, and ``words-dense``, with dense ones
 - ``transformer``: of any size
 """

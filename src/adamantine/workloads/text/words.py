@@ -1,7 +1,8 @@
-"""The workload `words-embedding`: the next word of Python's sources, from a sparse table."""
+"""The workloads `words-…`: the next word of Python's sources, from a table of vectors."""
 
 import re
 from collections import Counter
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -12,6 +13,7 @@ from adamantine.workloads.protocol import Batch, Metric, Workload
 from adamantine.workloads.text.sources import LIBRARY, spread, texts
 
 DESCRIPTION = f"Next word of {LIBRARY}, an embedding with sparse gradients"
+DENSE = f"Next word of {LIBRARY}, an embedding with dense gradients"
 
 CONTEXT = 4
 # Of the 390,000 words or so that the training text has; other versions of Python have fewer.
@@ -33,6 +35,15 @@ def words_embedding() -> Workload:
     other things than those it learns from: one with ten times the parameters overfitted from the
     second epoch on, and this one still gains in the fifth (``docs/workloads.md``).
     """
+    return _workload("words-embedding", Network, DESCRIPTION)
+
+
+def words_dense() -> Workload:
+    """``words-embedding`` with dense gradients, which every optimizer takes."""
+    return _workload("words-dense", partial(Network, sparse=False), DENSE)
+
+
+def _workload(name: str, model: Callable[[], nn.Module], description: str) -> Workload:
     parts = [WORD.findall(text) for text in texts()]
     number = numbers(parts[0])
     counts = (TRAIN_EXAMPLES, HELD_OUT_EXAMPLES, HELD_OUT_EXAMPLES)
@@ -40,14 +51,14 @@ def words_embedding() -> Workload:
         examples(words, number, count) for words, count in zip(parts, counts, strict=True)
     )
     return Workload(
-        "words-embedding",
-        Network,
+        name,
+        model,
         train=train,
         validation=validation,
         test=test,
         loss=cross_entropy,
         metric=Metric("cross-entropy", partial(cross_entropy, reduction="none"), "min"),
-        description=DESCRIPTION,
+        description=description,
     )
 
 
@@ -69,9 +80,9 @@ def examples(words: list[bytes], number: dict[bytes, int], count: int) -> Batch:
 class Network(nn.Module):
     """52,256 parameters, 16,384 of them in the table."""
 
-    def __init__(self) -> None:
+    def __init__(self, sparse: bool = True) -> None:
         super().__init__()
-        self.table = nn.Embedding(VOCABULARY, WIDTH, sparse=True)
+        self.table = nn.Embedding(VOCABULARY, WIDTH, sparse=sparse)
         self.hidden = nn.Linear(CONTEXT * WIDTH, HIDDEN)
         self.head = nn.Linear(HIDDEN, VOCABULARY)
 
