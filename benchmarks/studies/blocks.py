@@ -13,6 +13,7 @@ from benchmarks import extras, formats, markdown
 from benchmarks.measure import BenchmarkError
 from benchmarks.records import Record, origin
 from benchmarks.studies import (
+    decisions,
     equals,
     lr_find,
     paper,
@@ -82,6 +83,7 @@ BLOCKS: Mapping[str, Callable[[Records], str]] = {
     **{name: _of_which(name) for name in which.STUDIES},
     "words": lambda records: words.to_markdown(records["words"]),
     "equals": lambda records: equals.to_markdown(records["equals"]),
+    "decisions": lambda records: decisions.to_markdown(records["decisions"]),
     "tune-example": lambda records: tune_example.to_markdown(records["tune-example"]),
     "samplers": lambda records: samplers.to_markdown(records["samplers"]),
     "pruning": lambda records: pruning.to_markdown(records["pruning"]),

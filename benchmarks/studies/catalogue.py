@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import ModuleType
 
 from benchmarks.studies import (
+    decisions,
     equals,
     lr_find,
     pruning,
@@ -69,6 +70,7 @@ STUDIES: dict[str, Comparison | ModuleType] = {
     **which.STUDIES,
     "lr-find": lr_find,
     "equals": equals,
+    "decisions": decisions,
     "words": words,
     "tune-example": tune_example,
     "samplers": samplers,
@@ -79,6 +81,7 @@ STUDIES: dict[str, Comparison | ModuleType] = {
 WITHOUT_MNIST = (
     *(n for n, each in which.STUDIES.items() if not each.reads_mnist),
     "equals",
+    "decisions",
     "words",
     "tune-example",
     "samplers",

@@ -10,6 +10,9 @@ from benchmarks.records import Record
 PRIVATE = ("command", "started", "machine")
 """What names paths and hosts; the benchmark's own record says these things itself."""
 
+NONE = "stats"
+"""Of runs; the record of a study never has any."""
+
 
 def compact(record: Mapping[str, Any]) -> Record:
     """A study's JSON with less in it; :func:`restored` makes it readable again."""
@@ -22,7 +25,7 @@ def _small(value: Any) -> Any:
     if isinstance(value, list):
         return [_small(element) for element in value]
     if isinstance(value, Mapping):
-        small = {key: _small(element) for key, element in value.items()}
+        small = {key: _small(element) for key, element in value.items() if key != NONE}
         looks = small.get("looks")
         if isinstance(looks, list) and looks:
             small["looks"] = {key: [look[key] for look in looks] for key in looks[0]}

@@ -1,4 +1,4 @@
-"""Simulated studies of contestants that are equal in truth."""
+"""Simulated studies of contestants whose true qualities are known: equal, unless given."""
 
 import numpy as np
 
@@ -10,19 +10,24 @@ from adamantine.study.statistics.survival import arrival, worst_best
 
 EPOCHS = 5
 EXAMPLES = 360
+LEVEL = 0.96
 NAMES = "abc"
 
 
-def accuracies(rng, names=NAMES, seeds=5):
-    """Counts of right test examples; a seed has something in common for all contestants."""
-    right = 0.96 + 0.004 * rng.normal(size=seeds)
+def accuracies(rng, names=NAMES, seeds=5, levels=None):
+    """Counts of right test examples; a seed has something in common for all contestants.
+
+    `levels` are the true accuracies; None for equal ones.
+    """
+    common = 0.004 * rng.normal(size=seeds)
+    levels = [LEVEL] * len(names) if levels is None else levels
     return [
         Sample(
             name,
-            dict(enumerate(rng.binomial(EXAMPLES, np.clip(right, 0, 1)) / EXAMPLES)),
+            dict(enumerate(rng.binomial(EXAMPLES, np.clip(level + common, 0, 1)) / EXAMPLES)),
             rounding=rounding_variance(1 / EXAMPLES),
         )
-        for name in names
+        for name, level in zip(names, levels, strict=True)
     ]
 
 

@@ -2,8 +2,9 @@
 
 from statistics import fmean, median
 
-from benchmarks.studies import equals, lr_find, paper, searches
+from benchmarks.studies import decisions, equals, lr_find, paper, searches
 from benchmarks.studies.comparison import contestant
+from benchmarks.studies.simulated import EXAMPLES, LEVEL
 
 from adamantine.study.tune.plan import SAMPLERS
 
@@ -153,6 +154,18 @@ def of_statistics(records):
     share = 100 * found["right"] / found["power_studies"]
     yield f"was found in {share:.1f} % of {found['power_studies']:,} studies"
     yield f"theory predicts {100 * equals.theory():.1f} %"
+    deviation = 100 * (2 * LEVEL * (1 - LEVEL) / EXAMPLES) ** 0.5
+    yield f"on the same seed differ by {deviation:.1f} points (one deviation)"
+    assert decisions.SPREAD == 0.01
+    yield "all true accuracies are drawn (deviation 1 point)"
+    found = records["decisions"]
+    beyond = max(row["beyond"] for row in found["rows"]) / found["studies"]
+    assert beyond < 0.05
+    yield f"worse by more than was said in at most {100 * beyond:.1f} % of them"
+    margins = {(row["gap"], row["seeds"]): row["margin"] for row in found["rows"]}
+    times = [margins[gap, 3] / margins[gap, 10] for gap in (*decisions.GAPS, None)]
+    words = {2: "two", 3: "three", 7: "seven", 8: "eight"}
+    yield f"their margin is {words[int(min(times))]} to {words[int(max(times))]} times that of ten"
 
 
 def of_workloads(records):

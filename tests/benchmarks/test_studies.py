@@ -20,7 +20,17 @@ from benchmarks import pages
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
-    ["claims", "lr-find", "equals", "words", "tune-example", "samplers", "pruning", "searches"],
+    [
+        "claims",
+        "lr-find",
+        "equals",
+        "decisions",
+        "words",
+        "tune-example",
+        "samplers",
+        "pruning",
+        "searches",
+    ],
 )
 def test_a_study_runs_and_prints(name, tmp_path):
     study = STUDIES[name]

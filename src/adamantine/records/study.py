@@ -296,11 +296,15 @@ class Decision:
         The names of all that are not shown to be worse than another; among them it is the cheapest.
     python
         The line that builds it.
+    shortfall
+        How much worse than the truly best contestant it is at most, by the final metric, with 95 %
+        confidence; None if nothing was tested.
     """
 
     contestant: str = ""
     tied: tuple[str, ...] = ()
     python: str = ""
+    shortfall: float | None = None
 
 
 @dataclass(frozen=True)

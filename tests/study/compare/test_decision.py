@@ -74,6 +74,22 @@ def test_among_those_of_the_same_state_the_fastest():
     assert said.startswith("Use whichever you like, for instance Adam(lr=0.1): between again and ")
 
 
+def test_how_large_a_difference_may_hide_is_said():
+    runs = [
+        [a_run(name, seed=s, test=test, state_bytes=bytes_) for s, test in enumerate(tests)]
+        for name, tests, bytes_ in (
+            ("adam", (0.82, 0.84, 0.83), 800),
+            ("sgd", (0.83, 0.82, 0.83), 0),
+        )
+    ]
+    found, said = decision(*(contestant(own[0].contestant, finals=own) for own in runs))
+    upper = stats.ttest_rel((0.82, 0.84, 0.83), (0.83, 0.82, 0.83), alternative="less")
+    assert found.shortfall == pytest.approx(upper.confidence_interval(0.95).high)
+    assert said.endswith(
+        "; sgd needs no state; sgd is at most 2.9 points worse than the best (95 % confidence)."
+    )
+
+
 def test_what_is_cheap_and_slow_is_said_to_be_slow():
     cheap = contestant("cheap", finals=finals("cheap", 0.82, bytes_=0, curve=(0.1, 0.2, 0.3, 0.9)))
     fast = contestant("fast", finals=finals("fast", 0.82, curve=(0.1, 0.9, 0.9, 0.9)))
@@ -132,6 +148,17 @@ def test_equals_are_told_apart_in_a_twentieth_of_studies_at_most_else_the_cheape
         other += found.decision.contestant != "c"
         assert found.decision.contestant in found.decision.tied
     assert other <= stats.binom.ppf(0.999, STUDIES, 0.05)
+
+
+@pytest.mark.parametrize("gap", [0.005, 0.02])
+def test_what_is_recommended_is_seldom_worse_by_more_than_is_said(gap):
+    rng = np.random.default_rng(1)
+    beyond = 0
+    for _ in range(STUDIES):
+        found = simulated(rng, [0.96, 0.96, 0.96 - gap], [800, 400, 0]).decision
+        lost = gap if found.contestant == "c" else 0.0
+        beyond += lost > found.shortfall
+    assert beyond <= stats.binom.ppf(0.999, STUDIES, 0.05)
 
 
 @settings(deadline=None, max_examples=40)

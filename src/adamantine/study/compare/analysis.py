@@ -21,6 +21,7 @@ from adamantine.study.compare.claims import claims
 from adamantine.study.compare.decision import decide
 from adamantine.study.compare.subject import Subject
 from adamantine.study.compare.verdict import verdict
+from adamantine.study.statistics.best import shortfalls
 from adamantine.study.statistics.intervals import mean_interval, rounding_variance
 from adamantine.study.statistics.pairs import Sample, compare
 from adamantine.study.statistics.robustness import Robustness, robustness
@@ -152,7 +153,15 @@ def analyse(
         *compare(by_width, "lr_width", "max"),
     )
     subject = Subject(
-        metric, direction, target, budget.epochs, tolerance, found, differences, finals
+        metric,
+        direction,
+        target,
+        budget.epochs,
+        tolerance,
+        found,
+        differences,
+        finals,
+        shortfalls(by_metric, direction),
     )
     decision, sentence = decide(subject)
     return Analysis(

@@ -5,11 +5,13 @@
 3. Among several, the one with the least state is chosen; of equals in this, one that takes the
    fewest epochs to the target; then the one with the better mean.
 
-With one seed nothing can be shown, and the best mean is chosen. As nowhere in a verdict, seconds
-do not count, so that a repeated study comes to the same decision.
+Between several, the sentence says how much worse than the best one the choice may be: not shown to
+be worse is not as good. With one seed nothing can be shown, and the best mean is chosen. As nowhere
+in a verdict, seconds do not count, so that a repeated study comes to the same decision.
 """
 
 from collections.abc import Sequence
+from math import isfinite
 
 from adamantine.records import Contestant, Decision, Difference, Finding, Interval
 from adamantine.study.compare.subject import Subject
@@ -41,10 +43,11 @@ def decide(study: Subject) -> tuple[Decision, Finding]:
     elif len(tied) == 1:
         said = f"Use {how}: {_value(chosen, scale)}"
     else:
-        said = f"Use {_as_good(study, chosen, tied, how)}"
+        said = f"Use {_as_good(study, chosen, tied, how)}{_at_most(study, chosen, scale)}"
     parts = [said, *_worse(study, chosen, tested, tied, scale), *_diverged(study)]
     names = tuple(sorted(c.name for c in tied))
-    decision = Decision(chosen.name, names, python_line(chosen.optimizer, chosen.settings))
+    python = python_line(chosen.optimizer, chosen.settings)
+    decision = Decision(chosen.name, names, python, study.shortfalls.get(chosen.name))
     return decision, Finding("decision", sentence("; ".join(parts)))
 
 
@@ -86,6 +89,16 @@ def _as_good(study: Subject, chosen: Contestant, tied: Sequence[Contestant], how
         shown += f", but {listed(faster)} {'is' if len(faster) == 1 else 'are'} faster"
     example = "" if len(least) == 1 or slower else " for instance"
     return f"{which},{example} {how}: {shown}"
+
+
+def _at_most(study: Subject, chosen: Contestant, scale: Scale) -> str:
+    """How large a difference may hide where none could be shown."""
+    margin = study.shortfalls.get(chosen.name)
+    if not margin or not isfinite(margin):
+        return ""
+    return (
+        f"; {chosen.name} is at most {scale.amount(margin)} worse than the best (95 % confidence)"
+    )
 
 
 def _worse(

@@ -1,7 +1,7 @@
 """What sentences are made of: what was computed, and the final runs."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from adamantine.records import Contestant, Difference, TrialRun
 from adamantine.study.statistics.trials import Direction
@@ -23,6 +23,8 @@ class Subject:
         All of them.
     finals
         The final runs by contestant.
+    shortfalls
+        How much worse than the best one each is at most, where that is known.
     """
 
     metric: str
@@ -33,3 +35,4 @@ class Subject:
     contestants: Sequence[Contestant]
     differences: Sequence[Difference]
     finals: Mapping[str, Sequence[TrialRun]]
+    shortfalls: Mapping[str, float] = field(default_factory=dict)
