@@ -289,7 +289,7 @@ def tables(found: Record) -> dict[str, str]:
     said = summary(LrFindRecord.from_json(restored(found["example"])))
     return {
         "example": f"```\n$ adamantine lr-find --workload mnist --optimizer adam\n{said}\n```",
-        "lines": indent("\n".join(said.splitlines()[:3]), "    "),
+        "lines": indent("\n".join(said.splitlines()[:4]), "    "),
         **{f"truth on {name}": _truth(found, name) for name in found["truth"]},
         "rules": _rules(found),
         "lengths": _lengths(found),

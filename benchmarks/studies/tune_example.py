@@ -40,6 +40,7 @@ def images(found: Record) -> dict[str, bytes]:
 
 
 def to_markdown(found: Record) -> str:
-    """What the command ends with."""
-    said = [each.sentence for each in search_of(found).verdict if each.about != "caution"]
-    return "\n".join(["```", *said, "```"])
+    """What the command prints, but for the table in its middle."""
+    search = search_of(found)
+    first, *evidence = [each.sentence for each in search.verdict if each.about != "caution"]
+    return "\n".join(["```", first, search.best.python, "…", *evidence, "```"])
