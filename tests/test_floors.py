@@ -120,6 +120,7 @@ ROOMS = {
         "scaling": 1,
         "updates": 1,
         "stats": 2,
+        "totals": 2,
         "unchanged": 2,
         "plan": 3,
     },

@@ -292,7 +292,8 @@ def update(
     states
         ``T`` tensors for each of the rule's states, of which the same is true.
     scalars
-        The rule's scalars by name: numbers. What its sums decide is found here where it is missing.
+        The rule's scalars by name: numbers. What sums over each tensor decide is found here where
+        it is missing.
     """
     columns = [_reals(column) for column in (params, grads, *states)]
     dtype = _computed_in(columns)
@@ -309,8 +310,9 @@ def update(
         # What every rule begins with. Here and at once, so that what follows is the same whatever
         # gradients are scaled by, and so are its bits where that is a power of two.
         given |= {"grad": Operand(starts[1].then("mul", scalars["sign"])), "sign": 1.0}
-    if rule.sums is not None and rule.sums.scalar not in scalars:
-        given[rule.sums.scalar] = _decided(rule.sums, given, columns[0], dtype)
+    own = rule.tensor_sums
+    if own is not None and own.scalar not in scalars:
+        given[own.scalar] = _decided(own, given, columns[0], dtype)
     results = _bound(rule.update)(*(given[name] for name in (*rule.tensors, *rule.scalars)))
     _write(
         [columns[0], *columns[2:]],

@@ -70,7 +70,8 @@ def update(
 
     Complex tensors are taken as pairs of real ones, as torch does. With `differentiable` the
     update is recorded by autograd, through parameters, gradients, states and tensor scalars. What
-    a rule's sums decide is found here, or given: that of a whole tensor of which this is a part.
+    a rule's sums over a tensor decide is found here, or given: that of a whole tensor of which this
+    is a part. What sums over all parameters decide is among the scalars.
     """
     if param.is_conj():  # whose numbers are not those in memory
         resolved = param.resolve_conj()
@@ -84,15 +85,18 @@ def update(
     if differentiable:
         # Autograd may keep an input for its backward pass; the writes below must not touch it.
         tensors = [t.clone() for t in tensors]
-    if rule.sums is not None:
+    if (own := rule.tensor_sums) is not None:
         found: Any = decided
         if found is None:
-            sums = _summed(rule, rule.sums, tensors, scalars)
+            sums = _summed(rule, own, tensors, scalars)
             # Beside a parameter without dimensions, float64 would widen what it is multiplied by.
-            found = decide(rule.sums, [sums], [param.numel()], scalars)[0].to(tensors[0].dtype)
-        scalars = {**scalars, rule.sums.scalar: found}
+            found = decide(own, [sums], [param.numel()], scalars)[0].to(tensors[0].dtype)
+        scalars = {**scalars, own.scalar: found}
     results = bound(rule.update)(*tensors, *(scalars[name] for name in rule.scalars))
-    for target, value in zip((param, *states), results, strict=True):
+    targets = (param, *states)
+    # One that a rule hands on as another one is about to be overwritten.
+    values = [r.clone() if any(r is t for t in targets) else r for r in results]
+    for target, value in zip(targets, values, strict=True):
         target.copy_(value)
 
 
@@ -167,8 +171,8 @@ def sums(
     if param.is_conj():
         param = param.resolve_conj()
     tensors = _computed_with(_reals(param, grad, states))
-    found: list[float] = _summed(rule, rule.sums, tensors, scalars).tolist()
-    return found
+    # Not tolist(), which looks past whoever traces the step or maps over it.
+    return [found.item() for found in _summed(rule, rule.sums, tensors, scalars)]
 
 
 def _summed(

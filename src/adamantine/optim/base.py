@@ -23,6 +23,7 @@ from adamantine.optim.step.plan import Plan
 from adamantine.optim.step.scaling.gradient_scaling import GradientScaling
 from adamantine.optim.step.scaling.gradients import fill_with_zeros, held
 from adamantine.optim.step.stats import Meter
+from adamantine.optim.step.totals import shared_sums
 from adamantine.optim.step.travel import Travel
 from adamantine.optim.step.updates.member import Only
 from adamantine.optim.step.updates.rows import MissedByParameter, Mode
@@ -84,6 +85,12 @@ class RuleOptimizer(WithStepOptions):
         self._missed_steps: MissedByParameter = {}
         self._travel: Travel | None = None
         super().__init__(cast(Any, params), defaults)
+        if self._step_options.offload and shared_sums(self.family, self.param_groups) is not None:
+            raise UsageError(
+                f"offload=True does not go with {type(self).__name__}: parameters travel and are "
+                "updated in turn, and what it decides over a step needs the gradients of all; "
+                "leave offload out"
+            )
 
     @outside_the_graph
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -301,6 +308,11 @@ class RuleOptimizer(WithStepOptions):
         """
         if self._step_options.offload:
             raise UsageError("offload=True keeps states in memory that cannot be shared")
+        if shared_sums(self.family, self.param_groups) is not None:
+            raise UsageError(
+                f"share_memory() does not go with {type(self).__name__}: what it decides over a "
+                "step is in its groups, and each process has its own"
+            )
         for group in self.param_groups:
             for param in group["params"]:
                 if is_dtensor(param):

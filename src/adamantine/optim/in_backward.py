@@ -6,7 +6,7 @@ import math
 import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -20,15 +20,18 @@ from adamantine.optim.step.plan import Plan
 from adamantine.optim.step.scaling.gradient_scaling import SMALL, GradientScaling
 from adamantine.optim.step.scaling.gradients import Gradients
 from adamantine.optim.step.sharded import parts_of
+from adamantine.optim.step.totals import shared_sums
 from adamantine.optim.step.updates.member import Only
 from adamantine.optim.usage import misuse
 from adamantine.optim.usage.labels import several
 from adamantine.optim.usage.options import StepOptions
+from adamantine.rules import Family
 
 
 class StepsInBackward(torch.optim.Optimizer):
     """What steps in ``backward()`` ask of an optimizer."""
 
+    family: ClassVar[Family]
     _step_options: StepOptions
     _gradient_scaling: GradientScaling
     _in_backward: InBackward | None
@@ -307,6 +310,12 @@ def check_usable(
         raise UsageError(
             "skip_nonfinite does not go with step_in_backward: whether any gradient is not finite "
             "is known when the last one is, and most parameters are updated by then"
+        )
+    if shared_sums(optimizer.family, optimizer.param_groups) is not None:
+        raise UsageError(
+            f"{type(optimizer).__name__} does not go with step_in_backward: what it decides over a "
+            "step needs the gradients of all parameters, and most are updated before the last one "
+            "is there; call step() after backward()"
         )
     if options.offload:
         raise UsageError(

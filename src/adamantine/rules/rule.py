@@ -19,10 +19,13 @@ Shape = tuple[int, ...]
 Kind = Literal["count", "sum", "squares"]
 """What is added up, of what a function says of each element."""
 
+Over = Literal["tensor", "parameters"]
+"""Over what: each tensor by itself, or all parameters of the optimizer."""
+
 
 @dataclass(frozen=True)
 class Sums:
-    """What a rule has to know of a whole tensor first: sums over its elements.
+    """What a rule has to know of a whole tensor, or of all of them, first: sums over elements.
 
     A pass of its own over memory makes them, in float64 and always in the same order.
 
@@ -42,6 +45,10 @@ class Sums:
         What it is, from sums, from ``elements`` (how many the tensor has, at least 1) and from
         other scalars, of which it names those it needs. In float64, and of many tensors at once:
         so it chooses by ``where``, as a rule does.
+    over
+        Over what they are. Over all parameters, `value` is an ordinary function: from the settings
+        of all groups, and a list of each group's sums by their names, to the settings that all of
+        them have from then on. One of these is `scalar`.
     """
 
     of: Callable[..., Any]
@@ -49,6 +56,7 @@ class Sums:
     kind: Kind
     scalar: str
     value: Callable[..., Any]
+    over: Over = "tensor"
 
     @cached_property
     def arguments(self) -> tuple[str, ...]:
@@ -73,8 +81,8 @@ class Rule:
     states
         Names of the per-parameter states, as in torch's ``state_dict``.
     sums
-        Where a scalar depends on the whole tensor: how. It replaces what the family's `scalars`
-        say.
+        Where a scalar depends on the whole tensor, or on all of them: how. It replaces what the
+        family's `scalars` say.
     nonnegative
         The states that are never below zero, such as averages of squares.
     exact
@@ -107,6 +115,16 @@ class Rule:
     def tensors(self) -> tuple[str, ...]:
         """The arguments that differ from element to element."""
         return ("param", "grad", *self.states)
+
+    @property
+    def tensor_sums(self) -> Sums | None:
+        """Its sums, where they are over each tensor."""
+        return self.sums if self.sums is not None and self.sums.over == "tensor" else None
+
+    @property
+    def shared_sums(self) -> Sums | None:
+        """Its sums, where they are over all parameters."""
+        return self.sums if self.sums is not None and self.sums.over == "parameters" else None
 
     @cached_property
     def scalars(self) -> tuple[str, ...]:

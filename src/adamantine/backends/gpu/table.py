@@ -171,16 +171,17 @@ class Table(ProbedTable):
         total.launch((tensors, count), self._tiles, rows, by_tile, sums)
         return sums
 
-    def sums(self) -> dict[int, list[float]]:
+    def sums(self, decision: Tensor | None = None) -> dict[int, list[float]]:
         """For a rule with sums, what they are in each of :attr:`wholes`, by id.
 
-        They are to be added up where others have parts of them; nothing is written. The host waits
-        for them.
+        They are to be added up, where others have parts of them or all decide; nothing is written.
+        The host waits for them. `decision` is that of :meth:`run`.
         """
         if self._rule.sums is None:
             return {}
+        decision = self._decision if decision is None else decision
         with streams.working_on(self.device):
-            sums = self._summed(self._prepared(), self._decision, len(self._rule.sums.names))
+            sums = self._summed(self._prepared(), decision, len(self._rule.sums.names))
         return dict(zip(map(id, self.wholes), sums.tolist(), strict=True))
 
     def _summed(self, sent: Sent, decision: Tensor, count: int) -> Tensor:
@@ -203,6 +204,7 @@ class Table(ProbedTable):
         collect_stats: bool = False,
         totals: Mapping[int, Sequence[float]] | None = None,
         decision: Tensor | None = None,
+        shared: Mapping[str, float] | None = None,
     ) -> None:
         """Update every tensor that has a gradient; :meth:`prepare` comes before, each time.
 
@@ -217,11 +219,13 @@ class Table(ProbedTable):
         decision
             Float64 ``(2,)`` on the device: what gradients are multiplied by, and 0 where the step
             is left out.
+        shared
+            By name, the scalar that sums over all parameters have decided.
         """
         sent = self._prepared()
         decision = self._decision if decision is None else decision
         with streams.working_on(self.device):
-            decided = self._decided(sent, decision, totals)
+            decided = self._decided(sent, decision, totals, shared or {})
             by_tile = self._of_tiles(SUMS) if collect_stats else sent.scalars
             look_after = self._look(sent, decision) if collect_stats else None
             update = compiling.compiled(self._rule, self._formats, zero_grads, collect_stats)
@@ -237,11 +241,18 @@ class Table(ProbedTable):
         self.release()
 
     def _decided(
-        self, sent: Sent, decision: Tensor, totals: Mapping[int, Sequence[float]] | None
+        self,
+        sent: Sent,
+        decision: Tensor,
+        totals: Mapping[int, Sequence[float]] | None,
+        shared: Mapping[str, float],
     ) -> Tensor:
         """The scalar that the rule's sums decide, by tensor; anything where it has none."""
         if self._rule.sums is None:
             return sent.scalars
+        if self._rule.shared_sums is not None:
+            number, count = shared[self._rule.sums.scalar], len(self._params)
+            return torch.full((count,), number, dtype=torch.float64, device=self.device)
         count = len(self._rule.sums.names)
         if totals is None:
             sums = self._summed(sent, decision, count)

@@ -3,6 +3,7 @@
 - ``updates``: who updates a parameter, and with which numbers
 - ``sharded``: parameters that are spread over processes, and what these tell each other
 - ``scaling``: the gradients' norm, and what the update multiplies them by
+- ``totals``: sums that come before the update, over processes and over all parameters
 - ``stats``: what a step did to each parameter
 - ``travel``: parameters that are elsewhere between steps
 - ``unchanged``: whether everything is as in the step before

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 from typing import Any
 
@@ -22,9 +22,9 @@ from adamantine.optim.step.interrupts import Uninterrupted
 from adamantine.optim.step.scaling.gradients import Gradients
 from adamantine.optim.step.sharded import Sharded, parts_of
 from adamantine.optim.step.stats import Measured, Watched, on_host
+from adamantine.optim.step.totals import decided, shared_sums, totals_of
 from adamantine.optim.step.travel import Travel
 from adamantine.optim.step.unchanged import SPARSE, Unchanged, covered
-from adamantine.optim.step.updates.by_reference import sums_by_reference
 from adamantine.optim.step.updates.by_torch import TorchUpdates
 from adamantine.optim.step.updates.choice import (
     counts_on_device,
@@ -39,13 +39,13 @@ from adamantine.optim.step.updates.tables import (
     make_tables,
     prepare,
     run,
-    sums_of,
 )
 from adamantine.optim.usage.hints import check_hints, refuse_capture
-from adamantine.rules import Family
+from adamantine.rules import Family, Sums
 
 Group = dict[str, Any]
 _GRAD = operator.attrgetter("grad")
+_NOTHING: Mapping[str, Any] = {}
 
 FactorOf = Callable[[Gradients], float | Tensor | None]
 """From a step's gradients to what the update multiplies them by, or None to leave it out. Where a
@@ -85,6 +85,7 @@ class Plan:
         self.measured: list[Measured] = []
         self.measured_there = False  # whether some of it is still on a device
         self._scalars = Scalars(family, groups)
+        self._shared_sums = shared_sums(family, groups)
         self._created: list[Tensor] = []  # whose state was made for the coming step
         self._waiting: list[Tensor] = []
         self._missed_steps, self._backend, self._travel = missed_steps, backend, travel
@@ -108,7 +109,8 @@ class Plan:
             parts = parts_of(covered(groups, only), groups)
             self._sharded = Sharded(parts, groups) if parts else None
             rules = {self._family.rule_of(groups[i], part.whole.shape) for i, part in parts}
-            self._summed = max((len(rule.sums.names) for rule in rules if rule.sums), default=0)
+            asked = [rule.sums for rule in rules] + [self._shared_sums]
+            self._summed = max((len(sums.names) for sums in asked if sums), default=0)
             members = list(self._members())
             self._rows = self._row_updates(members, self._missed_steps, self._backend)
             whose = select_for_kernels(members, groups, self._backend)
@@ -123,6 +125,7 @@ class Plan:
             in_lists = select_for_torch(dense, groups, self._backend)
             self._by_torch = TorchUpdates(in_lists, groups, self._family.counters[1:])
             one = len(self._tables) == 1 and not self._others and self._rows is None
+            one = one and self._shared_sums is None  # which settings follow from, too
             self._is_one_table = one and self._tables[0].is_one_call
             self._is_simple = self._is_one_table and self._sharded is None and self._travel is None
             # Tables look at their states themselves, but of DTensors they have the local ones.
@@ -170,6 +173,7 @@ class Plan:
             return False
         self.measured, scalars = [], self._scalars
         scalars.factor, scalars.constant = 1.0, self._unchanged.constant
+        scalars.shared = self._following = _NOTHING
         self._decision = None
         if self._is_simple and factor_of is None and not zero_grads and not collect_stats:
             return self._run_one_table()
@@ -214,7 +218,8 @@ class Plan:
         if factor_of is not None or zero_grads:
             by_torch = [(member.param, grad) for member, grad in others if grad is not None]
             by_torch += [] if rows is None else rows.gradients()
-            gradients = Gradients(tables, by_torch, sharded)
+            waits = self._shared_sums is not None
+            gradients = Gradients(tables, by_torch, sharded, waits)
             factor = None if factor_of is None else factor_of(gradients)
             if factor_of is not None and not self._goes_on(factor):
                 return True
@@ -223,7 +228,9 @@ class Plan:
             zero_grads = zero_grads and not may_write_none and gradients.are_apart()
             self.zeroed = gradients.of_tables() if zero_grads else {}
         watched = self._watch(others) if collect_stats else []
-        totals = None if sharded is None else self._totals(sharded, tables, others)
+        totals = self._totals(tables, others)
+        if self._shared_sums is not None:
+            self._decide(self._shared_sums, totals or {})
         if self._is_one_table and self._travel is None:
             self._run_table(tables[0], zero_grads, collect_stats, totals)  # one compiled call
             self._created.clear()
@@ -287,6 +294,8 @@ class Plan:
             self._travel.after([member.param for member, _ in others])
         if self._rows is not None:
             self._update_rows(self._rows)
+        for group in self._groups:
+            group.update(self._following)
 
     def _run_table(
         self, table: AnyTable, zero_grads: bool, collect_stats: bool, totals: Totals | None
@@ -298,22 +307,17 @@ class Plan:
             self._travel.after(table.wholes)
 
     def _totals(
-        self,
-        sharded: Sharded,
-        tables: Sequence[AnyTable],
-        others: Sequence[tuple[Member, Tensor | None]],
+        self, tables: Sequence[AnyTable], others: Sequence[tuple[Member, Tensor | None]]
     ) -> Totals | None:
-        """Sums over whole tensors, where other processes have parts of them."""
+        """Sums over whole tensors, where other processes have parts of them, or all decide."""
         if not self._summed:
             return None
-        found: dict[int, list[float]] = {}
-        for table in tables:
-            found |= sums_of(table, self._scalars)
-        for member, grad in others:
-            if grad is not None and member.rule.sums is not None:
-                scalars = self._scalars.coming(member)
-                found[id(member.param)] = sums_by_reference(member, grad, scalars)
-        return found | sharded.totals(found, self._summed, exact=True)
+        return totals_of(self._summed, tables, others, self._scalars, self._sharded)
+
+    def _decide(self, sums: Sums, totals: Totals) -> None:
+        """What sums over all parameters decide, for this step and the groups after it."""
+        self._following = decided(sums, totals, self._groups, self._scalars)
+        self._scalars.shared = {sums.scalar: self._following[sums.scalar]}
 
     def _watch(self, others: Sequence[tuple[Member, Tensor | None]]) -> list[Watched]:
         """Those that torch updates, with what they were before."""
@@ -386,7 +390,7 @@ class Plan:
                 part = None if self._sharded is None else self._sharded.part_of(param)
                 given = (state, group, self._groups)
                 local = param if part is None else part.local
-                there = counts_on_device(
+                there = self._shared_sums is None and counts_on_device(
                     treated.rule, local, group, found, self._backend, self._may_skip
                 )
                 counts_on = local.device if there else None

@@ -38,6 +38,8 @@ def check_hints(
     """
     if not any(map(group.get, HINTS)):
         return
+    if family.select(group).shared_sums is not None:
+        _check_shared_sums(group, owner)
     params = [p for p in params if p.grad is not None]
     if not params:
         return
@@ -51,6 +53,19 @@ def check_hints(
     fused_on_cpu = group.get(FUSED) and all(p.is_cpu for p in params)
     if group.get(CAPTURABLE) and not fused_on_cpu and backend != "gpu":
         _check_capturable(params[0], family)
+
+
+def _check_shared_sums(group: Group, owner: str) -> None:
+    if group.get(BY_AUTOGRAD):
+        raise BackendError(
+            f"differentiable=True does not go with {owner}: what sums over all parameters decide "
+            "would count as a constant in derivatives; use differentiable=False"
+        )
+    if group.get(CAPTURABLE):
+        raise BackendError(
+            f"capturable=True does not go with {owner}: in each step the host waits for sums over "
+            "all parameters, which a CUDA graph cannot; use capturable=False"
+        )
 
 
 def _check_fused(group: Group, params: list[Tensor], owner: str) -> None:

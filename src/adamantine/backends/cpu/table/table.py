@@ -127,7 +127,7 @@ class Table(ProbedTable):
     def sums(self, scalars_of: ScalarsOf) -> dict[int, list[float]]:
         """For a rule with sums, what they are in each of :attr:`wholes`, by id.
 
-        They are to be added up where others have parts of them; nothing is written.
+        They are to be added up, where others have parts of them or all decide; nothing is written.
         """
         if self._tensor_sums is None:
             return {}
@@ -154,7 +154,7 @@ class Table(ProbedTable):
         self._set_step_scalars(scalars_of)
         bounds = self._split(self._threads)
         self._arguments.point(BOUNDS, bounds)
-        if self._tensor_sums:
+        if self._tensor_sums and self._rule.tensor_sums:
             if totals is None:
                 found = self._tensor_sums.by_tensor(self._scalars.rows, bounds, self._threads)
             else:

@@ -34,11 +34,14 @@ class Gradients:
         gradients that are here.
     sharded
         The DTensors, where there are some.
+    host_waits
+        Whether the host waits for all devices in any case, and so may decide.
     """
 
     tables: Sequence[Table | DeviceTable]
     others: Sequence[tuple[Tensor, Tensor]]
     sharded: Sharded | None = None
+    host_waits: bool = False
 
     def sum_of_squares(self) -> float:
         """Over all elements, in float64; infinite or NaN where an element is.
@@ -53,7 +56,7 @@ class Gradients:
 
         That is where it does a part of the step itself, or has to count it.
         """
-        if self.others or self.sharded is not None or not self.tables:
+        if self.others or self.sharded is not None or self.host_waits or not self.tables:
             return None
         able = all(t.on_device and (t.counts_on_device or not may_skip) for t in self.tables)
         first = self.tables[0]

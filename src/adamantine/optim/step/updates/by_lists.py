@@ -196,8 +196,8 @@ class ListUpdates:
 
 
 def _found(member: Member, scalars: Mapping[str, Any], totals: Totals | None) -> Mapping[str, Any]:
-    """The scalars without the one that the rule's sums decide, or with it where they are known."""
-    sums = member.rule.sums
+    """The scalars without the one that a tensor's sums decide, or with it where they are known."""
+    sums = member.rule.tensor_sums
     if sums is None:
         return scalars
     decided = member.decided(totals, scalars)

@@ -57,12 +57,13 @@ class Member:
 
     def decided(self, totals: Totals | None, scalars: Mapping[str, Any]) -> float | None:
         """What sums over all of its processes decide; None where there are none."""
-        if self.rule.sums is None or totals is None or id(self.param) not in totals:
+        sums = self.rule.tensor_sums
+        if sums is None or totals is None or id(self.param) not in totals:
             return None
-        numbers = totals[id(self.param)][: len(self.rule.sums.names)]
+        numbers = totals[id(self.param)][: len(sums.names)]
         found = torch.tensor(numbers, dtype=torch.float64, device="cpu")
         elements = (2 if self.param.is_complex() else 1) * self.param.numel()
-        return float(reference.decide(self.rule.sums, [found], [elements], scalars))
+        return float(reference.decide(sums, [found], [elements], scalars))
 
     def places(self) -> Tensor | None:
         """Of a part, where its elements are in the whole, as random numbers count them."""

@@ -30,17 +30,23 @@ class Scalars:
         What this step multiplies gradients by.
     constant
         Whether all settings are Python's numbers.
+    shared
+        By name, the scalar that sums over all parameters have decided.
     """
 
     def __init__(self, family: Family, groups: Sequence[Group]) -> None:
         self._family, self._groups = family, groups
         self.factor, self.constant = 1.0, False
+        self.shared: Mapping[str, float] = {}
 
     def of_group(self, group: int, *counters: float) -> Mapping[str, Any]:
         """Those of a group's parameters, for these counters."""
+        return self._in_this_step(self._family.scalars(self.settings(group), *counters))
+
+    def settings(self, group: int) -> Settings:
+        """Those of a group, as numbers."""
         given = self._groups[group]
-        settings = given if self.constant else _as_numbers(given)
-        return self._scaled(self._family.scalars(settings, *counters))
+        return given if self.constant else _as_numbers(given)
 
     def on_device(self, group: int, *counters: Tensor) -> Mapping[str, Any]:
         """The same of counters that are on a device: vectors, and not for gradients times a factor.
@@ -72,11 +78,16 @@ class Scalars:
             # Autograd may keep them; the counters themselves are written to after the step.
             *(value.double().clone() if differentiable else float(value) for value in others),
         )
-        return self._scaled(scalars)
+        return self._in_this_step(scalars)
 
-    def _scaled(self, scalars: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The same for gradients times the factor: every rule begins with `sign` times them."""
-        return scalars if self.factor == 1 else {**scalars, "sign": self.factor * scalars["sign"]}
+    def _in_this_step(self, scalars: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The same with what the step has decided.
+
+        Gradients are multiplied by the factor: every rule begins with `sign` times them.
+        """
+        if self.factor != 1:
+            scalars = {**scalars, "sign": self.factor * scalars["sign"]}
+        return {**scalars, **self.shared} if self.shared else scalars
 
 
 def _as_numbers(group: Settings) -> Settings:

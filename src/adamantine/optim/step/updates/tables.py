@@ -82,7 +82,9 @@ def prepare(table: DeviceTable, scalars: Scalars, owner: str) -> None:
 
 def sums_of(table: AnyTable, scalars: Scalars) -> dict[int, list[float]]:
     """The sums that the table's rule needs, of what is here of each tensor, by its id."""
-    return table.sums() if table.on_device else table.sums(scalars.of_group)
+    if table.on_device:
+        return table.sums(_on(table.device, scalars.factor, None))
+    return table.sums(scalars.of_group)
 
 
 def run(
@@ -96,7 +98,7 @@ def run(
     """Do a step, as the table's own ``run`` says; `decision` is that of a device, where it is."""
     if table.on_device:
         there = _on(table.device, scalars.factor, decision)
-        table.run(zero_grads, collect_stats, totals, there)
+        table.run(zero_grads, collect_stats, totals, there, scalars.shared)
     else:
         table.run(scalars.of_group, zero_grads, collect_stats, totals)
 
