@@ -20,7 +20,7 @@ class Case:
     """An optimizer with settings, and its oracle: torch's class of the same name, or a paper's box.
 
     `jumps` says that the update has a sign in it: where rounding turns it, an element goes the
-    other way for one step.
+    other way for one step. `other_lr` is a learning rate that one of several groups may have.
     """
 
     name: str
@@ -31,6 +31,7 @@ class Case:
     parabola_lr: float = 1e-2
     float64_rtol: float = 1e-12
     jumps: bool = False
+    other_lr: float = 5e-3
 
     def __str__(self) -> str:
         return self.name
@@ -54,6 +55,7 @@ def _rows(
     float64_rtol: float = 1e-12,
     *,
     jumps: bool = False,
+    other_lr: float = 5e-3,
     **variants: dict[str, Any],
 ) -> list[Case]:
     ours = getattr(adamantine, name)
@@ -69,6 +71,7 @@ def _rows(
             parabola_lr,
             float64_rtol,
             jumps,
+            other_lr,
         )
         for variant, settings in variants.items()
     ]
@@ -217,6 +220,17 @@ CASES = [
         cautious={"cautious": True, "weight_decay": 0.1},
     ),
     *_rows(
+        "Prodigy",
+        1.0,
+        1.0,
+        other_lr=0.0,
+        default={},
+        decay={"weight_decay": 0.1, "use_bias_correction": True},
+        l2={"weight_decay": 0.1, "decouple": False, "d_coef": 2.0, "beta3": 0.9},
+        safeguard={"safeguard_warmup": True, "growth_rate": 1.1, "d0": 1e-4},
+        maximize={"maximize": True, "betas": (0.8, 0.99), "eps": 1e-6},
+    ),
+    *_rows(
         "AdamWScheduleFree",
         0.1,
         0.05,
@@ -317,6 +331,8 @@ def rule_of(case: Case) -> Rule:
 
 
 FAMILIES = list({case.ours.family.name: case.ours.family for case in CASES}.values())
+ONE_BY_ONE = [case for case in CASES if rule_of(case).shared_sums is None]
+"""Rows whose parameters can be updated one after the other, each without the others' gradients."""
 RULES = list({rule_of(case): case.ours.family for case in CASES}.items())
 """Every rule that a row leads to, with its family."""
 
@@ -449,6 +465,16 @@ OTHER_BAD_SETTINGS: dict[str, list[tuple[dict[str, Any], str]]] = {
         ({"lr": -1.0}, "Invalid learning rate: -1.0"),
         ({"beta": 1.0}, "Invalid beta parameter: 1.0"),
         ({"gamma": -1.0}, "Invalid gamma value: -1.0"),
+    ],
+    "Prodigy": [
+        ({"lr": -1.0}, "Invalid learning rate: -1.0"),
+        ({"eps": 0.0}, "Invalid epsilon value: 0.0 (expected > 0)"),
+        ({"betas": (1.0, 0.9)}, "Invalid beta parameter at index 0: 1.0"),
+        ({"beta3": 1.0}, "Invalid beta3 value: 1.0"),
+        ({"weight_decay": -1.0}, "Invalid weight_decay value: -1.0"),
+        ({"d0": 0.0}, "Invalid d0 value: 0.0 (expected > 0)"),
+        ({"d_coef": 0.0}, "Invalid d_coef value: 0.0 (expected > 0)"),
+        ({"growth_rate": 0.9}, "Invalid growth_rate value: 0.9"),
     ],
     "StableAdamW": [
         ({"lr": -1.0}, "Invalid learning rate: -1.0"),

@@ -36,7 +36,7 @@ def scalars_of(case: Case, rule: Rule, step: int, factor: float = 1.0) -> dict[s
     return {
         name: value
         for name, value in found.items()
-        if rule.sums is None or name != rule.sums.scalar
+        if rule.tensor_sums is None or name != rule.tensor_sums.scalar
     }
 
 

@@ -120,7 +120,7 @@ class Launched:
         )  # fmt: skip
 
     def sums(self) -> Tensor:
-        """The rule's sums, which decide its scalar."""
+        """The rule's sums, which decide its scalar; those over all tensors decide nothing here."""
         assert self.rule.sums is not None
         count = len(self.rule.sums.names)
         by_tile = torch.full((len(self.tile_sums), count), torch.nan, dtype=torch.float64)
@@ -129,6 +129,9 @@ class Launched:
             by_tile,
         )  # fmt: skip
         sums = self._totals(by_tile, count)
+        if self.rule.shared_sums is not None:
+            self.decided = self.scalars[:, self.rule.scalars.index(self.rule.sums.scalar)].clone()
+            return sums
         compiling.compiled_decision(self.rule).launch(
             len(sums), sums, int64(self.sizes), self.rows, self.scalars, self.decided
         )

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from cases import CASES, Case, rule_of
+from cases import CASES, ONE_BY_ONE, Case, rule_of
 
 
 def each_row(
@@ -70,6 +70,7 @@ def first_rule(case: Case) -> str:
 
 ROWS = [(case,) for case in CASES]
 every_case = each_row("case", ROWS)
+every_case_one_by_one = each_row("case", [(case,) for case in ONE_BY_ONE])
 one_case_each = each_row("case", ROWS, lambda case: case.ours)
 """A row of each optimizer; the others are slow."""
 
@@ -158,6 +159,11 @@ def clones(params: list[torch.nn.Parameter], dtype: torch.dtype | None = None) -
 def worst_error(params: list[torch.nn.Parameter], exact: list[torch.nn.Parameter]) -> float:
     pairs = zip(params, exact, strict=True)
     return max(float((p - e).detach().abs().max()) for p, e in pairs if p.numel())
+
+
+def about(group: dict[str, Any]) -> dict[str, Any]:
+    """A group to compare another one with, in which a step may have left a sum over tensors."""
+    return {k: pytest.approx(v, rel=1e-4) if type(v) is float else v for k, v in group.items()}
 
 
 def assert_same_state(ours: Optimizer, theirs: Optimizer, rtol: float = 1e-4) -> None:

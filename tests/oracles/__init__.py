@@ -19,6 +19,7 @@ from oracles.lamb import LAMB
 from oracles.lars import LARS
 from oracles.lion import Lion
 from oracles.mars import MARSAdamW, MARSLion
+from oracles.prodigy import Prodigy
 from oracles.schedule_free import AdamWScheduleFree, RAdamScheduleFree, SGDScheduleFree
 from oracles.stable_adamw import StableAdamW
 
@@ -38,6 +39,7 @@ __all__ = [
     "Lion",
     "MARSAdamW",
     "MARSLion",
+    "Prodigy",
     "RAdamScheduleFree",
     "SGDScheduleFree",
     "StableAdamW",

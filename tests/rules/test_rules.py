@@ -137,7 +137,9 @@ def test_tuples_are_checked_by_element() -> None:
     assert LEARNING_RATE.range == ">= 0"
 
 
-def summed_up(rule: Rule, columns: list[torch.Tensor], scalars: dict[str, Any]) -> float:
+def summed_up(
+    rule: Rule, columns: list[torch.Tensor], scalars: dict[str, Any], settings: dict[str, Any]
+) -> float:
     """The scalar that sums over all elements decide, one after the other."""
     sums = rule.sums
     totals = dict.fromkeys(sums.names, 0.0)
@@ -145,6 +147,8 @@ def summed_up(rule: Rule, columns: list[torch.Tensor], scalars: dict[str, Any]) 
         given = {**scalars, **dict(zip(rule.tensors, row, strict=True))}
         for name, x in zip(sums.names, sums.of(*(given[a] for a in sums.arguments)), strict=True):
             totals[name] += {"count": float(x > 0), "sum": x, "squares": x * x}[sums.kind]
+    if sums.over == "parameters":
+        return sums.value([settings], [totals])[sums.scalar]
     known = {**scalars, **totals, "elements": len(columns[0])}
     return sums.value(*(known[name] for name in sums.needed))
 
@@ -160,7 +164,7 @@ def test_float_by_float_equals_the_reference_backend(case: Case) -> None:
         for _ in range(2 + len(rule.states))
     ]
     if rule.sums is not None:
-        scalars = {**scalars, rule.sums.scalar: summed_up(rule, columns, scalars)}
+        scalars = {**scalars, rule.sums.scalar: summed_up(rule, columns, scalars, settings)}
     values = [scalars[name] for name in rule.scalars]
     expected = [rule.update(*map(float, row), *values) for row in zip(*columns, strict=True)]
     param, grad, *states = columns

@@ -146,14 +146,17 @@ def placements_of_tensor_parallelism(mesh: Any) -> None:
 
 
 def sums_are_of_the_whole(mesh: Any) -> None:
-    """Norms that decide how far a tensor goes; each process adds up what it has."""
+    """Sums that decide how far a tensor goes, or all; each process adds up what it has."""
+    settings = {name: {"lr": 0.1} for name in ("lamb", "lars", "marsadamw")} | {
+        "prodigy": {"d0": 0.05}
+    }
     for placements in LAYOUTS:
         for backend in ("cpu", "lists", "reference"):
-            for name in ("lamb", "lars", "marsadamw"):
+            for name, given in settings.items():
                 plain = parameters((6, 5), (3, 4))
                 others = spread(plain, mesh, placements)
                 pair = [
-                    OPTIMIZERS[name](params, lr=0.1, backend=backend) for params in (plain, others)
+                    OPTIMIZERS[name](params, backend=backend, **given) for params in (plain, others)
                 ]
                 for step in range(4):
                     for params, optimizer in zip((plain, others), pair, strict=True):

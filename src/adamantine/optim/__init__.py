@@ -27,6 +27,7 @@ from adamantine.optim.classes.lars import LARS
 from adamantine.optim.classes.lion import Lion
 from adamantine.optim.classes.mars import MARSAdamW, MARSLion
 from adamantine.optim.classes.nadam import NAdam
+from adamantine.optim.classes.prodigy import Prodigy
 from adamantine.optim.classes.radam import RAdam
 from adamantine.optim.classes.rmsprop import RMSprop
 from adamantine.optim.classes.rprop import Rprop
@@ -58,6 +59,7 @@ __all__ = [
     "MARSAdamW",
     "MARSLion",
     "NAdam",
+    "Prodigy",
     "RAdam",
     "RAdamScheduleFree",
     "RMSprop",

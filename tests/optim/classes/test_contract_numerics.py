@@ -11,7 +11,7 @@ from torch import Tensor
 
 import adamantine
 from adamantine.optim.schedule_free import ScheduleFreeOptimizer
-from cases import Case
+from cases import Case, rule_of
 from contract import (
     assert_same_state,
     clones,
@@ -122,6 +122,8 @@ def test_nan_and_infinity_as_torch(case: Case) -> None:
 )
 def test_other_dtypes_as_torch(case: Case, dtype: torch.dtype, rtol: float | None) -> None:
     rtol = rtol or case.float64_rtol
+    if dtype == torch.float16 and case.ours is adamantine.Prodigy:
+        pytest.skip("the square of its first d is below float16's numbers, in either package")
     start = parameters(33, (3, 4), dtype=dtype)
     ours, theirs = clones(start), clones(start)
     a, b = case.ours(ours, **case.settings), case.theirs(theirs, **case.settings, foreach=False)
@@ -258,6 +260,8 @@ def test_lazily_conjugated_parameters_and_states_are_what_they_say() -> None:
 @every_case
 def test_differentiable_has_the_slopes_of_finite_differences(case: Case) -> None:
     """By the parameter, the gradient, the learning rate, and every state that enters the update."""
+    if rule_of(case).shared_sums is not None:
+        pytest.skip("what sums over all parameters decide would be a constant; it is refused")
     warm = parameters(3, dtype=torch.float64)
     earlier = case.ours(warm, **case.settings, backend="reference")
     train(earlier, warm, 7)

@@ -59,7 +59,11 @@ def check(stats: list[Any], before: list[Tensor], after: list[Tensor], grads: li
 def run(case: Case, params: list[Any], steps: int = 3, **options: Any) -> Any:
     """Steps that are measured, each checked by brute force."""
     optimizer = case.ours(
-        groups_of(params), **case.settings, max_grad_norm=MAX_NORM, collect_stats=True, **options
+        groups_of(case, params),
+        **case.settings,
+        max_grad_norm=MAX_NORM,
+        collect_stats=True,
+        **options,
     )
     for grads in gradients(params, steps):
         before = [p.detach().clone() for p in params]
@@ -80,7 +84,7 @@ def test_by_brute_force_in_kernels_and_nothing_else_changes(case: Case) -> None:
     start = parameters(*SHAPES)
     measured, plain = clones(start), clones(start)
     a = run(case, measured)
-    b = case.ours(groups_of(plain), **case.settings, max_grad_norm=MAX_NORM)
+    b = case.ours(groups_of(case, plain), **case.settings, max_grad_norm=MAX_NORM)
     for grads in gradients(start, 3):
         feed(b, plain, grads)
     assert_same(measured, plain)

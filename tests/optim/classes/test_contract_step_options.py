@@ -39,10 +39,10 @@ def gradients(params: list[torch.nn.Parameter], steps: int = 8) -> Iterator[list
         ]
 
 
-def groups_of(params: list[torch.nn.Parameter]) -> list[dict[str, Any]]:
+def groups_of(case: Case, params: list[torch.nn.Parameter]) -> list[dict[str, Any]]:
     """Three groups with settings of their own."""
     return [
-        {"params": params[:1], "lr": 5e-3},
+        {"params": params[:1], "lr": case.other_lr},
         {"params": params[1:3], "weight_decay": 0.3},
         {"params": params[3:]},
     ]
@@ -76,9 +76,9 @@ def assert_same_bits_of_state(a: Optimizer, b: Optimizer) -> None:
 def test_clips_as_clip_grad_norm(case: Case, backend: str) -> None:
     start = parameters(*SHAPES)
     ours, theirs, unclipped = clones(start), clones(start), clones(start)
-    a = case.ours(groups_of(ours), **case.settings, backend=backend, max_grad_norm=MAX_NORM)
-    b = case.theirs(groups_of(theirs), **case.settings)
-    c = case.ours(groups_of(unclipped), **case.settings, backend=backend)
+    a = case.ours(groups_of(case, ours), **case.settings, backend=backend, max_grad_norm=MAX_NORM)
+    b = case.theirs(groups_of(case, theirs), **case.settings)
+    c = case.ours(groups_of(case, unclipped), **case.settings, backend=backend)
     for grads in gradients(start):
         feed(a, ours, grads)
         assert_same([p.grad for p in ours], grads)  # they are only read
@@ -118,8 +118,8 @@ def test_clips_dtypes_together(case: Case) -> None:
 def test_a_step_left_out_never_was(case: Case, backend: str) -> None:
     start = parameters(*SHAPES)
     ours, spared = clones(start), clones(start)
-    a = case.ours(groups_of(ours), **case.settings, backend=backend, skip_nonfinite=True)
-    b = case.ours(groups_of(spared), **case.settings, backend=backend)
+    a = case.ours(groups_of(case, ours), **case.settings, backend=backend, skip_nonfinite=True)
+    b = case.ours(groups_of(case, spared), **case.settings, backend=backend)
     good = list(gradients(start, 6))
     bad = {0: math.nan, 3: math.inf, 4: -math.inf}
     for step, grads in enumerate(good):

@@ -40,7 +40,7 @@ def test_groups_have_their_own_settings(case: Case) -> None:
     for cls in (case.ours, case.theirs):
         params = clones(start)
         groups = [
-            {"params": params[:1], "lr": 5e-3},
+            {"params": params[:1], "lr": case.other_lr},
             {"params": params[1:2], "weight_decay": 0.3},
             {"params": params[2:]},
         ]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import adamantine
 from cases import Case
-from contract import every_case
+from contract import every_case_one_by_one
 from in_backward_cases import (
     STEPS,
     Network,
@@ -25,7 +25,7 @@ from in_backward_cases import (
 )
 
 
-@every_case
+@every_case_one_by_one
 def test_same_bits_as_step_after_backward(case: Case) -> None:
     plain, stepping = twins(case.ours, **case.settings)
     stepping[1].step_in_backward(stepping[0])
@@ -232,7 +232,7 @@ def test_clips_by_the_norm_of_the_step_before() -> None:
     )
 
 
-@every_case
+@every_case_one_by_one
 def test_the_factor_reaches_every_rule(case: Case) -> None:
     """A norm set by hand, against gradients that were scaled by hand."""
     plain, stepping = twins(case.ours, **case.settings)

@@ -15,12 +15,12 @@ from torch import Tensor, nn
 
 import adamantine
 from adamantine.errors import BackendError, StateError
-from cases import CASES, Case
+from cases import ONE_BY_ONE, Case
 from offload_cases import Late, assert_same, model, states, train
 
 
 @pytest.mark.usefixtures("link", "small_buckets")
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("case", ONE_BY_ONE, ids=str)
 def test_every_optimizer_gets_the_bits_of_the_plain_one(case: Case) -> None:
     if case.settings.get("differentiable"):
         pytest.skip("refused")

@@ -16,7 +16,7 @@ import adamantine
 from adamantine.errors import BackendError
 from adamantine.optim.step.updates import by_lists
 from cases import CASES, Case
-from contract import assert_same_state, clones, every_case, parameters, train
+from contract import assert_same_state, clones, every_case, every_case_one_by_one, parameters, train
 
 SHAPES = (5, (3, 4), (), 0, (2, 3))
 
@@ -84,7 +84,9 @@ def test_is_the_references(case: Case) -> None:
     runs = []
     for backend in ("lists", "reference"):
         params = clones(start)
-        groups: list[Any] = [{"params": params[:3]}, {"params": params[3:], "lr": 1e-4}]
+        groups: list[Any] = [{"params": params[:3]}, {"params": params[3:]}]
+        if case.other_lr:
+            groups[1]["lr"] = 1e-4
         optimizer = case.ours(groups, **case.settings, backend=backend)
         for step in range(6):
             generator = torch.Generator().manual_seed(step)
@@ -262,7 +264,7 @@ def test_versions_count_what_is_written() -> None:
         loss.backward()
 
 
-@every_case
+@every_case_one_by_one
 def test_nobody_waits_for_a_device(case: Case) -> None:
     """Tensors without numbers, of which reading one is an error."""
     params = [torch.nn.Parameter(torch.empty(shape, device="meta")) for shape in SHAPES]
