@@ -119,6 +119,7 @@ ROOMS = {
         "travel": 0,
         "scaling": 1,
         "updates": 1,
+        "matrices": 2,
         "stats": 2,
         "totals": 2,
         "unchanged": 2,

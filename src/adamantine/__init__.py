@@ -21,7 +21,6 @@ from adamantine.version import __version__
 if TYPE_CHECKING:
     from torch.optim import LBFGS as LBFGS
     from torch.optim import Adafactor as Adafactor
-    from torch.optim import Muon as Muon
     from torch.optim import Optimizer as Optimizer
     from torch.optim import lr_scheduler as lr_scheduler
     from torch.optim import swa_utils as swa_utils
@@ -44,6 +43,7 @@ if TYPE_CHECKING:
         Lion,
         MARSAdamW,
         MARSLion,
+        Muon,
         NAdam,
         Prodigy,
         RAdam,
@@ -79,6 +79,7 @@ __all__ = [
     "Lion",
     "MARSAdamW",
     "MARSLion",
+    "Muon",
     "NAdam",
     "Options",
     "Prodigy",

@@ -72,14 +72,18 @@ class Network:
     """
 
     SHAPES = ((5, 7), (5,), (), (3, 5), (4,))
+    MATRICES = ((5, 7), (1, 5), (1, 1), (3, 5), (4, 2))
 
-    def __init__(self, dtype: torch.dtype, leaves: bool = True, sparse: bool = False) -> None:
+    def __init__(
+        self, dtype: torch.dtype, leaves: bool = True, sparse: bool = False, matrices: bool = False
+    ) -> None:
         generator = torch.Generator().manual_seed(3)
 
         def draw(*shape: int) -> Tensor:
             return torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
 
-        self.params = [draw(*shape).requires_grad_() for shape in self.SHAPES]
+        shapes = self.MATRICES if matrices else self.SHAPES
+        self.params = [draw(*shape).requires_grad_() for shape in shapes]
         if not leaves:
             self.params = [p.clone() for p in self.params]
             for param in self.params:
@@ -115,6 +119,11 @@ class Network:
             losses.append(optimizer.step(self.closure))
             after(losses[-1])
         return losses
+
+
+def network_of(name: str, dtype: torch.dtype, **options: bool) -> Network:
+    """A network that the optimizer called `name` can train: torch's Muon takes matrices alone."""
+    return Network(dtype, **options, matrices=name == "Muon")
 
 
 def tolerance(dtype: torch.dtype, oracle: torch.optim.Optimizer) -> dict[str, float]:

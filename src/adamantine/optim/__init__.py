@@ -26,6 +26,7 @@ from adamantine.optim.classes.lamb import LAMB
 from adamantine.optim.classes.lars import LARS
 from adamantine.optim.classes.lion import Lion
 from adamantine.optim.classes.mars import MARSAdamW, MARSLion
+from adamantine.optim.classes.muon import Muon
 from adamantine.optim.classes.nadam import NAdam
 from adamantine.optim.classes.prodigy import Prodigy
 from adamantine.optim.classes.radam import RAdam
@@ -58,6 +59,7 @@ __all__ = [
     "Lion",
     "MARSAdamW",
     "MARSLion",
+    "Muon",
     "NAdam",
     "Prodigy",
     "RAdam",

@@ -381,7 +381,10 @@ class RuleOptimizer(WithStepOptions):
 
     @outside_the_graph
     def __setstate__(self, state: dict[str, Any]) -> None:
+        own = set(state.get("defaults", self.__dict__.get("defaults", ())))
         super().__setstate__(state)
+        if "differentiable" not in own:  # torch has it in all copies, and not in all groups
+            self.defaults.pop("differentiable", None)
         self.__dict__.setdefault("backend", "auto")
         options = self.__dict__.setdefault("_step_options", StepOptions())
         self.__dict__.setdefault("_gradient_scaling", GradientScaling(options))

@@ -108,4 +108,5 @@ MOMENTUM = Hyperparameter("momentum", "momentum value", search=Search(0.01, 1.0,
 def check_all(hyperparameters: Iterable[Hyperparameter], settings: dict[str, Any]) -> None:
     """Check every setting of a parameter group, in the order given."""
     for hyperparameter in hyperparameters:
-        hyperparameter.check(settings[hyperparameter.name])
+        name = hyperparameter.name
+        hyperparameter.check(settings.get(name) if hyperparameter.optional else settings[name])

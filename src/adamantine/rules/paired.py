@@ -57,7 +57,8 @@ def paired(
         The number to the parameter, and to the rest.
     """
     scope = {**globals(), "joined": join, "upper": part[0], "lower": part[1]}
-    update = _around(rule.update, _update, len(rule.states), rule.tensors, second, kind, scope)
+    others = len(rule.tensors) - 2
+    update = _around(rule.update, _update, others, rule.tensors, second, kind, scope)
     sums = rule.sums
     if sums is not None and "param" in sums.arguments:
         tensors = tuple(name for name in sums.arguments if name in rule.tensors)

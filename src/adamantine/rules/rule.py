@@ -70,6 +70,27 @@ class Sums:
 
 
 @dataclass(frozen=True)
+class Matrices:
+    """What happens to whole matrices before a rule's update, which takes the result for a gradient.
+
+    Parameters
+    ----------
+    before
+        A rule for the matrices' elements, of which the first argument is no parameter but what it
+        is to find: a direction, from the gradient and from its states.
+    between
+        What is made of all directions of one shape at once, by its name: that is no maths of one
+        element, so it is with what runs it.
+    scaled
+        ``(settings, rows, columns)`` to what they multiply the update's scalars by, by name.
+    """
+
+    before: Rule
+    between: Literal["newton_schulz"]
+    scaled: Callable[[Settings, int, int], dict[str, float]]
+
+
+@dataclass(frozen=True)
 class Rule:
     """The maths of one update, over one element.
 
@@ -95,6 +116,11 @@ class Rule:
         They are never rounded below their parameter's dtype.
     of_vectors
         What updates parameters of fewer than two dimensions, where this is for matrices.
+    matrices
+        Where the gradient is first made into another matrix: how. The first of the states are what
+        that keeps; the update is not given them.
+    counters
+        What is counted for a parameter, where that is not what the family counts.
     """
 
     update: Callable[..., Any]
@@ -105,6 +131,8 @@ class Rule:
     joined: Callable[..., Any] | None = None
     shapes: Mapping[str, Callable[[Shape], Shape]] = field(default_factory=dict, hash=False)
     of_vectors: Rule | None = None
+    matrices: Matrices | None = None
+    counters: tuple[str, ...] | None = None
 
     @property
     def name(self) -> str:
@@ -114,7 +142,12 @@ class Rule:
     @property
     def tensors(self) -> tuple[str, ...]:
         """The arguments that differ from element to element."""
-        return ("param", "grad", *self.states)
+        return ("param", "grad", *self.states[self.kept_before :])
+
+    @property
+    def kept_before(self) -> int:
+        """How many of the states are kept by what comes before the update."""
+        return 0 if self.matrices is None else len(self.matrices.before.states)
 
     @property
     def tensor_sums(self) -> Sums | None:

@@ -23,6 +23,7 @@ from torch_database import (
     both,
     database,
     every_shared_class,
+    network_of,
     some_shared_classes,
 )
 
@@ -32,7 +33,7 @@ def configurations(name: str) -> list[dict[str, Any]]:
 
 
 def trained(cls: Any, steps: int = 5, **settings: Any) -> tuple[Network, torch.optim.Optimizer]:
-    network = Network(torch.float32)
+    network = network_of(cls.__name__, torch.float32)
     optimizer = cls(network.params, **settings)
     network.train(optimizer, steps)
     return network, optimizer
@@ -88,13 +89,15 @@ def test_one_group_of_many_dtypes(name: str) -> None:
             # In float16, 1e-8 is zero, and 0/0 is NaN in torch's arithmetic.
             eps = {"eps": 1e-3} if "eps" in inspect.signature(cls).parameters else {}
             generator = torch.Generator().manual_seed(0)
+            shape = (1, 17) if name == "Muon" else (17,)
             params = [
-                torch.randn(17, generator=generator).to(dtype).requires_grad_() for dtype in dtypes
+                torch.randn(shape, generator=generator).to(dtype).requires_grad_()
+                for dtype in dtypes
             ]
             optimizer = cls(params, **{**settings, **eps}, foreach=False)
             for _ in range(5):
                 for param in params:
-                    param.grad = torch.randn(17, generator=generator).to(param.dtype)
+                    param.grad = torch.randn(shape, generator=generator).to(param.dtype)
                 optimizer.step()
             sides.append(params)
         for a, b in zip(*sides, strict=True):
@@ -121,7 +124,8 @@ def test_state_of_older_torch_lacks_newer_switches(name: str) -> None:
         network.train(optimizer, 5)
         sides.append((network, optimizer))
     for _, optimizer in sides:
-        assert database()[name].not_og_supported_flags[0] in optimizer.param_groups[0]
+        for flag in database()[name].not_og_supported_flags:
+            assert flag in optimizer.param_groups[0]
         optimizer.param_groups[0]["fused"] = None  # SGD's constructor says None, its loading False
     assert_same(*sides, **TOLERANCE[torch.float32])
 
@@ -133,7 +137,7 @@ def test_state_dict_is_left_as_it_was_and_repeats_itself(name: str) -> None:
         network, optimizer = trained(ours, **settings)
         saved = copy.deepcopy(optimizer.state_dict())
         given = copy.deepcopy(saved)
-        twin = Network(torch.float32)
+        twin = network_of(name, torch.float32)
         twin.params = [p.detach().clone().requires_grad_() for p in network.params]
         other = ours(twin.params, **settings)
         other.load_state_dict(given)
@@ -151,7 +155,7 @@ def test_state_dict_is_left_as_it_was_and_repeats_itself(name: str) -> None:
 def test_named_parameters(name: str) -> None:
     sides = []
     for cls in both(name):
-        network = Network(torch.float32)
+        network = network_of(name, torch.float32)
         names = [f"layer.{i}" for i in range(len(network.params))]
         optimizer = cls(list(zip(names, network.params, strict=True)))
         network.train(optimizer, 3)
@@ -191,7 +195,7 @@ def test_hooks_around_saving_and_loading(name: str) -> None:
 def test_step_hooks_may_replace_arguments_and_gradients(name: str) -> None:
     sides = []
     for cls in both(name):
-        network = Network(torch.float32)
+        network = network_of(name, torch.float32)
         optimizer = cls(network.params)
         calls: list[Tensor] = []
 

@@ -19,7 +19,7 @@ from adamantine.backends.shards import Part, is_dtensor
 from adamantine.codecs.blocks import BLOCK
 from adamantine.errors import StateError, UsageError
 from adamantine.optim.state.matching import Group, StateDict, pair_groups, parts
-from adamantine.optim.state.precision import is_asked, kept_dtype, treatment
+from adamantine.optim.state.precision import counters_of, is_asked, kept_dtype, treatment
 from adamantine.optim.state.preparing import as_counter, convert, decoded_entry, is_beside
 from adamantine.optim.state.sharded import local_entry, spread_out
 from adamantine.optim.usage.labels import label_at, several
@@ -113,7 +113,7 @@ def _fitted_entry(
     rule = family.rule_of(settings, param.shape)
     # In a flat state dict of torch.distributed.checkpoint, what it lacks comes as an empty one.
     entry = {k: v for k, v in entry.items() if not (isinstance(v, dict) and not v)}
-    needed = [*family.counters, *rule.states]
+    needed = [*counters_of(family, rule), *rule.states]
     missing = [name for name in needed if name not in entry]
     if entry and missing:
         raise StateError(

@@ -76,7 +76,7 @@ def treatment(
     master = group.get("master")
     if asked is None and rounding == "nearest" and master is None:
         kept = [Format(_found(state.get(name), param)) for name in rule.states]
-        return Treatment(rule, (Format(param.dtype), *kept), family.counters)
+        return Treatment(rule, (Format(param.dtype), *kept), counters_of(family, rule))
     if group.get("differentiable"):
         raise UsageError(
             "differentiable=True does not go with state_dtype, param_rounding or master: autograd "
@@ -101,7 +101,12 @@ def treatment(
         *(_format(group, name, rule, param, state) for name in rule.states),
     )
     noisy = not all(f.plain for f in formats)
-    return Treatment(rule, formats, family.counters or (("step",) if noisy else ()))
+    return Treatment(rule, formats, counters_of(family, rule) or (("step",) if noisy else ()))
+
+
+def counters_of(family: Family, rule: Rule) -> tuple[str, ...]:
+    """What is counted for each parameter that `rule`, one of the family's, updates."""
+    return family.counters if rule.counters is None else rule.counters
 
 
 def is_asked(group: Settings, name: str) -> bool:

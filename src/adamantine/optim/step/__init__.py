@@ -1,6 +1,7 @@
 """What happens in a step.
 
 - ``updates``: who updates a parameter, and with which numbers
+- ``matrices``: updates that look at whole matrices
 - ``sharded``: parameters that are spread over processes, and what these tell each other
 - ``scaling``: the gradients' norm, and what the update multiplies them by
 - ``totals``: sums that come before the update, over processes and over all parameters

@@ -19,6 +19,7 @@ from adamantine.optim.state.precision import treatment
 from adamantine.optim.state.preparing import prepare_state
 from adamantine.optim.state.sharded import prepare_part
 from adamantine.optim.step.interrupts import Uninterrupted
+from adamantine.optim.step.matrices.stage import MatrixUpdates
 from adamantine.optim.step.scaling.gradients import Gradients
 from adamantine.optim.step.sharded import Sharded, parts_of
 from adamantine.optim.step.stats import Measured, Watched, on_host
@@ -91,6 +92,7 @@ class Plan:
         self._missed_steps, self._backend, self._travel = missed_steps, backend, travel
         self._void, self._may_skip = True, may_skip
         self._tables: list[AnyTable] = []
+        self._matrices: MatrixUpdates | None = None
         self._decision: Tensor | None = None
 
     def make(self) -> None:
@@ -117,19 +119,25 @@ class Plan:
             self._kernels_of = {id(m): kernels for m, kernels in zip(members, whose, strict=True)}
             kernels = [m for m in members if self._kernels_of[id(m)]]
             of_rows = set() if self._rows is None else {id(m) for m, _ in self._rows.members}
-            self._tables = self._make_tables([m for m in kernels if id(m) not in of_rows])
+            of_matrices = {id(m) for m in members if m.rule.matrices is not None}
+            elsewhere = of_rows | of_matrices
+            self._tables = self._make_tables([m for m in kernels if id(m) not in elsewhere])
             # Where all gradients are sparse, nobody has to wait for another kernel.
             self._later = [m for m in kernels if id(m) in of_rows]
-            self._others = [m for m in members if not self._kernels_of[id(m)]]
-            dense = [m for m in self._others if id(m) not in of_rows]
+            others = [m for m in members if not self._kernels_of[id(m)]]
+            dense = [m for m in others if id(m) not in of_rows]
             in_lists = select_for_torch(dense, groups, self._backend)
+            self._matrices = self._of_matrices(members, in_lists) if of_matrices else None
+            self._others = [m for m in others if id(m) not in of_matrices]
+            in_lists = [m for m in in_lists if id(m) not in of_matrices]
             self._by_torch = TorchUpdates(in_lists, groups, self._family.counters[1:])
-            one = len(self._tables) == 1 and not self._others and self._rows is None
+            one = len(self._tables) == 1 and len(members) == len(kernels) and not elsewhere
             one = one and self._shared_sums is None  # which settings follow from, too
             self._is_one_table = one and self._tables[0].is_one_call
             self._is_simple = self._is_one_table and self._sharded is None and self._travel is None
             # Tables look at their states themselves, but of DTensors they have the local ones.
             states = [m.state for m in self._others]
+            states += [m.state for m in members if id(m) in of_matrices]
             states += [m.state for m in kernels if m.part is not None]
             self._unchanged = Unchanged(
                 self._family, groups, self._state, only, states, bool(kernels)
@@ -210,6 +218,9 @@ class Plan:
                     self._travel.before(table.wholes)
         if self._others and not self._by_torch.hold():
             return False
+        matrices = self._matrices
+        if matrices is not None and not matrices.refresh(grad_of):
+            return False
         for member, grad in others:
             if grad is not None:
                 if grad.is_sparse:
@@ -218,8 +229,10 @@ class Plan:
         if factor_of is not None or zero_grads:
             by_torch = [(member.param, grad) for member, grad in others if grad is not None]
             by_torch += [] if rows is None else rows.gradients()
+            by_torch += [] if matrices is None else matrices.by_torch(grad_of)
+            reading = tables if matrices is None else [*tables, *matrices.tables()]
             waits = self._shared_sums is not None
-            gradients = Gradients(tables, by_torch, sharded, waits)
+            gradients = Gradients(reading, by_torch, sharded, waits)
             factor = None if factor_of is None else factor_of(gradients)
             if factor_of is not None and not self._goes_on(factor):
                 return True
@@ -227,14 +240,14 @@ class Plan:
             may_write_none = self._may_skip and isinstance(factor, Tensor)
             zero_grads = zero_grads and not may_write_none and gradients.are_apart()
             self.zeroed = gradients.of_tables() if zero_grads else {}
-        watched = self._watch(others) if collect_stats else []
+        watched = self._watch(others, grad_of) if collect_stats else []
         totals = self._totals(tables, others)
         if self._shared_sums is not None:
             self._decide(self._shared_sums, totals or {})
         if self._is_one_table and self._travel is None:
             self._run_table(tables[0], zero_grads, collect_stats, totals)  # one compiled call
             self._created.clear()
-        elif rows is not None and rows.are_one_call and not tables and not others:
+        elif rows is not None and rows.are_one_call and not (tables or others or matrices):
             self._update(tables, others, zero_grads, collect_stats, totals)
         else:
             with Uninterrupted():
@@ -290,6 +303,8 @@ class Plan:
             self._run_table(table, zero_grads, collect_stats, totals)
         if others:
             self._by_torch.run(others, self._scalars, totals)
+        if self._matrices is not None:
+            self._matrices.run(zero_grads, self._decision)
         if self._travel is not None:
             self._travel.after([member.param for member, _ in others])
         if self._rows is not None:
@@ -319,10 +334,14 @@ class Plan:
         self._following = decided(sums, totals, self._groups, self._scalars)
         self._scalars.shared = {sums.scalar: self._following[sums.scalar]}
 
-    def _watch(self, others: Sequence[tuple[Member, Tensor | None]]) -> list[Watched]:
-        """Those that torch updates, with what they were before."""
+    def _watch(
+        self, others: Sequence[tuple[Member, Tensor | None]], grad_of: Callable[[Tensor], Any]
+    ) -> list[Watched]:
+        """Those that no table measures, with what they were before."""
+        matrices = [] if self._matrices is None else self._matrices.members
+        pairs = [*others, *((member, grad_of(member.param)) for member in matrices)]
         by_torch = [
-            Watched(member.here, grad, member.number) for member, grad in others if grad is not None
+            Watched(member.here, grad, member.number) for member, grad in pairs if grad is not None
         ]
         rows = [] if self._rows is None else self._rows.parameters()
         return by_torch + [Watched(p, p.grad) for p in rows if p.grad is not None]
@@ -340,6 +359,8 @@ class Plan:
             table.release()
         if self._rows is not None:
             self._rows.release()
+        if self._matrices is not None:
+            self._matrices.release()
         self._void = self._void or bool(self._created)
         self._forget_created()
         return False
@@ -400,6 +421,17 @@ class Plan:
                 else:
                     fresh, here = prepare_part(self._family, treated, part, *given, counts_on)
                 yield Member(index, treated, param, state, fresh, stream, part, here, there)
+
+    def _of_matrices(self, members: list[Member], in_lists: list[Member]) -> MatrixUpdates:
+        return MatrixUpdates(
+            [m for m in members if m.rule.matrices is not None],
+            self._kernels_of,
+            set(map(id, in_lists)),
+            self._scalars,
+            self._family,
+            self._groups,
+            self._owner,
+        )
 
     def _row_updates(
         self, members: list[Member], missed_steps: MissedByParameter, backend: BackendName

@@ -18,8 +18,8 @@ Group = dict[str, Any]
 Pattern = str | re.Pattern[str] | Callable[[str, nn.Parameter], bool]
 Rules = Mapping[Any, Mapping[str, Any]] | Iterable[tuple[Pattern, Mapping[str, Any]]]
 
-_NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
-_EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
+NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
 
 
 @dataclass(frozen=True)
@@ -242,7 +242,7 @@ def _some(entries: list[_Named]) -> str:
 
 
 def _spared(model: nn.Module, embeddings: bool) -> set[nn.Parameter]:
-    kinds = (*_NORMS, *_EMBEDDINGS) if embeddings else _NORMS
+    kinds = (*NORMS, *EMBEDDINGS) if embeddings else NORMS
     return {
         param
         for module in model.modules()

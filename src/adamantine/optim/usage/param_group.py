@@ -10,7 +10,10 @@ from torch import Tensor
 Group = dict[str, Any]
 
 SWITCHES = frozenset(
-    ("cautious", "cautious_weight_decay", "decouple_lr", "corrected_weight_decay", "max_lr")
+    (
+        *("cautious", "cautious_weight_decay", "decouple_lr", "corrected_weight_decay", "max_lr"),
+        *("algorithm", "flatten", "ns_dtype"),
+    )
 )
 """Settings that torch's class of a name does not have. A group holds them where they are on."""
 

@@ -1,0 +1,227 @@
+"""Matrices of one shape, and the two updates of elements around what is made of all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from adamantine.backends.formats import Format
+from adamantine.backends.layout import check_gradient
+from adamantine.optim.state.precision import Treatment
+from adamantine.optim.step.matrices.newton_schulz import fast_dtype, orthogonalized
+from adamantine.optim.step.updates import tables
+from adamantine.optim.step.updates.by_torch import TorchUpdates
+from adamantine.optim.step.updates.choice import Kernels
+from adamantine.optim.step.updates.member import Member
+from adamantine.optim.step.updates.scalars import Scalars
+from adamantine.optim.usage.matrices import flat_shape
+from adamantine.rules import Family, Rule
+from adamantine.rules.rule import Matrices, Settings
+
+Group = dict[str, Any]
+
+
+class Batch:
+    """Members with matrices of one shape, of one group and treated alike.
+
+    Parameters
+    ----------
+    members
+        What is updated.
+    directions
+        As many matrices as they have together, ``(B, rows, columns)``: memory that nobody else
+        needs while a step of this batch is done.
+    kernels
+        Whose kernels take them, if any do; `in_lists`, else, whether torch's lists do.
+    scalars
+        The step's, for gradients times its factor.
+    family, groups, owner
+        The optimizer's.
+    """
+
+    def __init__(
+        self,
+        members: Sequence[Member],
+        directions: Tensor,
+        kernels: Kernels | None,
+        in_lists: bool,
+        scalars: Scalars,
+        family: Family,
+        groups: list[Group],
+        owner: str,
+    ) -> None:
+        first = members[0]
+        rule = first.rule
+        assert rule.matrices is not None
+        self.members, self._directions, self._matrices = members, directions, rule.matrices
+        self._settings: Settings = groups[first.group]
+        counts = [flat_shape(m.param, self._settings)[0] for m in members]
+        self._slices = [
+            part.view(member.param.shape)
+            for part, member in zip(torch.split(directions, counts), members, strict=True)
+        ]
+        before, after = _parted(first.treatment, rule, rule.matrices)
+        given = (kernels, in_lists, groups, owner)
+        self.before = Pass(
+            [
+                replace(member, treatment=before, param=direction)
+                for member, direction in zip(members, self._slices, strict=True)
+            ],
+            scalars,
+            *given,
+        )
+        self._of_shape = _OfShape(family, groups, rule.matrices, directions.shape[1:])
+        # What is counted is counted by the first of the two. The other counts along.
+        self.after = Pass(
+            [
+                replace(
+                    member,
+                    treatment=after,
+                    state=member.state
+                    | {name: member.state[name].clone() for name in after.counters},
+                )
+                for member in members
+            ],
+            self._of_shape,
+            *given,
+        )
+
+    def refresh(self, grad_of: Callable[[Tensor], Any], constant: bool) -> bool:
+        """Look at all tensors, with this step's gradients; False where one is another.
+
+        `constant` says whether all settings are Python's numbers.
+        """
+        self._of_shape.constant = constant
+        grads = [grad_of(member.param) for member in self.members]
+        found = [None if grad is None else d for grad, d in zip(grads, self._slices, strict=True)]
+        self._taking_part = [grad is not None for grad in grads]
+        if not (self.before.refresh(grads) and self.after.refresh(found)):
+            return False
+        self.before.prepare()
+        self.after.prepare()
+        return True
+
+    def run(self, zero_grads: bool, decision: Tensor | None) -> None:
+        """Do a step of those that have a gradient."""
+        if not any(self._taking_part):
+            return
+        self.before.run(zero_grads, decision)
+        with torch.no_grad():
+            self._directions.copy_(self._made())
+        self.after.run(False, decision)
+
+    def _made(self) -> Tensor:
+        settings = self._settings
+        wanted = settings.get("ns_dtype")
+        dtype = getattr(torch, wanted) if wanted else fast_dtype(self._directions.device.type)
+        return orthogonalized(
+            self._directions,
+            settings["ns_coefficients"],
+            settings["ns_steps"],
+            settings["eps"],
+            dtype,
+        )
+
+
+def _parted(treated: Treatment, rule: Rule, matrices: Matrices) -> tuple[Treatment, Treatment]:
+    """How the directions are found, and how parameters are updated."""
+    kept = rule.kept_before
+    param, *states = treated.formats
+    of_direction = Format(param.dtype)
+    before = Treatment(matrices.before, (of_direction, *states[:kept]), treated.counters)
+    update = replace(rule, states=rule.states[kept:], matrices=None)
+    return before, Treatment(update, (param, *states[kept:]), treated.counters)
+
+
+class Pass:
+    """An update of the elements of a batch's members.
+
+    Parameters
+    ----------
+    members
+        What it writes to.
+    scalars
+        Its numbers.
+    kernels, in_lists, groups, owner
+        As for :class:`Batch`.
+    """
+
+    def __init__(
+        self,
+        members: Sequence[Member],
+        scalars: Scalars,
+        kernels: Kernels | None,
+        in_lists: bool,
+        groups: list[Group],
+        owner: str,
+    ) -> None:
+        self._members, self._scalars, self._owner = members, scalars, owner
+        self.table: tables.AnyTable | None = None
+        if kernels is None:
+            self._by_torch = TorchUpdates(members if in_lists else [], groups, ())
+        else:
+            kernels_of: Mapping[int, Kernels | None] = {id(m): kernels for m in members}
+            (self.table,) = tables.make_tables(members, kernels_of, None, owner)
+        self._grads: Sequence[Any] = ()
+
+    def refresh(self, grads: list[Any]) -> bool:
+        """Look at all tensors; False where one is another."""
+        if self.table is not None:
+            return self.table.refresh(grads)
+        for member, grad in zip(self._members, grads, strict=True):
+            if grad is not None:
+                check_gradient(self._owner, member.param, grad)
+        self._grads = grads
+        return self._by_torch.hold()
+
+    def prepare(self) -> None:
+        """Send the step's numbers to a device."""
+        if self.table is not None and self.table.on_device:
+            tables.prepare(self.table, self._scalars, self._owner)
+
+    def run(self, zero_grads: bool, decision: Tensor | None) -> None:
+        """Update what has a gradient."""
+        scalars = self._scalars
+        if self.table is None:
+            self._by_torch.run(list(zip(self._members, self._grads, strict=True)), scalars, None)
+            self._grads = ()
+            return
+        tables.run(self.table, scalars, zero_grads, False, None, decision)
+
+    def release(self) -> None:
+        """Let go of the gradients, where no step follows."""
+        self._grads = ()
+        if self.table is not None:
+            self.table.release()
+
+
+class _OfShape(Scalars):
+    """Scalars that depend on the shape of matrices, too."""
+
+    def __init__(
+        self, family: Family, groups: Sequence[Group], matrices: Matrices, shape: Collection[int]
+    ) -> None:
+        super().__init__(family, groups)
+        self._scaled_by, self._shape = matrices.scaled, tuple(shape)
+
+    def of_group(self, group: int, *counters: float) -> Mapping[str, Any]:
+        """Those of a group's parameters, for these counters."""
+        return self._times(group, super().of_group(group, *counters))
+
+    def on_device(self, group: int, *counters: Tensor) -> Mapping[str, Any]:
+        """The same of counters that are on a device."""
+        return self._times(group, super().on_device(group, *counters))
+
+    def next(self, member: Member, differentiable: bool) -> Mapping[str, Any]:
+        """Count the step of a member outside of the tables; returns its scalars."""
+        return self._times(member.group, super().next(member, differentiable))
+
+    def _times(self, group: int, scalars: Mapping[str, Any]) -> Mapping[str, Any]:
+        factors = self._scaled_by(self._groups[group], *self._shape)
+        # The direction has its gradient's sign already.
+        times = {name: factor * scalars[name] for name, factor in factors.items()}
+        return {**scalars, **times, "sign": 1.0}
