@@ -41,7 +41,8 @@ step](stats.md).
 
 In the table, "state" and "traffic" are bytes per float32 parameter at the default settings. Traffic
 is what a step reads (parameter, gradient, state) and writes (all but the gradient), and what it
-reads before for norms of whole tensors; on large tensors, traffic determines the time of a step.
+reads before for norms of whole tensors; on large tensors, traffic determines the time of a step,
+except where it multiplies matrices.
 "Step" is the measured time per parameter for one tensor of 64 Mi on two threads, on the machine of
 [the benchmarks](benchmarks.md#every-optimizer-against-the-machines-memory).
 """
@@ -80,15 +81,17 @@ def state_bytes(cls: type[RuleOptimizer]) -> int:
 
 def rule_of(cls: type[RuleOptimizer]) -> Rule:
     """The rule of the default settings."""
-    (group,) = cls([torch.nn.Parameter(torch.zeros(1))]).param_groups
+    (group,) = cls([torch.nn.Parameter(torch.zeros(1, 1))]).param_groups
     return cls.family.select(group)
 
 
 def traffic(cls: type[RuleOptimizer]) -> int:
     """Bytes that a step moves for each float32 parameter: what it writes, it has read."""
-    gradient = parameter = 4
+    gradient = parameter = direction = 4
     sums = rule_of(cls).sums
     before = 0 if sums is None else 4 * sum(name in rule_of(cls).tensors for name in sums.arguments)
+    if rule_of(cls).matrices is not None:
+        before += 2 * 2 * direction  # found, read, made into another one, and read
     return before + gradient + 2 * (parameter + state_bytes(cls))
 
 

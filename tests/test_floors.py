@@ -135,6 +135,7 @@ ROOMS = {
         "base": 5,
         "sparse": 6,
         "schedule_free": 6,
+        "matrices": 6,
         "classes": 7,
         "by_name": 8,
     },

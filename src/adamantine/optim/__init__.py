@@ -6,8 +6,8 @@
 - ``in_backward``: steps inside of ``backward()``
 - ``offload``: states in main memory
 - ``step_options``: what all offer around a step
-- ``base``, ``sparse``, ``schedule_free``: the optimizer that all others are; one for sparse
-  gradients; one whose parameters differ between training and evaluation
+- ``base``, ``sparse``, ``schedule_free``, ``matrices``: the optimizer that all others are; one for
+  sparse gradients; one whose parameters differ between training and evaluation; one for matrices
 - ``classes``: the optimizers by name
 - ``by_name``: the same by what people type
 """

@@ -311,7 +311,7 @@ def test_a_search_that_ends_too_early_says_so():
         ({"low": math.nan}, "expected 0 < low < high"),
         ({"seed": -1}, "seed is -1"),
         ({"seed": 2**63 - 1, "seeds": 2}, "expected 0 <= seed"),
-        ({"optimizer": "muon"}, "optimizer is 'muon', expected one of"),
+        ({"optimizer": "moon"}, "optimizer is 'moon'"),
         ({"settings": {"lr": 1e-3}}, "leave lr out"),
         ({"optimizer": torch.optim.Adam, "settings": {"eps": 1}}, "a function has its"),
         ({"optimizer": lambda p: torch.optim.SGD(p, lr=0.0)}, "expected a number above 0"),

@@ -202,7 +202,7 @@ def test_what_a_spec_means(
         ("torch:lr=1", "no optimizer 'torch'"),
         ("torch:LBFGS", "LBFGS cannot take part: its step calls a closure"),
         ("torch:SparseAdam", "SparseAdam cannot take part: .*adam:sparse=lazy"),
-        ("torch:Muon", "Muon cannot take part: it takes matrices only"),
+        ("torch:Muon", "Muon cannot take part: it takes matrices only.*give muon"),
         ("torch.optim:LBFGS", "LBFGS.step needs closure"),
         ("torch.optim:Muon", "Muon only supports 2D parameters"),
         ("torch:Optimizer", "torch.optim has no 'Optimizer'"),

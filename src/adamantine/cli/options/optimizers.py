@@ -25,7 +25,7 @@ def check_settings(name: str, given: Mapping[str, Any]) -> None:
             flags = ", ".join(flag(other) for other in FLAGS if other in known)
             raise UsageError(f"{name} has no {flag(setting)}; its settings are {flags}")
     # Ranges are the optimizer's own to check: better now than after the data is loaded.
-    build(name, [nn.Parameter(torch.zeros(1))], given)
+    build(name, [("parameter", nn.Parameter(torch.zeros(1)))], given)
 
 
 def check_sparse(name: str, given: Mapping[str, Any], model: nn.Module) -> None:

@@ -10,7 +10,8 @@ from typing_extensions import Unpack
 
 from adamantine.backends import BackendName
 from adamantine.errors import HyperparameterError, UsageError
-from adamantine.optim.base import Params, RuleOptimizer
+from adamantine.optim.base import Params
+from adamantine.optim.matrices import MatrixOptimizer
 from adamantine.optim.usage.labels import label
 from adamantine.optim.usage.matrices import Assignment, Assignments, assigned
 from adamantine.optim.usage.options import Options
@@ -24,7 +25,7 @@ _NS_DTYPES = None, "bfloat16", "float32", "float64"
 _OF_ADAMW = {"betas": (0.9, 0.95), "eps": 1e-8}
 
 
-class Muon(RuleOptimizer):
+class Muon(MatrixOptimizer):
     r"""Momentum for matrices, with all singular values made about one; AdamW for all else.
 
     For a matrix, with :math:`g_t` its gradient (negated for `maximize`):
@@ -134,11 +135,6 @@ class Muon(RuleOptimizer):
     ) -> None:
         given = group_settings(locals(), only_if_on=("maximize", "ns_dtype"))
         defaults = {name: value for name, value in given.items() if not name.startswith("adamw_")}
-        if options.get("offload"):
-            raise UsageError(
-                "Muon does not take offload=True: its products of matrices would be computed in "
-                "main memory; use master or state_dtype to save memory"
-            )
         of_adamw = {
             "lr": lr if adamw_lr is None else adamw_lr,
             "weight_decay": weight_decay if adamw_weight_decay is None else adamw_weight_decay,

@@ -96,9 +96,9 @@ def _named(
     return [(name, param) for param, name in names.items()], owners
 
 
-_BIAS = re.compile(r"(^|\.)bias(_\w+)?$")
+_BIAS = re.compile(r"(^|[._])bias(_\w+)?$")
 _EMBEDDING = re.compile(r"(^|[._])(emb|embed\w*|wte|wpe)([._]|$)")
-_NORM = re.compile(r"(^|[._])(norm\d*|layer_?norm|batch_?norm|ln\w?|bn\d*)\.\w+$")
+_NORM = re.compile(r"(^|[._])(norm\d*|layer_?norm|batch_?norm|ln(_?\w)?|bn\d*)\.\w+$")
 _OUTPUT = re.compile(r"(^|[._])(head|classifier|unembed\w*|logits)(\.\d+)?(\.\w+)?$")
 
 

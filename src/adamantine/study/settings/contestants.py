@@ -27,8 +27,11 @@ ALIASES: dict[str, tuple[str, dict[str, Any]]] = {
     "momentum": ("sgd", {"momentum": 0.9}),
     "nesterov": ("sgd", {"momentum": 0.9, "nesterov": True}),
     "amsgrad": ("adam", {"amsgrad": True}),
+    # One learning rate serves its matrices and what AdamW has, so one is all that is searched.
+    "muon": ("muon", {"adjust_lr_fn": "match_rms_adamw"}),
 }
-"""Algorithms that are known by a name of their own and are a setting of a class here."""
+"""Names that stand for a class here with a setting: algorithms that are known by one of their own,
+and what a study takes a class with."""
 
 TORCH = {
     name: cls
@@ -38,8 +41,8 @@ TORCH = {
 UNSUITABLE = {
     "LBFGS": "its step calls a closure again and again, and the training loop gives it none",
     "SparseAdam": "it takes sparse gradients only; give adam:sparse=lazy, which takes both",
-    "Muon": "it takes matrices only, and models have biases as well; a class of your own can "
-    "hand it the matrices and the rest to another optimizer",
+    "Muon": "it takes matrices only, and models have biases as well; give muon, which hands these "
+    "to AdamW",
 }
 """Those of torch's that a study cannot train a whole model with, and why."""
 
@@ -49,7 +52,7 @@ _IMPORTER = Importer("contestant", "Class", "my_module:MyOptimizer", UsageError)
 def names() -> list[str]:
     """All that can be typed without knowing a module: for completion and messages."""
     suitable = [f"torch:{name}" for name in TORCH if name not in UNSUITABLE]
-    return [*sorted([*OPTIMIZERS, *ALIASES]), *suitable]
+    return [*sorted({*OPTIMIZERS, *ALIASES}), *suitable]
 
 
 @dataclass(frozen=True)

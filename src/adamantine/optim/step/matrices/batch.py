@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from adamantine.backends.formats import Format
-from adamantine.backends.layout import check_gradient
+from adamantine.backends.layout import check_gradient, is_dense
 from adamantine.optim.state.precision import Treatment
 from adamantine.optim.step.matrices.newton_schulz import fast_dtype, orthogonalized
 from adamantine.optim.step.updates import tables
@@ -61,7 +61,7 @@ class Batch:
         self._settings: Settings = groups[first.group]
         counts = [flat_shape(m.param, self._settings)[0] for m in members]
         self._slices = [
-            part.view(member.param.shape)
+            _laid_out(part, member.param)
             for part, member in zip(torch.split(directions, counts), members, strict=True)
         ]
         before, after = _parted(first.treatment, rule, rule.matrices)
@@ -125,6 +125,25 @@ class Batch:
             settings["eps"],
             dtype,
         )
+
+
+def has_rows_apart(param: Tensor, shape: tuple[int, int, int]) -> bool:
+    """Whether each row of a parameter's matrices is a block of memory, and they come in order.
+
+    Its elements may be in any order there, as those of a convolution in channels_last are: what is
+    made of a matrix is the same for columns in any order.
+    """
+    if shape[0] > 1:
+        return param.is_contiguous()
+    return is_dense(param) and (shape[1] == 1 or param.stride(0) == shape[2])
+
+
+def _laid_out(matrices: Tensor, param: Tensor) -> Tensor:
+    """The memory of matrices as a tensor of a parameter's shape, and of its strides if they can."""
+    count, rows, columns = matrices.shape
+    if has_rows_apart(param, (count, rows, columns)):
+        return matrices.as_strided(param.shape, param.stride())
+    return matrices.view(param.shape)
 
 
 def _parted(treated: Treatment, rule: Rule, matrices: Matrices) -> tuple[Treatment, Treatment]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from adamantine.backends.layout import has_own_dispatch
 from adamantine.errors import BackendError
-from adamantine.optim.step.matrices.batch import Batch
+from adamantine.optim.step.matrices.batch import Batch, has_rows_apart
 from adamantine.optim.step.updates.choice import Kernels
 from adamantine.optim.step.updates.member import Member
 from adamantine.optim.step.updates.scalars import Scalars
@@ -68,8 +68,9 @@ class MatrixUpdates:
             _check(member, groups, owner)
         alike: dict[Any, list[Member]] = {}
         for member in members:
-            kernels = kernels_of[id(member)]
-            shape = flat_shape(member.param, groups[member.group])[1:]
+            whole = flat_shape(member.param, groups[member.group])
+            kernels = kernels_of[id(member)] if has_rows_apart(member.param, whole) else None
+            shape = whole[1:]
             place = member.param.device, member.param.dtype
             kind = *place, kernels, id(member) in in_lists, member.counts_on_device
             alike.setdefault((*kind, member.group, member.treatment, shape), []).append(member)
