@@ -86,7 +86,7 @@ def test_how_large_a_difference_may_hide_is_said():
     upper = stats.ttest_rel((0.82, 0.84, 0.83), (0.83, 0.82, 0.83), alternative="less")
     assert found.shortfall == pytest.approx(upper.confidence_interval(0.95).high)
     assert said.endswith(
-        "; sgd needs no state; sgd is at most 2.9 points worse than the best (95 % confidence)."
+        "needs no state; this choice is at most 2.9 points worse than the best (95 % confidence)."
     )
 
 

@@ -96,9 +96,7 @@ def _at_most(study: Subject, chosen: Contestant, scale: Scale) -> str:
     margin = study.shortfalls.get(chosen.name)
     if not margin or not isfinite(margin):
         return ""
-    return (
-        f"; {chosen.name} is at most {scale.amount(margin)} worse than the best (95 % confidence)"
-    )
+    return f"; this choice is at most {scale.amount(margin)} worse than the best (95 % confidence)"
 
 
 def _worse(
