@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
-from study_fixture import study
+from study_fixture import NAMES, study
 
+from adamantine.records import Finding
 from adamantine.report.study import study_html
 
 PARTS = ["final", "score-time", "score-state", "loss", "validation", "times", "rates"]
@@ -237,23 +239,45 @@ def test_dark_mode_and_print_change_the_page_and_its_charts(page):
 
 
 def test_paper_has_charts_of_its_width(page):
+    page.emulate_media(media="print")
     page.evaluate("() => { window.dispatchEvent(new Event('beforeprint')); }")
     settle(page)
     widths = [page.locator(f"#{name}-chart .main-svg").first.bounding_box()["width"]
               for name in PARTS]  # fmt: skip
-    assert sorted(widths) == [338] * 6 + [700]
+    assert sorted(widths) == pytest.approx([338] * 6 + [700], abs=1)
+    page.emulate_media(media="screen")
     page.evaluate("() => { window.dispatchEvent(new Event('afterprint')); }")
     settle(page)
     assert page.locator("#final-chart .main-svg").first.bounding_box()["width"] > 1000
 
 
-def test_it_prints_on_two_pages(browser, tmp_path):
+def talkative(study):
+    """The same with a verdict as long as eight contestants make it."""
+    names = ", ".join(one.name for one in study.contestants)
+    values = ", ".join(f"{one.name} 96.5% [95.7, 97.3]" for one in study.contestants)
+    said = (
+        ("decision", f"Use whichever is cheapest, Adam(lr=0.1): between {names} no difference in "),
+        *[("final", f"Final accuracy on the test set: {values}.")] * 3,
+        *[("final", f"No difference between {names} could be shown with 5 seeds (a difference ")]
+        * 3,
+        *[("speed", f"{names} are faster than sgd.")] * 2,
+    )
+    rest = "accuracy under 6.2 points would often not be seen; 6 seeds would show the 3.1 seen)."
+    verdict = [Finding(about, text if text.endswith(".") else text + rest) for about, text in said]
+    return replace(study, verdict=tuple(verdict))
+
+
+@pytest.mark.parametrize("contestants", [2, 4, 8])
+def test_it_prints_on_two_pages(browser, contestants, tmp_path):
     file = tmp_path / "report.html"
-    file.write_text(study_html(study(4)), encoding="utf-8")
+    found = study(contestants, names=(LONG, *NAMES)[:contestants])
+    found = talkative(found) if contestants == 8 else found
+    file.write_text(study_html(found), encoding="utf-8")
     page = opened(browser, file.as_uri())
-    printed = page.pdf(format="A4")
-    assert printed.startswith(b"%PDF-")
-    assert len(re.findall(rb"/Type\s*/Page\b", printed)) == 2
+    for paper in ("A4", "Letter"):
+        printed = page.pdf(format=paper)
+        assert printed.startswith(b"%PDF-")
+        assert len(re.findall(rb"/Type\s*/Page\b", printed)) == 2
     assert page.said == []
     page.close()
 

@@ -6,7 +6,9 @@
   const WIDE = 480; // pixels of a chart that has room for names at the ends of its lines
   const PRINTED = 700; // pixels between A4's margins
   const HALF = (PRINTED - 24) / 2; // of one of two charts side by side
-  const LOWER = 0.58, LOW = 240; // heights on paper, but of those that are low already
+  const MANY = 5; // so many contestants leave room for charts on two pages of paper
+  const LOW = 240; // pixels of a chart that is as low on paper as elsewhere
+  const SCALE = 0.75; // of charts on paper, as the style sheet says: letters as large as in tables
   const LINE = 17; // pixels between two names
 
   const charts = JSON.parse(document.getElementById("charts").textContent);
@@ -59,11 +61,22 @@
     return decades < 3 ? "D2" : Math.ceil(decades / 8);
   }
 
+  // Heights on paper. Where there is a row for each contestant, their names need some.
+  function lower(layout) {
+    const isMany = form && form.querySelectorAll("[data-contestant]").length > MANY;
+    const hasRows = [layout.yaxis, layout.yaxis2].some((axis) => axis && axis.type === "category");
+    if (isMany) return hasRows ? 0.62 : 0.52;
+    return hasRows ? 0.8 : 0.72;
+  }
+
   function layoutNow(chart, width) {
     const layout = structuredClone(chart.layout);
     const its = meta(layout);
     layout.width = width;
-    if (state.printed && layout.height > LOW) layout.height *= LOWER;
+    if (state.printed) {
+      if (layout.height > LOW) layout.height *= lower(layout);
+      layout.margin = { ...layout.margin, b: 36 };
+    }
     layout.font = { ...layout.font, family }; // what Plotly measures is what is shown
     layout.hoverlabel = { ...layout.hoverlabel, font: { family } };
     if (its.units && state.unit) layout.xaxis.title = { ...layout.xaxis.title, text: state.unit };
@@ -121,7 +134,7 @@
   function draw(chart) {
     const box = place(chart);
     const printed = box.closest(".pair") ? HALF : PRINTED;
-    const width = state.printed ? printed : box.clientWidth;
+    const width = state.printed ? printed / SCALE : box.clientWidth;
     const data = chart.data.map(traceNow);
     return window.Plotly.react(box, data, layoutNow(chart, width), config).then(() => write(box));
   }
