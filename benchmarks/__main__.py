@@ -29,6 +29,7 @@ BENCHMARKS = (
     "step",
     "small",
     "lists",
+    "rivals",
     "gpu_host",
     "gpu",
     "bandwidth",

@@ -50,6 +50,11 @@ SECTIONS = {
         "operation on a whole list of tensors, or, in the reference, on a single one. Measured on "
         "the CPU, with kernels turned off; an accelerator is not measured.",
     ),
+    "rivals": Section(
+        "Adam's rivals",
+        "Optimizers that torch has not, or not fast, against the packages that have them. "
+        "Formulas and defaults: [optimizers](optimizers.md).",
+    ),
     "gpu_host": Section(
         "What a GPU's step costs the host",
         "No GPU is needed: nothing is launched, and everything else is done. torch's step is on "

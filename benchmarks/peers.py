@@ -1,4 +1,4 @@
-"""Adam as other packages have it, behind one face; packages that are missing are left out."""
+"""Optimizers as other packages have them, behind one face; missing packages are left out."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from pathlib import Path
 from time import perf_counter_ns
 from typing import Any, Protocol
@@ -67,14 +68,14 @@ class TorchSubject:
 
 
 class OptaxSubject:
-    """``optax.adam`` and ``apply_updates`` in one compiled function that reuses its arguments."""
+    """One of Optax and ``apply_updates`` in one compiled function that reuses its arguments."""
 
-    def __init__(self, grads: Sequence[Tensor], **settings: Any) -> None:
+    def __init__(self, path: str, grads: Sequence[Tensor], **settings: Any) -> None:
         import jax
         import optax
 
         self._jax = jax
-        transformation = optax.adam(1e-3, **settings)
+        transformation = attrgetter(path)(optax)(1e-3, **settings)
 
         def step(params: Any, state: Any, grads: Any) -> Any:
             updates, state = transformation.update(grads, state, params)
@@ -155,12 +156,13 @@ def in_bfloat16(contender: Contender) -> Contender:
     )
 
 
-def of_optax(mu_dtype: str | None = None) -> Contender:
-    """``optax.adam``; `mu_dtype` is what it keeps the first moment in."""
-    settings = {} if mu_dtype is None else {"mu_dtype": mu_dtype}
-    arguments = "" if mu_dtype is None else f", mu_dtype={mu_dtype!r}"
+def of_optax(path: str = "adam", **settings: Any) -> Contender:
+    """One of Optax by where it is found, such as ``contrib.ademamix``."""
+    arguments = ", ".join(["0.001", *(f"{key}={value!r}" for key, value in settings.items())])
     return Contender(
-        f"optax.adam(0.001{arguments}), jit", "optax", lambda grads: OptaxSubject(grads, **settings)
+        f"optax.{path}({arguments}), jit",
+        "optax",
+        lambda grads: OptaxSubject(path, grads, **settings),
     )
 
 

@@ -59,7 +59,7 @@ STEPS: tuple[Contender, ...] = (
     of_torch("bitsandbytes.optim.Adam8bit", only_small=True),
     of_torch("torchao.optim.Adam8bit"),
     of_optax(),
-    of_optax("bfloat16"),
+    of_optax(mu_dtype="bfloat16"),
 )
 
 FULL = of_torch("adamantine.Adam")

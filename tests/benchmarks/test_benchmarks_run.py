@@ -26,6 +26,7 @@ from benchmarks import (
     other_work,
     program,
     records,
+    rivals,
     scale,
     sparse,
     startup,
@@ -99,6 +100,19 @@ def test_lists_are_compared_with_what_torch_does(monkeypatch):
     printed = lists.to_markdown(found)
     assert "| two tensors | `adamantine.Adam(backend='lists')` |" in printed
     assert "| two tensors | `torch.optim.Adam(foreach=True)` |" in printed
+
+
+@pytest.mark.slow
+def test_rivals_are_timed_beside_ours():
+    found = rivals.run(records.Options(quick=True, rounds=2))
+    for case, (name, contenders) in zip(found["cases"], rivals.RIVALS.items(), strict=True):
+        labels = [contender.label for contender in contenders]
+        assert (case["case"], case["parameters"]) == (name, 2 * 64 * 65 // 2)
+        assert labels[0] == next(iter(case["nanoseconds"])) == f"adamantine.{name}()"
+        assert {*case["nanoseconds"], *case["left out"]} == {*labels}
+        assert all("is not installed" in reason for reason in case["left out"].values())
+        assert {len(samples) for samples in case["nanoseconds"].values()} == {2}
+    assert "| LAMB | `adamantine.LAMB()` |" in rivals.to_markdown(found)
 
 
 @pytest.mark.slow
