@@ -84,7 +84,9 @@ class OptaxSubject:
         self._step = jax.jit(step, donate_argnums=(0, 1))
         self._grads = [jax.numpy.asarray(grad.numpy()) for grad in grads]
         params = [jax.numpy.ones_like(grad) for grad in self._grads]
-        self._held = (params, transformation.init(params))
+        # A state may begin as the parameters themselves, and no buffer can be reused twice.
+        state = jax.tree.map(jax.numpy.copy, transformation.init(params))
+        self._held = (params, state)
 
     def turn(self) -> int:
         grads = self._jax.block_until_ready([grad.copy() for grad in self._grads])
