@@ -192,3 +192,28 @@ def test_a_grad_scaler(options: dict[str, Any]) -> None:
     (ours, ours_params), (theirs, theirs_params) = seen
     assert ours == pytest.approx(theirs, rel=1e-5, nan_ok=True)
     torch.testing.assert_close(ours_params, theirs_params)
+
+
+def test_what_sums_over_all_parameters_decide() -> None:
+    """Of gradients that are clipped, over steps that are left out; the host waits, and counts."""
+
+    def grads(step: int, params: list[nn.Parameter]) -> None:
+        for index, param in enumerate(params):
+            # Away from where it is going, or nothing was to be estimated.
+            param.grad = (1 + index) * (param.detach() - 1)
+        if step == 3:
+            params[1].grad.view(-1)[0] = math.inf
+
+    def after(ours: RuleOptimizer, theirs: RuleOptimizer) -> None:
+        for name in ("d", "d_max", "d_numerator", "k"):
+            found, expected = (o.param_groups[0][name] for o in (ours, theirs))
+            assert found == pytest.approx(expected, rel=1e-5)
+
+    case = next(case for case in CASES if rule_of(case).shared_sums is not None)
+    options = {"max_grad_norm": 0.5, "skip_nonfinite": True, "d0": 1e-3}
+    pair = pair_of(case, parameters(*FEW), **options)
+    run(pair, grads=grads, after=after)
+    assert_alike(pair)
+    (ours, _), _ = pair
+    assert not ours._plan._tables[0].counts_on_device
+    assert ours.param_groups[0]["d"] > 1e-3

@@ -18,6 +18,8 @@ do not grow when it ends::
 elements that the update moves away from zero, where the decay would work against it::
 
     θ_t = θ_{t-1} - u_t - γ_t λ θ_{t-1}    where u_t θ_{t-1} ≥ 0, else θ_{t-1} - u_t
+
+The ≥ is the paper's (its indicator is that of u_t θ_t ≥ 0): what is not updated decays as well.
 """
 
 from dataclasses import replace

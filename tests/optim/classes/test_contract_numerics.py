@@ -141,6 +141,8 @@ def test_other_dtypes_as_torch(case: Case, dtype: torch.dtype, rtol: float | Non
     }
 )
 def test_all_backends_agree(case: Case, dtype: torch.dtype, rtol: float) -> None:
+    if dtype == torch.float16 and case.ours is adamantine.Prodigy:
+        pytest.skip("the square of its first d is below float16's numbers")
     start = parameters(1000, (7, 9), (), dtype=dtype)
     reference = clones(start)
     train(case.ours(reference, **case.settings, backend="reference"), reference, 30)

@@ -196,6 +196,8 @@ def test_small_updates_of_bfloat16_parameters_add_up(case: Case, rounding: str) 
         pytest.skip("decay and caution move an element by what the gradients do not say")
     if case.ours is adamantine.Rprop:
         pytest.skip("its steps do not stay small")
+    if case.ours is adamantine.Prodigy:
+        pytest.skip("its first steps are below the last digit of float32, and grow from there")
     n, steps = 2048, 60
     paths, length = [], 0.0
     for dtype, options in (

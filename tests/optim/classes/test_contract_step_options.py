@@ -107,9 +107,9 @@ def test_clips_dtypes_together(case: Case) -> None:
         norm = norm_of(grads)
         assert a.grad_norm == pytest.approx(norm, rel=1e-12)
         feed(b, clipped, [g * min(1.0, MAX_NORM / (norm + 1e-6)) for g in grads])
-    # Their gradients are rounded to 16 bits once more.
+    # Their gradients are rounded to 16 bits once more, and Prodigy estimates from all.
     for mine, other in zip(ours, clipped, strict=True):
-        rtol = 3e-2 if mine.itemsize == 2 else 1e-5
+        rtol = 3e-2 if mine.itemsize == 2 or case.ours is adamantine.Prodigy else 1e-5
         torch.testing.assert_close(mine, other, rtol=rtol, atol=rtol)
 
 

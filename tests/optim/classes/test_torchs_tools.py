@@ -67,7 +67,8 @@ def network(dtype: torch.dtype = torch.float32) -> torch.nn.Module:
 def built(cls: Any, net: torch.nn.Module, steps: int = 2, **settings: Any) -> Any:
     params = list(net.parameters())
     # Two groups, and a parameter in each whose neighbour is in the other.
-    optimizer = cls([{"params": params[::2], "lr": 0.25}, {"params": params[1::2]}], **settings)
+    lr = 0.0 if cls.__name__ == "Prodigy" else 0.25  # which has one for all that move
+    optimizer = cls([{"params": params[::2], "lr": lr}, {"params": params[1::2]}], **settings)
     train(optimizer, params, steps)
     optimizer.zero_grad()
     return optimizer
