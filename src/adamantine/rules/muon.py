@@ -13,13 +13,23 @@ matrix's shape: √max(1, rows/columns) there, and 0.2 √max(rows, columns) in 
 Scalable for LLM Training", 2025, section 2.2, so that an element moves as far as with AdamW.
 
 o_t is not of single elements; it comes from :class:`Matrices`.
+
+NorMuon (Li et al., "NorMuon: Making Muon more efficient and scalable", 2025, Algorithm 1) divides
+each row of o_t by the root of an average of its mean square, and then gives the matrix the norm
+that it had, as in the authors' code::
+
+    v_t = β2 v_{t-1} + (1 - β2) mean(o_t²)    (a number for each row)
+    ô_t = o_t / (√v_t + ε)
+    o_t becomes ô_t ‖o_t‖ / ‖ô_t‖
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from math import sqrt
 from typing import Any
 
-from adamantine.rules import adam
+from adamantine.rules.adam import PLAIN as ADAMW
+from adamantine.rules.adam import scalars as of_adamw
 from adamantine.rules.hyperparameters import (
     BETAS,
     EPS,
@@ -29,10 +39,13 @@ from adamantine.rules.hyperparameters import (
     Hyperparameter,
 )
 from adamantine.rules.ops import where
-from adamantine.rules.rule import Family, Matrices, Rule, Settings
+from adamantine.rules.rule import Family, Matrices, Rule, Settings, Shape, per_row
 from adamantine.rules.weight_decay import decay_of, descend
 
 ALGORITHMS = "muon", "adamw"
+ROWS = "second_momentum_buffer"
+"""As in the code of NorMuon's authors."""
+
 ADJUSTMENTS = None, "original", "match_rms_adamw"
 
 
@@ -62,10 +75,43 @@ MUON = Rule(
 )
 
 
+def per_output(shape: Shape) -> Shape:
+    """A number for each row of a convolution's matrix."""
+    return (shape[0], *(1 for _ in shape[1:]))
+
+
+def _normuon(shape_of: Callable[[Shape], Shape]) -> Rule:
+    assert MUON.matrices is not None
+    return replace(
+        MUON,
+        states=("momentum_buffer", ROWS),
+        nonnegative=(ROWS,),
+        shapes={ROWS: shape_of},
+        matrices=replace(MUON.matrices, between="normuon", states=(ROWS,)),
+    )
+
+
+def of_rows(shape: Shape) -> Shape:
+    """A number for each row, of convolutions for each output channel."""
+    return per_row(shape) if len(shape) < 4 else per_output(shape)
+
+
+NORMUON, FLAT_NORMUON = _normuon(of_rows), _normuon(per_output)
+
+
+def select(settings: Settings) -> Rule:
+    """The rule of a group."""
+    if is_adamw(settings):
+        return ADAMW(settings)
+    if settings.get("normuon"):
+        return FLAT_NORMUON if settings.get("flatten") else NORMUON
+    return MUON
+
+
 def scalars(settings: Settings, step: float) -> dict[str, Any]:
     """Host scalars, of what the group's algorithm is."""
     if is_adamw(settings):
-        return adam.scalars({"maximize": False, **settings, "decoupled_weight_decay": True}, step)
+        return of_adamw({"maximize": False, **settings, "decoupled_weight_decay": True}, step)
     return {
         "sign": -1.0 if settings.get("maximize") else 1.0,
         "mix": 1 - settings["momentum"],
@@ -88,10 +134,11 @@ FAMILY = Family(
         WEIGHT_DECAY,
         MOMENTUM,
         Hyperparameter("ns_coefficients", "Newton-Schulz coefficient", -100.0, count=3),
-        EPS,
+        replace(EPS, search=None),
         Hyperparameter("ns_steps", "number of Newton-Schulz steps", below=100),
         replace(BETAS, optional=True, search=None),
+        Hyperparameter("normuon_beta2", "NorMuon beta parameter", below=1.0, optional=True),
     ),
-    select=lambda settings: adam.PLAIN(settings) if is_adamw(settings) else MUON,
+    select=select,
     scalars=scalars,
 )

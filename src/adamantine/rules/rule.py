@@ -81,13 +81,16 @@ class Matrices:
     between
         What is made of all directions of one shape at once, by its name: that is no maths of one
         element, so it is with what runs it.
+    states
+        The names of what that keeps of each parameter; their shapes are the rule's to say.
     scaled
         ``(settings, rows, columns)`` to what they multiply the update's scalars by, by name.
     """
 
     before: Rule
-    between: Literal["newton_schulz"]
+    between: Literal["newton_schulz", "normuon"]
     scaled: Callable[[Settings, int, int], dict[str, float]]
+    states: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -147,7 +150,9 @@ class Rule:
     @property
     def kept_before(self) -> int:
         """How many of the states are kept by what comes before the update."""
-        return 0 if self.matrices is None else len(self.matrices.before.states)
+        if self.matrices is None:
+            return 0
+        return len(self.matrices.before.states) + len(self.matrices.states)
 
     @property
     def tensor_sums(self) -> Sums | None:

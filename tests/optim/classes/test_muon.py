@@ -446,3 +446,72 @@ def test_a_transposed_parameter_is_the_matrix_that_it_says() -> None:
         train(adamantine.Muon([param], lr=0.1), [param], 4)
     assert turned.stride() == (1, 6)
     torch.testing.assert_close(plain, turned, rtol=1e-4, atol=1e-4)
+
+
+class AuthorsNorMuon(Formula):
+    """With the rows' step as in the code of NorMuon's authors (zichongli5/NorMuon)."""
+
+    def __init__(self, params: list[nn.Parameter], beta2: float, **settings: Any) -> None:
+        super().__init__(params, **settings)
+        self.beta2, self.rows = beta2, {}  # type: ignore[var-annotated]
+
+    def step(self) -> None:
+        self.count = 0
+        super().step()
+
+    def of_one(self, matrix: Tensor) -> Tensor:
+        update = super().of_one(matrix)
+        second = self.rows.setdefault(self.count, torch.zeros(len(matrix), 1, dtype=matrix.dtype))
+        self.count += 1
+        norm = update.norm()
+        second.lerp_((update * update).mean(-1, keepdim=True), 1 - self.beta2)
+        update = update * (1 / second.sqrt().add(1e-10))
+        return update * (norm / (update.norm() + 1e-10))
+
+
+def test_normuon_as_its_authors_code() -> None:
+    shapes = (*SHAPES, (6, 3, 2, 2), (4, 5, 3), (3, 1))
+    start = parameters(*shapes, dtype=torch.float64)
+    for backend in ("cpu", "lists", "reference"):
+        ours, exact = clones(start), clones(start)
+        optimizer = adamantine.Muon(
+            ours, lr=0.1, normuon=True, normuon_beta2=0.9, ns_dtype="float64", backend=backend
+        )  # fmt: skip
+        train(optimizer, ours, 8)
+        train(AuthorsNorMuon(exact, 0.9, lr=0.1), exact, 8)  # type: ignore[arg-type]
+        torch.testing.assert_close(ours, exact, rtol=1e-10, atol=1e-10)
+        found = [tuple(optimizer.state[p]["second_momentum_buffer"].shape) for p in ours]
+        assert found == [
+            (8, 1), (16, 1), (5, 1), (8, 1), (7, 1), (6, 1, 1, 1), (4, 5, 1), (3, 1)
+        ]  # fmt: skip
+
+
+def test_normuon_in_other_formats_and_from_a_checkpoint() -> None:
+    start = parameters((8, 64), (64, 8), (8, 64), dtype=torch.bfloat16)
+    settings: dict[str, Any] = {"lr": 0.02, "normuon": True, "ns_dtype": "float32"}
+    for options in ({}, {"state_dtype": "int8", "master": "24bit"}):
+        one, other = clones(start), clones(start)
+        optimizer = adamantine.Muon(one, **settings, **options)
+        train(optimizer, one, 4)
+        saved = copy.deepcopy(optimizer.state_dict(compact=True))
+        for p, q in zip(one, other, strict=True):
+            q.data.copy_(p.data)
+        twin = adamantine.Muon(other, **settings, **options)
+        twin.load_state_dict(saved)
+        train(optimizer, one, 4, seed=3)
+        train(twin, other, 4, seed=3)
+        assert all(map(torch.equal, one, other))
+        rows = optimizer.state[one[0]]["second_momentum_buffer"]
+        assert rows.dtype == (torch.float32 if options else torch.bfloat16)
+
+
+def test_normuon_of_a_model_with_a_one_dimensional_convolution() -> None:
+    network = nn.Sequential(nn.Conv1d(4, 6, 3), nn.Conv1d(6, 6, 3), nn.Conv1d(6, 2, 3))
+    optimizer = adamantine.Muon(network, normuon=True)
+    feed(network, optimizer, 3)
+    rows = optimizer.state[network.get_parameter("0.weight")]["second_momentum_buffer"]
+    assert rows.shape == (6, 1, 1)
+    with pytest.raises(HyperparameterError, match=r"NorMuon beta parameter: 1\.0"):
+        adamantine.Muon(network, normuon=True, normuon_beta2=1.0)
+    plain = adamantine.Muon(network.named_parameters())
+    assert "normuon_beta2" not in plain.param_groups[0]  # as torch's groups are

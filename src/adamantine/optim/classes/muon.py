@@ -65,6 +65,10 @@ class Muon(MatrixOptimizer):
     ns_dtype
         What the iteration is computed in: ``"bfloat16"``, as in torch, ``"float32"`` or
         ``"float64"``. None: bfloat16, but float32 on processors that have no instructions for it.
+    normuon, normuon_beta2
+        NorMuon: divide each row of :math:`o_t` by the root of an average of its mean square, whose
+        decay rate :math:`\beta_2 \in [0, 1)` is, and give the matrix its norm again. It keeps a
+        number for each row.
     adamw_lr, adamw_betas, adamw_eps, adamw_weight_decay
         AdamW's settings. Its learning rate and weight decay are Muon's where they are None.
     maximize, backend, options
@@ -107,7 +111,8 @@ class Muon(MatrixOptimizer):
     ----------
     Jordan et al., `Muon: An optimizer for hidden layers in neural networks
     <https://kellerjordan.github.io/posts/muon/>`_, 2024. Liu et al., `Muon is Scalable for LLM
-    Training <https://arxiv.org/abs/2502.16982>`_, 2025.
+    Training <https://arxiv.org/abs/2502.16982>`_, 2025. Li et al., `NorMuon: Making Muon more
+    efficient and scalable <https://arxiv.org/abs/2510.05491>`_, 2025.
     """
 
     family = FAMILY
@@ -125,6 +130,8 @@ class Muon(MatrixOptimizer):
         adjust_lr_fn: Literal["original", "match_rms_adamw"] | None = None,
         *,
         ns_dtype: NsDtype | None = None,
+        normuon: bool = False,
+        normuon_beta2: float = 0.95,
         adamw_lr: float | None = None,
         adamw_betas: tuple[float, float] = (0.9, 0.95),
         adamw_eps: float = 1e-8,
@@ -133,8 +140,9 @@ class Muon(MatrixOptimizer):
         backend: BackendName = "auto",
         **options: Unpack[Options],
     ) -> None:
-        given = group_settings(locals(), only_if_on=("maximize", "ns_dtype"))
-        defaults = {name: value for name, value in given.items() if not name.startswith("adamw_")}
+        given = group_settings(locals(), only_if_on=("maximize", "ns_dtype", "normuon"))
+        unused = ("adamw_",) if normuon else ("adamw_", "normuon_")
+        defaults = {name: value for name, value in given.items() if not name.startswith(unused)}
         of_adamw = {
             "lr": lr if adamw_lr is None else adamw_lr,
             "weight_decay": weight_decay if adamw_weight_decay is None else adamw_weight_decay,
@@ -155,6 +163,8 @@ class Muon(MatrixOptimizer):
                 param_group.setdefault("algorithm", chosen)
             if is_adamw(param_group):
                 param_group = _OF_ADAMW | param_group
+            elif param_group.get("normuon"):
+                param_group.setdefault("normuon_beta2", 0.95)
             _check_settings({**self.defaults, **param_group})
         super().add_param_group(param_group)
         added = self.param_groups[-1]

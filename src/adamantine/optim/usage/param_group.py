@@ -12,7 +12,7 @@ Group = dict[str, Any]
 SWITCHES = frozenset(
     (
         *("cautious", "cautious_weight_decay", "decouple_lr", "corrected_weight_decay", "max_lr"),
-        *("algorithm", "flatten", "ns_dtype"),
+        *("algorithm", "flatten", "ns_dtype", "normuon", "normuon_beta2"),
     )
 )
 """Settings that torch's class of a name does not have. A group holds them where they are on."""

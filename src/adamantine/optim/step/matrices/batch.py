@@ -12,7 +12,7 @@ from torch import Tensor
 from adamantine.backends.formats import Format
 from adamantine.backends.layout import check_gradient, is_dense
 from adamantine.optim.state.precision import Treatment
-from adamantine.optim.step.matrices.newton_schulz import fast_dtype, orthogonalized
+from adamantine.optim.step.matrices.between import Between, NorMuon, Orthogonal
 from adamantine.optim.step.updates import tables
 from adamantine.optim.step.updates.by_torch import TorchUpdates
 from adamantine.optim.step.updates.choice import Kernels
@@ -57,13 +57,16 @@ class Batch:
         first = members[0]
         rule = first.rule
         assert rule.matrices is not None
-        self.members, self._directions, self._matrices = members, directions, rule.matrices
-        self._settings: Settings = groups[first.group]
-        counts = [flat_shape(m.param, self._settings)[0] for m in members]
+        self.members, self._scalars = members, scalars
+        settings: Settings = groups[first.group]
+        counts = [flat_shape(m.param, settings)[0] for m in members]
         self._slices = [
             _laid_out(part, member.param)
             for part, member in zip(torch.split(directions, counts), members, strict=True)
         ]
+        make = BETWEEN[rule.matrices.between]
+        self.between = make(members, directions, self._slices, settings)
+        self._grads: list[Any] = []
         before, after = _parted(first.treatment, rule, rule.matrices)
         given = (kernels, in_lists, groups, owner)
         self.before = Pass(
@@ -98,33 +101,39 @@ class Batch:
         self._of_shape.constant = constant
         grads = [grad_of(member.param) for member in self.members]
         found = [None if grad is None else d for grad, d in zip(grads, self._slices, strict=True)]
-        self._taking_part = [grad is not None for grad in grads]
-        if not (self.before.refresh(grads) and self.after.refresh(found)):
+        if not (self.before.refresh(self.between.gradients(grads)) and self.after.refresh(found)):
             return False
+        self._grads = grads
         self.before.prepare()
         self.after.prepare()
         return True
 
+    @torch.no_grad()
     def run(self, zero_grads: bool, decision: Tensor | None) -> None:
         """Do a step of those that have a gradient."""
-        if not any(self._taking_part):
+        grads, self._grads = self._grads, []
+        taking_part = [grad is not None for grad in grads]
+        if not any(taking_part):
             return
-        self.before.run(zero_grads, decision)
-        with torch.no_grad():
-            self._directions.copy_(self._made())
+        self.between.begin(grads)
+        self.before.run(zero_grads and not self.between.turns, decision)
+        self.between.make(taking_part, decision)
         self.after.run(False, decision)
+        self.between.end(grads, self._scalars.factor)
 
-    def _made(self) -> Tensor:
-        settings = self._settings
-        wanted = settings.get("ns_dtype")
-        dtype = getattr(torch, wanted) if wanted else fast_dtype(self._directions.device.type)
-        return orthogonalized(
-            self._directions,
-            settings["ns_coefficients"],
-            settings["ns_steps"],
-            settings["eps"],
-            dtype,
-        )
+    @property
+    def reading_table(self) -> tables.AnyTable | None:
+        """The table that reads the parameters' gradients, if one does."""
+        return None if self.between.turns else self.before.table
+
+    def release(self) -> None:
+        """Let go of the gradients, where no step follows."""
+        self._grads = []
+        self.before.release()
+        self.after.release()
+
+
+BETWEEN: Mapping[str, type[Between]] = {"newton_schulz": Orthogonal, "normuon": NorMuon}
 
 
 def has_rows_apart(param: Tensor, shape: tuple[int, int, int]) -> bool:
@@ -151,8 +160,9 @@ def _parted(treated: Treatment, rule: Rule, matrices: Matrices) -> tuple[Treatme
     kept = rule.kept_before
     param, *states = treated.formats
     of_direction = Format(param.dtype)
-    before = Treatment(matrices.before, (of_direction, *states[:kept]), treated.counters)
-    update = replace(rule, states=rule.states[kept:], matrices=None)
+    of_before = states[: len(matrices.before.states)]
+    before = Treatment(matrices.before, (of_direction, *of_before), treated.counters)
+    update = replace(rule, states=rule.states[kept:], matrices=None, shapes={})
     return before, Treatment(update, (param, *states[kept:]), treated.counters)
 
 

@@ -109,19 +109,19 @@ class MatrixUpdates:
 
     def tables(self) -> list[AnyTable]:
         """Those that read gradients."""
-        return [batch.before.table for batch in self._batches if batch.before.table is not None]
+        found = (batch.reading_table for batch in self._batches)
+        return [table for table in found if table is not None]
 
     def by_torch(self, grad_of: Callable[[Tensor], Any]) -> list[tuple[Tensor, Tensor]]:
         """The parameters that no table reads gradients of, with these."""
-        members = (m for b in self._batches if b.before.table is None for m in b.members)
+        members = (m for b in self._batches if b.reading_table is None for m in b.members)
         pairs = ((m.param, grad_of(m.param)) for m in members)
         return [(param, grad) for param, grad in pairs if grad is not None]
 
     def release(self) -> None:
         """Let go of the gradients, where no step follows."""
         for batch in self._batches:
-            batch.before.release()
-            batch.after.release()
+            batch.release()
 
 
 def _check(member: Member, groups: list[Group], owner: str) -> None:

@@ -41,7 +41,7 @@ def refusal(member: Member, group: Group) -> str | None:
         return "in a group with differentiable=True, which records each update alone"
     if has_own_dispatch(member.here):
         return f"a {type(member.param).__name__}, which handles torch's operations itself"
-    if member.rule.shapes:
+    if member.rule.shapes and member.rule.matrices is None:
         return "one whose states are of other shapes, and is updated alone"
     if not member.treatment.plain:
         return "kept in codes or rounded by random numbers, for which there are no lists"

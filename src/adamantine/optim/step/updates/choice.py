@@ -115,7 +115,7 @@ def counts_on_device(
 
 def refusal_of_rule(rule: Rule) -> str | None:
     """Why kernels cannot run a rule, or None where they can."""
-    if not rule.shapes:
+    if not rule.shapes or rule.matrices is not None:  # then torch has them, not a kernel
         return None
     return f"one whose {' and '.join(rule.shapes)} are of other shapes, which have no kernels yet"
 
