@@ -32,6 +32,7 @@ from benchmarks.records import Options, Record
 from benchmarks.step import THREADS, WARM_UP
 
 ELEMENTS, QUICK_ELEMENTS = 64 * 2**20, 2**20
+ROW = 1024
 ROUNDS, QUICK_ROUNDS = 15, 6
 BAR = 1.25
 FLOAT_BYTES = 4
@@ -84,10 +85,12 @@ def optimizers() -> Iterator[tuple[str, type[RuleOptimizer], Mapping[str, Any]]]
 
 def bytes_per_parameter(optimizer: RuleOptimizer) -> int:
     """What a step has to read and to write for each parameter of the first group."""
-    rule = optimizer.family.select(optimizer.param_groups[0])
-    summed = [name for name in rule.sums.arguments if name in rule.tensors] if rule.sums else []
-    read, written = len(rule.tensors) + len(summed), 1 + len(rule.states)
-    return FLOAT_BYTES * (read + written)
+    (group,) = optimizer.param_groups
+    rule = optimizer.family.rule_of(group, group["params"][0].shape)
+    large = [name for name in rule.tensors if name not in rule.shapes]
+    summed = [name for name in rule.sums.arguments if name in large] if rule.sums else []
+    read = len(large) + len(summed) + bool(rule.factors)  # all factors, of gradients
+    return FLOAT_BYTES * (read + len(large) - 1)
 
 
 def _measure(
@@ -98,10 +101,11 @@ def _measure(
     rounds: int,
 ) -> Record:
     print(f"bandwidth: {name}", file=sys.stderr)
-    param = torch.ones(elements, requires_grad=True)
-    param.grad = torch.randn(elements, generator=torch.Generator().manual_seed(0))
+    # Of one dimension it would be a vector to those that treat matrices otherwise.
+    param = torch.ones(elements).view(-1, ROW).requires_grad_()
+    param.grad = torch.randn(param.shape, generator=torch.Generator().manual_seed(0))
     optimizer: Any = optimizer_class([param], **settings)
-    total = torch.ones(elements, requires_grad=True)
+    total = torch.ones_like(param, requires_grad=True)
     total.grad = param.grad
     sweeper = Sweep([total])
     contenders = {

@@ -41,9 +41,9 @@ step](stats.md).
 
 In the table, "state" and "traffic" are bytes per float32 parameter at the default settings. Traffic
 is what a step reads (parameter, gradient, state) and writes (all but the gradient), and what it
-reads before for norms of whole tensors; on large tensors, traffic determines the time of a step,
-except where it multiplies matrices.
-"Step" is the measured time per parameter for one tensor of 64 Mi on two threads, on the machine of
+reads before for sums over tensors, rows and columns; on large tensors, traffic determines the time
+of a step, except where it multiplies matrices. "Step" is the measured time per parameter for one
+tensor of 64 Mi on two threads, on the machine of
 [the benchmarks](benchmarks.md#every-optimizer-against-the-machines-memory).
 """
 
@@ -75,8 +75,9 @@ def settings_of(cls: type[RuleOptimizer]) -> dict[str, Any]:
 
 
 def state_bytes(cls: type[RuleOptimizer]) -> int:
-    """Bytes of state for each float32 parameter, at the default settings."""
-    return 4 * len(rule_of(cls).states)
+    """Bytes of state for each float32 parameter of a large matrix, at the default settings."""
+    rule = rule_of(cls)
+    return 4 * (len(rule.states) - len(rule.shapes))
 
 
 def rule_of(cls: type[RuleOptimizer]) -> Rule:
@@ -88,9 +89,12 @@ def rule_of(cls: type[RuleOptimizer]) -> Rule:
 def traffic(cls: type[RuleOptimizer]) -> int:
     """Bytes that a step moves for each float32 parameter: what it writes, it has read."""
     gradient = parameter = direction = 4
-    sums = rule_of(cls).sums
-    before = 0 if sums is None else 4 * sum(name in rule_of(cls).tensors for name in sums.arguments)
-    if rule_of(cls).matrices is not None:
+    rule = rule_of(cls)
+    large = set(rule.tensors) - set(rule.shapes)
+    before = gradient if rule.factors else 0
+    if rule.sums is not None:
+        before += 4 * sum(name in large for name in rule.sums.arguments)
+    if rule.matrices is not None:
         before += 2 * 2 * direction  # found, read, made into another one, and read
     return before + gradient + 2 * (parameter + state_bytes(cls))
 

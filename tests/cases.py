@@ -10,6 +10,7 @@ import torch
 
 import adamantine
 import oracles
+from adamantine.backends import BackendName
 from adamantine.optim import RuleOptimizer
 from adamantine.optim.usage.param_group import SWITCHES
 from adamantine.rules import Rule
@@ -36,16 +37,30 @@ class Case:
     def __str__(self) -> str:
         return self.name
 
+    def takes(self, setting: str) -> bool:
+        """Whether the constructor has a setting of this name."""
+        return setting in inspect.signature(self.ours).parameters
+
+    @property
+    def by_kernels(self) -> BackendName:
+        """The backend that takes all its tensors to the CPU's kernels, or those that they take."""
+        (group,) = self.ours([torch.nn.Parameter(torch.zeros(1))], **self.settings).param_groups
+        return "auto" if self.ours.family.select(group).shapes else "cpu"
+
     def descending(self) -> dict[str, Any]:
         """The settings, to minimize and to decay nothing."""
         off = {"maximize": False, "weight_decay": 0.0}
-        taken = inspect.signature(self.ours).parameters
-        return {**self.settings, **{name: off[name] for name in off if name in taken}}
+        return {**self.settings, **{name: off[name] for name in off if self.takes(name)}}
 
 
 def theirs_of(name: str) -> type[torch.optim.Optimizer]:
     """Torch's class, or the transcription of the paper where torch has none."""
-    return getattr(torch.optim, name, None) or getattr(oracles, name)
+    torchs = getattr(oracles, f"Torchs{name}", None) or getattr(torch.optim, name, None)
+    return torchs or getattr(oracles, name)
+
+
+def _with_switches(name: str) -> type[torch.optim.Optimizer] | None:
+    return getattr(oracles, f"Cautious{name}", None) or getattr(oracles, name, None)
 
 
 def _rows(
@@ -64,8 +79,7 @@ def _rows(
             f"{name}-{variant}",
             ours,
             # Torch's classes have no such switches.
-            (SWITCHES & settings.keys() and getattr(oracles, f"Cautious{name}", None))
-            or theirs_of(name),
+            (SWITCHES & settings.keys() and _with_switches(name)) or theirs_of(name),
             settings,
             lr,
             parabola_lr,
@@ -180,6 +194,16 @@ CASES = [
         default={},
         decay={"weight_decay": 0.1, "betas": (0.9, 0.8)},
         maximize={"maximize": True, "betas": (0.8, 0.9), "eps": 1e-4},
+    ),
+    *_rows(
+        "Adafactor",
+        2e-2,
+        default={},
+        decay={"weight_decay": 0.1, "lr": 0.1, "beta2_decay": -0.5},
+        maximize={"maximize": True, "d": 2.0, "eps": (1e-4, 0.1)},
+        average={"beta1": 0.9, "weight_decay": 0.1, "eps": (1e-15, 1e-3)},
+        steps_alone={"scale_parameter": False, "relative_step": False, "lr": 5e-3},
+        warmup={"warmup_init": True, "eps": (1e-15, 5.0), "beta1": 0.5},
     ),
     *_rows(
         "ADOPT",
@@ -327,7 +351,7 @@ CASES = [
 def rule_of(case: Case) -> Rule:
     """What the row's settings lead to."""
     (group,) = case.ours([torch.nn.Parameter(torch.zeros(1))], **case.settings).param_groups
-    return case.ours.family.select(group)
+    return case.ours.family.rule_of(group, (1,))
 
 
 FAMILIES = list({case.ours.family.name: case.ours.family for case in CASES}.values())
@@ -400,6 +424,15 @@ BAD_SETTINGS: dict[str, list[dict[str, Any]]] = {
         {"betas": (0.9, 1.0)},
         {"weight_decay": -1.0},
         {"momentum_decay": -0.1},
+        {"lr": torch.tensor([1e-3, 1e-3])},
+    ],
+    "Adafactor": [
+        {"lr": -1.0},
+        {"beta2_decay": 0.1},
+        {"eps": (-1.0, 1e-3)},
+        {"eps": (None, -1.0)},
+        {"d": 0.5},
+        {"weight_decay": -0.1},
         {"lr": torch.tensor([1e-3, 1e-3])},
     ],
     "Rprop": [

@@ -20,7 +20,6 @@ from adamantine.version import __version__
 
 if TYPE_CHECKING:
     from torch.optim import LBFGS as LBFGS
-    from torch.optim import Adafactor as Adafactor
     from torch.optim import Optimizer as Optimizer
     from torch.optim import lr_scheduler as lr_scheduler
     from torch.optim import swa_utils as swa_utils
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
         SGD,
         AdaBelief,
         Adadelta,
+        Adafactor,
         Adagrad,
         Adam,
         Adamax,
@@ -70,6 +70,7 @@ __all__ = [
     "AdEMAMix",
     "AdaBelief",
     "Adadelta",
+    "Adafactor",
     "Adagrad",
     "Adam",
     "AdamW",

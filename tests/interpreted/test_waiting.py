@@ -69,7 +69,7 @@ def test_scalars(case: Case, pretended: None) -> None:
         {**defaults, "lr": torch.tensor(0.1)},
         {**defaults, "lr": torch.empty((), device=DEVICE)},
     ]
-    rule = family.select(defaults)
+    rule = family.rule_of(defaults, (1,))
     columns = 2 + len(rule.states) + len(family.counters)
     probe: Any = SimpleNamespace(
         device=DEVICE, groups=np.array([1, 0, 1]), rows=np.array([0, -1, 0]),

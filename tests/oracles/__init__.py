@@ -5,6 +5,7 @@ but NaN where an infinite m meets a finite g.
 """
 
 from oracles.adabelief import AdaBelief
+from oracles.adafactor import Adafactor, TorchsAdafactor
 from oracles.adan import Adan
 from oracles.ademamix import AdEMAMix
 from oracles.adopt import ADOPT
@@ -29,6 +30,7 @@ __all__ = [
     "LARS",
     "AdEMAMix",
     "AdaBelief",
+    "Adafactor",
     "AdamWScheduleFree",
     "Adan",
     "CautiousAdam",
@@ -43,4 +45,5 @@ __all__ = [
     "RAdamScheduleFree",
     "SGDScheduleFree",
     "StableAdamW",
+    "TorchsAdafactor",
 ]

@@ -60,7 +60,7 @@ def test_states_called_nonnegative_are(case: object) -> None:
     for _ in range(5):
         param.grad = torch.randn(500, generator=generator)
         optimizer.step()
-    rule = optimizer.family.select(optimizer.param_groups[0])
+    rule = optimizer.family.rule_of(optimizer.param_groups[0], param.shape)
     for name in rule.states:
         smallest = float(optimizer.state[param][name].min())
         if name in rule.nonnegative:

@@ -20,7 +20,7 @@ from adamantine.rules.cautious import OPERATIONS
 from adamantine.rules.compensated import ROUNDING, compensated
 from adamantine.rules.hyperparameters import BETAS, LEARNING_RATE, Hyperparameter
 from adamantine.rules.master import mastered
-from cases import CASES, FAMILIES, RULES, Case
+from cases import CASES, FAMILIES, RULES, Case, rule_of
 
 ADAM_SETTINGS = {
     "lr": 0.5,
@@ -157,7 +157,7 @@ def summed_up(
 def test_float_by_float_equals_the_reference_backend(case: Case) -> None:
     """The third oracle beside torch and the tensors: plain Python numbers, one at a time."""
     settings = settings_of(case)
-    rule, scalars = case.ours.family.select(settings), scalars_of(case.ours.family, settings, 3)
+    rule, scalars = rule_of(case), scalars_of(case.ours.family, settings, 3)
     generator = torch.Generator().manual_seed(0)
     columns = [
         torch.rand(20, generator=generator, dtype=torch.float64) + 0.1

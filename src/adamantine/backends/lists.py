@@ -24,14 +24,23 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from adamantine.backends.reference import HALF, OPERATIONS, decide, summed, wide
-from adamantine.rules import Rule, Sums, bind
+from adamantine.backends.reference import HALF, OPERATIONS, decide, decide_factor, summed, wide
+from adamantine.rules import Factor, Rule, Sums, bind, per_column, per_row
 
 Tensors = list[Tensor]
 
 EXACT_LERP = 0.5
 """From this weight on, torch's lerp starts from the other end: not the rule's formula, and another
 number where one of the two is infinite."""
+
+
+AXES: Mapping[Any, frozenset[str]] = {
+    per_row: frozenset(["rows"]),
+    per_column: frozenset(["columns"]),
+}
+"""Along which dimensions states of another shape differ."""
+
+BOTH = frozenset(["rows", "columns"])
 
 
 class OfLists(NamedTuple):
@@ -66,9 +75,12 @@ class Node:
         Whether they may be written to when nobody needs them any more.
     uses
         How often they will still be read.
+    axes
+        Along which dimensions they differ: a number for each row is broadcast, and what is made of
+        it and of more has no room there.
     """
 
-    __slots__ = ("arguments", "keywords", "known", "operation", "uses", "value", "writable")
+    __slots__ = ("arguments", "axes", "keywords", "known", "operation", "uses", "value", "writable")
 
     def __init__(
         self,
@@ -81,6 +93,10 @@ class Node:
         self.arguments, self.keywords = arguments, keywords or {}
         self.value: Any = None
         self.writable, self.uses = True, 0
+        operands = self.operands()
+        self.axes: frozenset[str] = BOTH
+        if operands:
+            self.axes = frozenset().union(*(operand.axes for operand in operands))
 
     def then(self, operation: Operation, *others: Any, **keywords: Any) -> Node:
         """What an operation makes of this, and of other arguments."""
@@ -258,18 +274,20 @@ def _one_by_one(node: Node, function: Callable[..., Tensor]) -> Tensors:
 def _by_list(node: Node, operation: str) -> Any:
     arguments, keywords = node.arguments, node.keywords
     is_commutative = operation in _COMMUTATIVE or (operation == "add" and not keywords)
-    if is_commutative and not _is_free(arguments[0]) and _is_free(arguments[-1]):
+    free = partial(_is_free, axes=node.axes)
+    if is_commutative and not free(arguments[0]) and free(arguments[-1]):
         arguments = arguments[::-1]
     values = [a.value if isinstance(a, Node) else a for a in arguments]
-    if _is_free(arguments[0]) and operation not in _NEVER_IN_PLACE:
+    if free(arguments[0]) and operation not in _NEVER_IN_PLACE:
         getattr(torch, f"_foreach_{operation}_")(*values, **keywords)
         return values[0]
     return getattr(torch, f"_foreach_{operation}")(*values, **keywords)
 
 
-def _is_free(argument: Any) -> bool:
-    """Whether the tensors of a node may be written to."""
-    return isinstance(argument, Node) and argument.writable and argument.uses == 0
+def _is_free(argument: Any, axes: frozenset[str]) -> bool:
+    """Whether the tensors of a node may be written to, and have room for what has these axes."""
+    is_node = isinstance(argument, Node)
+    return is_node and argument.writable and argument.uses == 0 and argument.axes == axes
 
 
 @torch.no_grad()
@@ -299,8 +317,10 @@ def update(
     dtype = _computed_in(columns)
     known: dict[Any, Node] = {}
     starts = []
-    for column in columns:
+    for name, column in zip(rule.tensors, columns, strict=True):
         start = Node(known)
+        if name in rule.shapes:
+            start.axes = AXES[rule.shapes[name]]
         start.value = _in_dtype(column, dtype)
         # A copy in another dtype is nobody's tensor, and gradients are others'.
         start.writable = column is not columns[1] or start.value is not column
@@ -310,6 +330,8 @@ def update(
         # What every rule begins with. Here and at once, so that what follows is the same whatever
         # gradients are scaled by, and so are its bits where that is a power of two.
         given |= {"grad": Operand(starts[1].then("mul", scalars["sign"])), "sign": 1.0}
+    for factor in rule.factors:
+        given[factor.decides] = _factor(factor, given, columns[0], dtype)
     own = rule.tensor_sums
     if own is not None and own.scalar not in scalars:
         given[own.scalar] = _decided(own, given, columns[0], dtype)
@@ -354,6 +376,27 @@ def _in_dtype(tensors: Tensors, dtype: torch.dtype) -> Tensors:
     return copies
 
 
+def _factor(
+    factor: Factor, given: Mapping[str, Any], params: Tensors, dtype: torch.dtype
+) -> Operand:
+    """What a factor is, of each tensor of a list; nobody waits for a device."""
+    term = _bound(factor.of)(*(given[name] for name in factor.arguments)).computed()
+    vectors = [name for name in factor.needed if isinstance(given.get(name), Operand)]
+    numbers = {name: given[name] for name in factor.needed if name in given.keys() - vectors}
+    shapes = [param.shape for param in params]
+
+    def from_terms(terms: Tensors, *columns: Tensors) -> Tensors:
+        found = []
+        for term, shape, *values in zip(terms, shapes, *columns, strict=True):
+            known = {**numbers, **dict(zip(vectors, values, strict=True))}
+            found.append(decide_factor(factor, term, shape, known).to(dtype))
+        return found
+
+    decided = term.then(OfLists(from_terms), *(given[name].computed() for name in vectors))
+    decided.axes = term.axes & {factor.along}
+    return Operand(decided)
+
+
 def _decided(sums: Sums, given: Mapping[str, Any], params: Tensors, dtype: torch.dtype) -> Operand:
     """The scalar that depends on a whole tensor: for each of them, a tensor of one number.
 
@@ -369,7 +412,7 @@ def _decided(sums: Sums, given: Mapping[str, Any], params: Tensors, dtype: torch
         return list(decide(sums, found, elements, scalars).to(dtype).unbind())
 
     decided = totals[0].then(OfLists(from_totals), *totals[1:])
-    decided.writable = False  # it has not the shape of what it is multiplied by
+    decided.writable, decided.axes = False, frozenset()  # one number, whatever it was made of
     return Operand(decided)
 
 

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from adamantine.backends import codes
 from adamantine.backends.formats import Format, exponents_of
-from adamantine.rules import Rule, Sums, bind
-from adamantine.rules.rule import Kind
+from adamantine.rules import Factor, Rule, Sums, bind
+from adamantine.rules.rule import Axis, Kind
 
 
 def _where(condition: Any, x: Any, y: Any) -> Any:
@@ -85,6 +85,8 @@ def update(
     if differentiable:
         # Autograd may keep an input for its backward pass; the writes below must not touch it.
         tensors = [t.clone() for t in tensors]
+    if rule.factors:
+        tensors, scalars = _factored(rule, tensors, scalars)
     if (own := rule.tensor_sums) is not None:
         found: Any = decided
         if found is None:
@@ -98,6 +100,52 @@ def update(
     values = [r.clone() if any(r is t for t in targets) else r for r in results]
     for target, value in zip(targets, values, strict=True):
         target.copy_(value)
+
+
+def _factored(
+    rule: Rule, tensors: Sequence[Tensor], scalars: Mapping[str, Any]
+) -> tuple[list[Tensor], dict[str, Any]]:
+    """Tensors and scalars, with what the rule's factors have decided in their places."""
+    known: dict[str, Any] = {**scalars, **dict(zip(rule.tensors, tensors, strict=True))}
+    for factor in rule.factors:
+        term = bound(factor.of)(*(known[name] for name in factor.arguments))
+        decided = decide_factor(factor, term, tensors[0].shape, known)
+        known[factor.decides] = decided.to(tensors[0].dtype)
+    return [known[name] for name in rule.tensors], known
+
+
+def decide_factor(
+    factor: Factor, term: Tensor, shape: Sequence[int], known: Mapping[str, Any]
+) -> Tensor:
+    """What a factor is, in what sums are in: a tensor of one row, or of one column.
+
+    Parameters
+    ----------
+    factor
+        One of a rule's.
+    term
+        What is summed up, of each element.
+    shape
+        The parameter's.
+    known
+        What the value may be made of, by name: the rule's states, earlier factors and scalars.
+    """
+    rows, columns = (max(1, size) for size in shape[-2:])
+    total = summed_along(term, factor.kind, factor.along)
+    given = {**known, "total": total, "rows": rows, "columns": columns}
+    decided: Tensor = bound(factor.value)(*(given[name] for name in factor.needed))
+    return decided
+
+
+def summed_along(x: Tensor, kind: Kind, along: Axis) -> Tensor:
+    """A sum for each row or column of a tensor, in float64; the same for any number of threads."""
+    dim = -1 if along == "rows" else -2
+    if x.numel() == x.shape[dim]:
+        return summed(x, kind).reshape([1] * x.dim())  # of one sum, torch gives each thread a part
+    if kind == "count":
+        return (x > 0).sum(dim, keepdim=True).to(wide(x.device))
+    x = x.to(wide(x.device))
+    return (x * x if kind == "squares" else x).sum(dim, keepdim=True)
 
 
 def _reals(param: Tensor, grad: Tensor, states: Sequence[Tensor]) -> list[Tensor]:

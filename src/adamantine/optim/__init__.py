@@ -15,6 +15,7 @@
 from adamantine.optim.base import RuleOptimizer
 from adamantine.optim.classes.adabelief import AdaBelief
 from adamantine.optim.classes.adadelta import Adadelta
+from adamantine.optim.classes.adafactor import Adafactor
 from adamantine.optim.classes.adagrad import Adagrad
 from adamantine.optim.classes.adam import Adam, AdamW
 from adamantine.optim.classes.adamax import Adamax
@@ -50,6 +51,7 @@ __all__ = [
     "AdEMAMix",
     "AdaBelief",
     "Adadelta",
+    "Adafactor",
     "Adagrad",
     "Adam",
     "AdamW",

@@ -7,6 +7,16 @@
 - ``lazy``, ``catch_up``: steps of some rows, and those that rows have missed
 """
 
-from adamantine.rules.rule import Family, Rule, Settings, Shape, Sums, bind, per_column, per_row
+from adamantine.rules.rule import (
+    Factor,
+    Family,
+    Rule,
+    Settings,
+    Shape,
+    Sums,
+    bind,
+    per_column,
+    per_row,
+)
 
-__all__ = ["Family", "Rule", "Settings", "Shape", "Sums", "bind", "per_column", "per_row"]
+__all__ = ["Factor", "Family", "Rule", "Settings", "Shape", "Sums", "bind", "per_column", "per_row"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -48,7 +49,7 @@ class Hyperparameter:
     maximum
         Largest value allowed; None for no bound.
     optional
-        Whether the setting may be None.
+        Whether the setting may be None, or missing.
     count
         How many numbers a tuple setting has; None for a single number.
     search
@@ -80,19 +81,25 @@ class Hyperparameter:
 
     def _check_number(self, value: Any, label: str) -> None:
         # Written so that NaN, which compares false with everything, is refused.
-        if not (
+        if value is None or not (
             value >= self.minimum
             and (self.below is None or value < self.below)
             and (self.maximum is None or value <= self.maximum)
         ):
-            raise HyperparameterError(f"Invalid {label}: {value} (expected {self.range})")
+            raise HyperparameterError(self._refusal(value, label))
+
+    def _refusal(self, value: Any, label: str) -> str:
+        return f"Invalid {label}: {value} (expected {self.range})"
 
     @property
     def range(self) -> str:
         """The range in words, for messages and documentation."""
-        below = "" if self.below is None else f" and < {self.below:g}"
-        maximum = "" if self.maximum is None else f" and <= {self.maximum:g}"
-        return f">= {self.minimum:g}{below}{maximum}"
+        bounds = [
+            (">=", None if self.minimum == -math.inf else self.minimum),
+            ("<", self.below),
+            ("<=", self.maximum),
+        ]
+        return " and ".join(f"{sign} {bound:g}" for sign, bound in bounds if bound is not None)
 
 
 AVERAGE = Search(0.1, 100, "complement", of_default=True)

@@ -16,6 +16,8 @@ Settings = Mapping[str, Any]
 
 Shape = tuple[int, ...]
 
+Axis = Literal["rows", "columns"]
+
 Kind = Literal["count", "sum", "squares"]
 """What is added up, of what a function says of each element."""
 
@@ -94,6 +96,48 @@ class Matrices:
 
 
 @dataclass(frozen=True)
+class Factor:
+    """What a rule has to know of a matrix first: a number for each row, or for each column.
+
+    It comes from sums along them, in float64 and always in the same order. Leading dimensions are a
+    batch of matrices.
+
+    Parameters
+    ----------
+    of
+        A plain function of one element, with any of the update's arguments but the parameter. What
+        it names may itself be a number for each row: then it is these that are summed up.
+    kind
+        As for :class:`Sums`.
+    along
+        Whose sums: a number for each of the ``"rows"`` or ``"columns"``.
+    decides
+        The state of that shape that they decide, or an argument of the update that follows the
+        states. From then on it is what :attr:`of` and the update are given.
+    value
+        What it is, from the sum, which is called ``total``; from ``rows`` and ``columns``, how many
+        the matrix has (at least 1); from states and earlier factors of the same shape; and from
+        scalars.
+    """
+
+    of: Callable[..., Any]
+    kind: Kind
+    along: Axis
+    decides: str
+    value: Callable[..., Any]
+
+    @cached_property
+    def arguments(self) -> tuple[str, ...]:
+        """What `of` has to be given."""
+        return tuple(inspect.signature(self.of).parameters)
+
+    @cached_property
+    def needed(self) -> tuple[str, ...]:
+        """What `value` has to be given."""
+        return tuple(inspect.signature(self.value).parameters)
+
+
+@dataclass(frozen=True)
 class Rule:
     """The maths of one update, over one element.
 
@@ -117,6 +161,8 @@ class Rule:
     shapes
         The states that are not of their parameter's shape: from that to theirs (:func:`per_row`).
         They are never rounded below their parameter's dtype.
+    factors
+        What is decided for rows and columns before all else, in this order.
     of_vectors
         What updates parameters of fewer than two dimensions, where this is for matrices.
     matrices
@@ -133,6 +179,7 @@ class Rule:
     exact: tuple[str, ...] = ()
     joined: Callable[..., Any] | None = None
     shapes: Mapping[str, Callable[[Shape], Shape]] = field(default_factory=dict, hash=False)
+    factors: tuple[Factor, ...] = ()
     of_vectors: Rule | None = None
     matrices: Matrices | None = None
     counters: tuple[str, ...] | None = None
@@ -214,6 +261,11 @@ class Family:
         the state and 2 for all later ones.
     initial
         What the states and counters start from, by name, where that is not zero.
+    of_dtype
+        Whether scalars follow from the parameter's dtype, too: the settings that they are given
+        then have ``epsilon``, the distance from 1 to the next number.
+    takes_complex
+        Whether complex parameters are updated, as pairs of real ones.
     """
 
     name: str
@@ -223,6 +275,8 @@ class Family:
     scalars: Callable[..., dict[str, Any]]
     counters: tuple[str, ...] = ("step",)
     initial: Callable[[Settings], Mapping[str, Any]] = lambda _: {}
+    of_dtype: bool = False
+    takes_complex: bool = True
 
     def rule_of(self, settings: Settings, shape: Shape) -> Rule:
         """The rule for a parameter of this `shape` in a group with these settings."""

@@ -81,7 +81,7 @@ def test_torch_trains_as_in_float32(case: Case, master: str) -> None:
 def test_kernels_train_as_in_float32(case: Case, master: str) -> None:
     # Loops of other shapes need not fuse the same multiplications and additions.
     fused = case.ours is adamantine.AdEMAMix
-    follow_float32(case, master, backend="cpu", rtol=1e-6 if fused else 0.0)
+    follow_float32(case, master, backend=case.by_kernels, rtol=1e-6 if fused else 0.0)
 
 
 ROUNDED = [(master, dtype) for dtype in ("bfloat16", "int8") for master in MASTERS]

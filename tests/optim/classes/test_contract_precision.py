@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+import math
 from typing import Any
 
 import pytest
@@ -70,7 +71,7 @@ def same_bits(a: list[Any], b: list[Any]) -> bool:
 
 @every_pair
 def test_kernels_and_reference_agree(case: Case, dtype: str) -> None:
-    ours, by_kernels = trained(case, dtype, backend="cpu")
+    ours, by_kernels = trained(case, dtype, backend=case.by_kernels)
     theirs, by_torch = trained(case, dtype, backend="reference")
     lr = by_kernels.param_groups[0]["lr"]
     # Where the last bit of a float32 turns a coin, one code is another: in few elements.
@@ -89,13 +90,15 @@ def test_kernels_and_reference_agree(case: Case, dtype: str) -> None:
 @every_pair
 def test_states_are_as_small_as_they_should_be(case: Case, dtype: str) -> None:
     _, optimizer = trained(case, dtype, steps=1)
-    rule = optimizer.family.select(optimizer.param_groups[0])
     size = {"bfloat16": 2, "int8": 1}[dtype]
     for param, state in optimizer.state.items():
+        rule = optimizer.family.rule_of(optimizer.param_groups[0], param.shape)
         held = sum(v.nbytes for v in state.values())
         blocks = block_count(param.numel()) if dtype == "int8" else 0
+        rounded = len(rule.states) - len(rule.shapes)
+        exact = sum(4 * math.prod(rule.shape_of(name, param.shape)) for name in rule.shapes)
         counters = 4 * max(1, len(optimizer.family.counters))
-        assert held == len(rule.states) * (size * param.numel() + blocks) + counters
+        assert held == rounded * (size * param.numel() + blocks) + exact + counters
 
 
 @every_pair
@@ -238,7 +241,7 @@ def test_kernels_and_reference_agree_on_parameters_of_16_bits(case: Case) -> Non
     options = {"state_dtype": "float32"} if takes(case, "float32") else {}
     for rounding in ("stochastic", "kahan"):
         results = []
-        for backend in ("cpu", "reference"):
+        for backend in (case.by_kernels, "reference"):
             params = clones(start)
             optimizer = case.ours(
                 params, **case.settings, param_rounding=rounding, backend=backend, **options

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 import adamantine
-from adamantine.optim.usage.param_group import SWITCHES
+from adamantine.optim.usage.param_group import AS_TORCH, SWITCHES
 from cases import BAD_SETTINGS, CASES, OTHER_BAD_SETTINGS, Case, theirs_of
 from contract import Optimizer, assert_same_state, clones, every_case, parameters, train
 
@@ -116,7 +116,8 @@ def test_changed_settings_do_not_recompile(case: Case) -> None:
     with event.install_recorder("numba:run_pass") as compilations:
         for factor in (0.5, 0.25, 0.125):
             for name in MULTIPLIABLE & group.keys():
-                group[name] *= factor
+                if isinstance(group[name], float):
+                    group[name] *= factor
             group["weight_decay"] = 0.0 if factor == 0.25 else 0.1
             if "betas" in group:
                 group["betas"] = (0.8 + factor / 10, *group["betas"][1:])
@@ -170,7 +171,7 @@ def test_bad_settings_of_those_torch_has_not(
 def test_bad_group_settings_are_refused_and_leave_no_group(name: str) -> None:
     params = parameters(3, 4)
     optimizer = getattr(adamantine, name)(params[:1])
-    with pytest.raises(ValueError, match="Invalid learning rate: -1"):
+    with pytest.raises(ValueError, match=r"(Invalid learning rate|Learning rate .* but is): -1"):
         optimizer.add_param_group({"params": params[1:], "lr": -1})
     assert len(optimizer.param_groups) == 1
 
@@ -194,7 +195,7 @@ def test_constructor_takes_what_torchs_takes(name: str) -> None:
     assert ours.pop("backend").default == "auto"
     assert ours.pop("options").kind is inspect.Parameter.VAR_KEYWORD
     for switch in SWITCHES & ours.keys() - theirs.keys():
-        assert not ours.pop(switch).default
+        assert bool(ours.pop(switch).default) == (switch in AS_TORCH)
     if "sparse" in ours:
         assert ours.pop("sparse").default is None
     assert list(ours) == list(theirs)

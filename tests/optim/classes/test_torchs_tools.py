@@ -98,7 +98,7 @@ def options_of(cls: Any) -> list[dict[str, Any]]:
     rule = cls.family.select({**cls([torch.zeros(1)]).defaults})
     if rule.exact:
         options = [_without_exact(rule, given) for given in options]
-    if roundable := [name for name in rule.states if name not in rule.exact]:
+    if roundable := [name for name in rule.states if name not in {*rule.exact, *rule.shapes}]:
         options.append({"state_dtype": {roundable[0]: "bfloat16"}})
     taken = inspect.signature(cls).parameters
     options += [{"sparse": mode} for mode in ("lazy", "exact") if "sparse" in taken]

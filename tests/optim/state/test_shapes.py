@@ -139,7 +139,7 @@ def test_beside_parameters_of_16_bits_kept_in_two_tensors(option):
     assert param.tolist() == [[0.75] * 3] * 2
 
 
-@pytest.mark.parametrize("backend", ["cpu", "gpu", "lists"])
+@pytest.mark.parametrize("backend", ["cpu", "gpu"])
 def test_backends_that_cannot_say_so(params, backend):
     with pytest.raises(BackendError, match=r"other shapes.*use backend='auto'"):
         WithRows(params[:1], backend=backend).step()

@@ -44,6 +44,11 @@ class Treatment:
     counters: tuple[str, ...]
 
     @property
+    def computed_as(self) -> torch.dtype:
+        """Whose rounding the update has to reckon with: that of the number that is kept."""
+        return self.formats[0].dtype if self.rule.joined is None else torch.float32
+
+    @property
     def plain(self) -> bool:
         """Whether nothing is rounded by random numbers."""
         return all(f.plain for f in self.formats)

@@ -41,7 +41,7 @@ from adamantine.optim.step.updates.tables import (
     prepare,
     run,
 )
-from adamantine.optim.usage.hints import check_hints, refuse_capture
+from adamantine.optim.usage.hints import check_hints, refuse_capture, refuse_complex
 from adamantine.rules import Family, Sums
 
 Group = dict[str, Any]
@@ -105,6 +105,8 @@ class Plan:
         try:
             self._observed = observer() is not None
             for index, params in covered(groups, only):
+                if not self._family.takes_complex:
+                    refuse_complex(params, self._owner)
                 check_hints(
                     groups[index], params, self._family, self._owner, self._mode_of, self._backend
                 )

@@ -47,7 +47,8 @@ def totals_of(
     for table in tables:
         found |= sums_of(table, scalars)
     for member, grad in others:
-        if grad is not None and member.rule.sums is not None:
+        # No process has a part of a matrix with factors.
+        if grad is not None and member.rule.sums is not None and not member.rule.factors:
             found[id(member.param)] = sums_by_reference(member, grad, scalars.coming(member))
     return found if sharded is None else found | sharded.totals(found, columns, exact=True)
 

@@ -97,6 +97,14 @@ def _check_foreach(group: Group, family: Family) -> None:
         raise AssertionError("_foreach ops don't support autograd: leave foreach=True out")
 
 
+def refuse_complex(params: Iterable[Tensor], owner: str) -> None:
+    """Raise for complex parameters that are about to be updated."""
+    if any(p.grad is not None and p.is_complex() for p in params):
+        raise BackendError(
+            f"{owner} does not support complex parameters; give it torch.view_as_real of them"
+        )
+
+
 def refuse_capture(params: Iterable[Tensor], owner: str) -> None:
     """Raise while a CUDA graph is being captured: a replay would repeat this step's numbers."""
     if any(p.is_cuda for p in params) and torch.cuda.is_current_stream_capturing():

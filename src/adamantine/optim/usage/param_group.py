@@ -13,9 +13,14 @@ SWITCHES = frozenset(
     (
         *("cautious", "cautious_weight_decay", "decouple_lr", "corrected_weight_decay", "max_lr"),
         *("algorithm", "flatten", "ns_dtype", "normuon", "normuon_beta2"),
+        *("scale_parameter", "relative_step", "warmup_init", "beta1"),
     )
 )
-"""Settings that torch's class of a name does not have. A group holds them where they are on."""
+"""Settings that torch's class of a name does not have. A group holds them where they are not as
+that class behaves."""
+
+AS_TORCH = frozenset(("scale_parameter", "relative_step"))
+"""Those of them that are on where all is as in torch's class."""
 
 _OF_THE_OPTIMIZER = {"self", "__class__", "params", "sparse", "backend", "options"}
 
@@ -23,13 +28,14 @@ _OF_THE_OPTIMIZER = {"self", "__class__", "params", "sparse", "backend", "option
 def group_settings(arguments: Mapping[str, Any], only_if_on: Collection[str] = ()) -> Group:
     """What groups hold of a constructor's arguments, which are its ``locals()`` at the beginning.
 
-    `only_if_on` are switches that torch's class of the name does not have: off, they leave a
-    group's settings as torch's are.
+    `only_if_on` are switches that torch's class of the name does not have: off, or on where torch
+    does the same, they leave a group's settings as torch's are.
     """
     return {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in arguments.items()
-        if name not in _OF_THE_OPTIMIZER and (name not in only_if_on or value)
+        if name not in _OF_THE_OPTIMIZER
+        if name not in only_if_on or bool(value) != (name in AS_TORCH)
     }
 
 

@@ -48,6 +48,8 @@ class ProbedTable:
     ----------
     wholes
         The parameters, DTensors in the place of their parts.
+    computed_as
+        The dtype of the numbers that parameters are, alone or with what a state holds of them.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class ProbedTable:
         parts = parts or [None] * len(params)
         self.wholes = [p if of is None else of.whole for p, of in zip(params, parts, strict=True)]
         self._parts = [p for p, of in zip(params, parts, strict=True) if of is not None]
+        self.computed_as = formats[0].dtype if rule.joined is None else torch.float32
         self._groups = sorted(set(groups))
         indices = np.searchsorted(self._groups, groups)
         self._probe = TensorProbe(

@@ -237,13 +237,17 @@ class _OfShape(Scalars):
         super().__init__(family, groups)
         self._scaled_by, self._shape = matrices.scaled, tuple(shape)
 
-    def of_group(self, group: int, *counters: float) -> Mapping[str, Any]:
+    def of_group(
+        self, group: int, *counters: float, dtype: torch.dtype | None = None
+    ) -> Mapping[str, Any]:
         """Those of a group's parameters, for these counters."""
-        return self._times(group, super().of_group(group, *counters))
+        return self._times(group, super().of_group(group, *counters, dtype=dtype))
 
-    def on_device(self, group: int, *counters: Tensor) -> Mapping[str, Any]:
+    def on_device(
+        self, group: int, *counters: Tensor, dtype: torch.dtype | None = None
+    ) -> Mapping[str, Any]:
         """The same of counters that are on a device."""
-        return self._times(group, super().on_device(group, *counters))
+        return self._times(group, super().on_device(group, *counters, dtype=dtype))
 
     def next(self, member: Member, differentiable: bool) -> Mapping[str, Any]:
         """Count the step of a member outside of the tables; returns its scalars."""

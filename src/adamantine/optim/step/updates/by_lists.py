@@ -41,8 +41,9 @@ def refusal(member: Member, group: Group) -> str | None:
         return "in a group with differentiable=True, which records each update alone"
     if has_own_dispatch(member.here):
         return f"a {type(member.param).__name__}, which handles torch's operations itself"
-    if member.rule.shapes and member.rule.matrices is None:
-        return "one whose states are of other shapes, and is updated alone"
+    unknown = not set(member.rule.shapes.values()) <= lists.AXES.keys()
+    if unknown and member.rule.matrices is None:
+        return "one whose states are of shapes that lists do not know, and is updated alone"
     if not member.treatment.plain:
         return "kept in codes or rounded by random numbers, for which there are no lists"
     if any(t.is_conj() or t.is_neg() for t in _written(member)):
@@ -175,7 +176,8 @@ class ListUpdates:
             place = (kind, member.group, summed, *counted)
             row = by_place.get(place)
             if row is None:
-                found = _found(member, scalars.of_group(member.group, *counted), totals)
+                scalars_of = scalars.of(member.treatment.computed_as)
+                found = _found(member, scalars_of(member.group, *counted), totals)
                 values = tuple(found.get(name) for name in member.rule.scalars)
                 row = rows.setdefault((kind, *values), Row(member.rule, found, defaultdict(list)))
                 by_place[place] = row

@@ -77,14 +77,15 @@ def prepare(table: DeviceTable, scalars: Scalars, owner: str) -> None:
     """Send a step's numbers to a device, which then may decide over it."""
     if not table.repeats:
         refuse_capture(table.wholes[:1], owner)
-    table.prepare(scalars.on_device if table.counts_on_device else scalars.of_group)
+    of = scalars.of_on_device if table.counts_on_device else scalars.of
+    table.prepare(of(table.computed_as))
 
 
 def sums_of(table: AnyTable, scalars: Scalars) -> dict[int, list[float]]:
     """The sums that the table's rule needs, of what is here of each tensor, by its id."""
     if table.on_device:
         return table.sums(_on(table.device, scalars.factor, None))
-    return table.sums(scalars.of_group)
+    return table.sums(scalars.of(table.computed_as))
 
 
 def run(
@@ -100,7 +101,7 @@ def run(
         there = _on(table.device, scalars.factor, decision)
         table.run(zero_grads, collect_stats, totals, there, scalars.shared)
     else:
-        table.run(scalars.of_group, zero_grads, collect_stats, totals)
+        table.run(scalars.of(table.computed_as), zero_grads, collect_stats, totals)
 
 
 def _on(device: torch.device, factor: float, decision: Tensor | None) -> Tensor | None:
