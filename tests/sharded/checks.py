@@ -33,7 +33,9 @@ from sharded.cases import (
     whole,
 )
 
-ALL = [*OPTIMIZERS]
+ALL = [name for name in OPTIMIZERS if name != "adafactor"]
+"""Adafactor takes no sharded matrices: :func:`adafactor_takes_vectors_alone`."""
+
 CONVERSIONS = {
     *("aten::to", "aten::item", "aten::_local_scalar_dense", "aten::detach_", "aten::empty"),
     *("aten::lift_fresh", "aten::resolve_neg", "aten::resolve_conj"),
@@ -66,6 +68,24 @@ def every_optimizer_follows_one_process(mesh: Any) -> None:
                 if isinstance(given, DTensor):
                     assert given.placements == other.placements
                 assert_same([given], [value], 1e-4, 1e-6)
+
+
+def adafactor_takes_vectors_alone(mesh: Any) -> None:
+    for shapes in ([(9,), (1,)], [(9,), (4, 3)]):
+        plain = parameters(*shapes)
+        others = spread(plain, mesh, [Shard(0)])
+        pair = [OPTIMIZERS["adafactor"](params, lr=1e-2) for params in (plain, others)]
+        for step in range(3):
+            give_gradients(plain, step)
+            give_gradients(others, step)
+            try:
+                for optimizer in pair:
+                    optimizer.step()
+            except BackendError as error:
+                assert "keeps 'row_var' and 'col_var' of a whole matrix" in str(error)  # noqa: PT017
+                assert len(shapes[1]) > 1
+                break
+            assert_same(others, plain)
 
 
 def torchs_optimizers_go_the_same_way(mesh: Any) -> None:
