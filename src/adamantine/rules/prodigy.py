@@ -91,6 +91,7 @@ PRODIGY = Rule(
     sums=Sums(way_and_slope, ("way", "slope"), "sum", "d", estimate, over="parameters"),
     nonnegative=("exp_avg_sq",),
     exact=("p0",),
+    tiny=("exp_avg", "exp_avg_sq", "s"),  # d_0 is a millionth
 )
 
 

@@ -155,6 +155,9 @@ class Rule:
         The states that are never below zero, such as averages of squares.
     exact
         The states that must not be rounded: small differences between them and others decide.
+    tiny
+        The states whose numbers may be below those of float16: beside such a parameter they are
+        float32.
     joined
         Where a parameter is kept in two tensors, of which its last state is the second: from both
         to the number that they are.
@@ -177,6 +180,7 @@ class Rule:
     sums: Sums | None = None
     nonnegative: tuple[str, ...] = ()
     exact: tuple[str, ...] = ()
+    tiny: tuple[str, ...] = ()
     joined: Callable[..., Any] | None = None
     shapes: Mapping[str, Callable[[Shape], Shape]] = field(default_factory=dict, hash=False)
     factors: tuple[Factor, ...] = ()

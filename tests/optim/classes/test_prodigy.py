@@ -229,6 +229,27 @@ def test_groups_with_other_learning_rates_are_refused_before_anything_changes() 
     assert not any(float(state["step"]) for state in optimizer.state.values())
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_parameters_of_16_bits_need_digits_for_its_first_steps(dtype: torch.dtype) -> None:
+    """In either dtype half of an element's gradients are zero, and in float16 so would v be."""
+    estimates = []
+    for options in ({}, {"param_rounding": "kahan"}, {"master": "float32"}, {"d0": 1e-3}):
+        (param,) = parameters(64, dtype=dtype)
+        optimizer = adamantine.Prodigy([param], **options)
+        for step in range(60):
+            param.grad = param.detach() - 1
+            param.grad[step % 2 :: 2] = 0
+            optimizer.step()
+        estimates.append(optimizer.param_groups[0]["d"])
+        assert float((param.detach() - 1).abs().max()) < 5
+        kept = {name: optimizer.state[param][name].dtype for name in ("exp_avg_sq", "p0")}
+        if "master" not in options:
+            wide = torch.float32 if dtype == torch.float16 else dtype
+            assert kept == {"exp_avg_sq": wide, "p0": dtype}
+    assert estimates[0] == 1e-6
+    assert min(estimates[1:]) > 0.1
+
+
 def test_a_start_is_not_rounded() -> None:
     params = parameters(7)
     optimizer = adamantine.Prodigy(params, state_dtype="bfloat16")

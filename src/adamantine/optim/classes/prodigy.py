@@ -95,12 +95,14 @@ class Prodigy(RuleOptimizer):
     methods of its kind do poorly as published, and slightly worse than NAdamW when the other
     settings of both are chosen with the same care. The estimate never falls, so one that is too
     large stays, and a schedule that ends near 0 is still needed. Parts of a model that need
-    different learning rates: there is one for all. Parameters of float16 without
-    ``state_dtype="float32"`` or a `master`: :math:`d_t^2 g_t^2` begins below its numbers.
+    different learning rates: there is one for all. Parameters of 16 bits that are rounded to
+    nearest: steps of :math:`d_0` are below their last digit, nothing moves, and the estimate never
+    grows. Give them a `master` or `param_rounding`, or a `d0` of 1e-3.
 
     State
     -----
-    16 bytes a parameter.
+    16 bytes a parameter. Beside float16, whose numbers end above :math:`d_0^2 g^2`, three of the
+    four states are float32.
 
     Notes
     -----

@@ -80,7 +80,7 @@ def treatment(
     rounding = group.get("param_rounding", "nearest")
     master = group.get("master")
     if asked is None and rounding == "nearest" and master is None:
-        kept = [Format(_found(state.get(name), param)) for name in rule.states]
+        kept = [Format(_found(name, rule, param, state)) for name in rule.states]
         return Treatment(rule, (Format(param.dtype), *kept), counters_of(family, rule))
     if group.get("differentiable"):
         raise UsageError(
@@ -124,11 +124,13 @@ def _wanted(group: Settings, name: str) -> Any:
     return asked.get(name) if isinstance(asked, Mapping) else asked
 
 
-def _found(value: Any, param: Tensor) -> torch.dtype:
+def _found(name: str, rule: Rule, param: Tensor, state: Mapping[str, Any]) -> torch.dtype:
     """The dtype of a state where no option says any."""
-    if isinstance(value, Tensor) and value.dtype == kept_dtype(value.dtype, param.dtype):
+    value = state.get(name)
+    own = torch.float32 if name in rule.tiny and param.dtype == torch.float16 else param.dtype
+    if isinstance(value, Tensor) and value.dtype == kept_dtype(value.dtype, own):
         return value.dtype
-    return param.dtype
+    return own
 
 
 def kept_dtype(saved: torch.dtype, own: torch.dtype) -> torch.dtype:
@@ -156,7 +158,7 @@ def _format(
     if wanted is None and MASTER in rule.states:
         return Format(torch.float32)  # as the states of the weight that the rule is run on
     if wanted is None:
-        return Format(_found(state.get(name), param))
+        return Format(_found(name, rule, param, state))
     if wanted == "int8":
         return Format(CODES, signed=name not in rule.nonnegative)
     return Format(getattr(torch, wanted), stochastic=wanted == "bfloat16")
