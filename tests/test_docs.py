@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
 import shlex
@@ -167,3 +168,31 @@ EXPECTED = {
     "which": compared,
     "learning_rate": found,
 }
+
+
+def statements(source: str) -> dict[str, str]:
+    """Functions and constants by name, without annotations and docstrings."""
+    found = {}
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.FunctionDef):
+            arguments = [argument.arg for argument in node.args.args]
+            body = node.body[1:] if ast.get_docstring(node) else node.body
+            found[node.name] = f"{arguments}: {[ast.unparse(line) for line in body]}"
+        elif isinstance(node, ast.Assign):
+            found[ast.unparse(node.targets[0])] = ast.unparse(node.value)
+    return found
+
+
+@pytest.mark.parametrize("rule", ["adamax", "stable_adamw"])
+def test_the_walk_through_shows_the_rules_as_they_are(rule: str) -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    there = statements((ROOT / "src/adamantine/rules" / f"{rule}.py").read_text(encoding="utf-8"))
+    start = text.index(f"src/adamantine/rules/{rule}.py`")
+    end = text.find("src/adamantine/optim/classes/", start)
+    shown: dict[str, str] = {}
+    for block in re.findall(
+        r"```python\n(.*?)```", text[start : end if end > 0 else None], re.DOTALL
+    ):
+        shown |= statements(block)
+    assert shown
+    assert shown.items() <= there.items()
