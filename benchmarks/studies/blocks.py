@@ -62,7 +62,7 @@ def _of_lr_find(table: str) -> Callable[[Records], str]:
 
 
 def _of_which(name: str) -> Callable[[Records], str]:
-    return lambda records: which.report(study_of(records[name]))
+    return lambda records: which.report(records[name])
 
 
 FORMATS = ("8 bits", "4 bits", "speed", "training")

@@ -5,10 +5,15 @@ Equal budgets, one tuning seed, five fresh seeds; `adamantine compare` decides a
 
 from __future__ import annotations
 
+import textwrap
+
 from adamantine.records import Contestant, StudyRecord
 from adamantine.report import study_rows
 from benchmarks import markdown
-from benchmarks.studies.comparison import Comparison
+from benchmarks.records import Record
+from benchmarks.studies.comparison import Comparison, study_of
+
+UNBROKEN = {"break_long_words": False, "break_on_hyphens": False}
 
 CONTESTANTS = (
     "adamw momentum lion ademamix adamwschedulefree muon soap prodigy lamb "
@@ -33,12 +38,19 @@ STUDIES = {
 }
 
 
-def report(study: StudyRecord) -> str:
-    """The decision, a table with the best first, and the verdict as the tool prints it."""
+def report(found: Record) -> str:
+    """The command, its decision, a table with the best first, and the rest of the verdict."""
+    study = study_of(found)
     first, *evidence = [finding.sentence for finding in study.verdict]
-    decision = "\n".join(filter(None, (first, study.decision.python)))
+    command = textwrap.wrap(f"adamantine compare {found['arguments']}", 96, **UNBROKEN)
     return "\n\n".join(
-        [f"```\n{decision}\n```", table(study), "\n".join(f"- {each}" for each in evidence)]
+        [
+            "\n".join(["```sh", " \\\n    ".join(command), "```"]),
+            f"> {first}",
+            *([f"`{study.decision.python}`"] if study.decision.python else []),
+            table(study),
+            "\n".join(f"- {each}" for each in evidence),
+        ]
     )
 
 

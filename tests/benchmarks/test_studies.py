@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shlex
 
 import numpy as np
 import pytest
@@ -59,9 +60,15 @@ def test_a_compact_record_is_the_study_to_six_digits():
 
 
 def test_a_report_begins_with_the_decision_and_ranks_by_the_final_score():
-    study = study_of(pages.saved(["claims"], command.RESULTS / "studies")["claims"])
-    report = which.report(study)
-    assert report.startswith(f"```\n{study.verdict[0].sentence}")
+    found = pages.saved(["claims"], command.RESULTS / "studies")["claims"]
+    study, report = study_of(found), which.report(found)
+    printed, decision = report.split("\n```\n\n", 1)
+    assert shlex.split(printed.removeprefix("```sh\n").replace("\\\n", " ")) == [
+        "adamantine",
+        "compare",
+        *shlex.split(found["arguments"]),
+    ]
+    assert decision.startswith(f"> {study.verdict[0].sentence}")
     assert report.endswith(f"- {study.verdict[-1].sentence}")
     means = {one.name: one.metric.value for one in study.contestants}
     rows = which.table(study).splitlines()[2:]
