@@ -10,7 +10,7 @@ import torch
 
 import adamantine
 from cases import CASES
-from torch_database import SHARED, TOLERANCE, Network, assert_same, both
+from torch_database import SHARED, TOLERANCE, Network, assert_same, both, network_of
 
 Optimizer = torch.optim.Optimizer
 
@@ -80,7 +80,7 @@ def test_numbers_and_compilations(make: Callable[..., Any], backend: str) -> Non
 @pytest.mark.parametrize("name", SHARED)
 def test_every_class_within_a_compiled_function(name: str) -> None:
     ours, theirs = both(name)
-    network, other = Network(torch.float32), Network(torch.float32)
+    network, other = network_of(name, torch.float32), network_of(name, torch.float32)
     optimizer, oracle = ours(network.params), theirs(other.params)
     step = compiled_around(optimizer, network, "eager")
     for _ in range(5):
@@ -112,7 +112,7 @@ def test_made_and_stepped_within_a_compiled_function(backend: str) -> None:
     compiled = torch.compile(fit, backend=backend)
     for cls in ALL:
         torch.compiler.reset()
-        one, other = (torch.ones(2, requires_grad=True) for _ in range(2))
+        one, other = (torch.ones(2, 1, requires_grad=True) for _ in range(2))
         made, plain = compiled(cls, one), fit(cls, other)
         assert torch.equal(one, other)
         assert vars(made).keys() == vars(plain).keys()
