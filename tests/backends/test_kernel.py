@@ -27,6 +27,7 @@ from adamantine.backends.cpu.table import norms
 from adamantine.backends.cpu.threads import pieces, pool, team
 from adamantine.backends.formats import CODES, Format
 from adamantine.rules import Rule, adam
+from adamantine.rules.master import mastered
 from cases import RULES
 
 
@@ -104,6 +105,36 @@ def test_other_dtypes_are_vectorised_too(dtype: torch.dtype) -> None:
     assert re.search(rf"load <\d+ x {kept}>", llvm)
     assert re.search(rf"store <\d+ x {kept}>", llvm)
     for operation in set(re.findall(rf"= (f\w+) contract {computed}", llvm)):
+        assert re.search(rf"= {operation} contract <\d+ x {computed}>", llvm), operation
+
+
+@pytest.mark.parametrize(
+    ("rule", "formats"),
+    [
+        pytest.param(adam.ADAM, (Format(torch.float32),) * 3, id="float32"),
+        pytest.param(adam.ADAM, CODED, id="int8"),
+        *(
+            pytest.param(rule, formats, id=name, marks=pytest.mark.slow)
+            for name, rule, formats in (
+                ("float64", adam.ADAM, (Format(torch.float64),) * 3),
+                ("float16", adam.ADAM, (Format(torch.float16),) * 3),
+                ("bfloat16", adam.ADAM, HALVES),
+                (
+                    "master",
+                    mastered(adam.ADAM, "float32", "bfloat16"),
+                    (Format(torch.bfloat16), *[Format(torch.float32)] * 3),
+                ),
+            )
+        ),
+    ],
+)
+def test_what_a_step_tells_of_itself_is_vectorised_with_it(
+    rule: Rule, formats: tuple[Format, ...]
+) -> None:
+    """A count of references in the loop, which slices leave, would be enough to prevent it."""
+    llvm, _ = compiled(kernel.updating(rule, formats, "x", collect_stats=True))
+    computed = "double" if formats[0].dtype == torch.float64 else "float"
+    for operation in {"fadd reassoc", *re.findall(rf"= (f\w+) contract {computed}", llvm)}:
         assert re.search(rf"= {operation} contract <\d+ x {computed}>", llvm), operation
 
 

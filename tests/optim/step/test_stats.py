@@ -284,3 +284,17 @@ def test_options_are_told_where_they_are_not_at_their_defaults() -> None:
     optimizer = adamantine.Adam(params, max_grad_norm=1.0, skip_nonfinite=True, rounding_seed=3)
     assert optimizer.options == {"max_grad_norm": 1.0, "skip_nonfinite": 25, "rounding_seed": 3}
     assert copy.deepcopy(optimizer).options == optimizer.options
+
+
+def test_any_number_of_threads_tells_the_same() -> None:
+    values, grad = drawn(200_003)
+    told, before = [], torch.get_num_threads()
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            optimizer = adamantine.Adam([parameter(values, grad)], collect_stats=True)
+            optimizer.step()
+            told.append(optimizer.stats())
+    finally:
+        torch.set_num_threads(before)
+    assert told[0] == told[1] == told[2]

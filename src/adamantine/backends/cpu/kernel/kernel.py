@@ -136,7 +136,8 @@ def _run_piece(arguments, piece):
 
 def _update(words, tensor, chunk, offset, length, pointers, own):
     arrays = arrays_at(pointers, SAMPLES, offset, length)
-    written = (arrays[0],) + arrays[2:]
+    # Slices count references: not in the loop, which would not be vectorised then.
+    written, held = (arrays[0],) + arrays[2:], arrays[:1] + arrays[SECOND:]
     sums = nothing(COMPUTE(0))
     for i in range(length):
         given = load(arrays, i)
@@ -144,7 +145,7 @@ def _update(words, tensor, chunk, offset, length, pointers, own):
         store(written, i, results)
         if COLLECT_STATS:
             before = NUMBER(*(given[:1] + given[SECOND:]))
-            now = NUMBER(*after(arrays[:1] + arrays[SECOND:], i, results[0]))
+            now = NUMBER(*after(held, i, results[0]))
             sums = added(sums, before, given[1], now)
     if COLLECT_STATS:
         leave(words, chunk, sums)
@@ -164,6 +165,7 @@ def _update_coded(words, tensor, chunk, offset, length, pointers, own):
         addresses = addresses_at(pointers[:ARRAYS], SAMPLES, start)
         exponents = addresses_at(pointers[ARRAYS:], BYTE, start // BLOCK)
         arrays = opened(addresses, SAMPLES, exponents, stretch)
+        held = arrays[:1] + arrays[SECOND:]
         written = working((arrays[0],) + arrays[2:], scratch, stretch)
         streams = streams_at(key, start + moved)
         for i in range(stretch):
@@ -173,7 +175,7 @@ def _update_coded(words, tensor, chunk, offset, length, pointers, own):
             streams = streams_after(streams)
             if COLLECT_STATS:
                 before = NUMBER(*(given[:1] + given[SECOND:]))
-                now = NUMBER(*after(arrays[:1] + arrays[SECOND:], i, results[0]))
+                now = NUMBER(*after(held, i, results[0]))
                 sums = added(sums, before, given[1], now)
         kept, samples = (addresses[0],) + addresses[2:], (SAMPLES[0],) + SAMPLES[2:]
         close(kept, samples, exponents, scratch, stretch, key, start + moved, CONSUMERS)
