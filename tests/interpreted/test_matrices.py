@@ -61,3 +61,15 @@ def test_muon_in_few_bits(options: dict[str, Any]) -> None:
         train(adamantine.Muon(params, **given), params, 4)
         found.append(params)
     torch.testing.assert_close(*found, rtol=1e-2, atol=2e-3)
+
+
+@pytest.mark.parametrize("options", [{}, {"max_grad_norm": 0.5, "skip_nonfinite": True}], ids=str)
+def test_soap_as_the_reference(options: dict[str, Any]) -> None:
+    start = parameters((6, 6), (9, 9), (6, 6), 5)
+    pair = []
+    for backend in ("gpu", "reference"):
+        params = clones(start)
+        given: Any = {"lr": 0.02, "precondition_frequency": 2, "backend": backend, **options}
+        pair.append((adamantine.SOAP(params, **given), params))
+    run(pair)
+    torch.testing.assert_close(pair[0][1], pair[1][1], rtol=1e-3, atol=1e-3)

@@ -39,6 +39,7 @@ from adamantine.optim.classes.schedule_free import (
     SGDScheduleFree,
 )
 from adamantine.optim.classes.sgd import SGD
+from adamantine.optim.classes.soap import SOAP
 from adamantine.optim.classes.sparse_adam import SparseAdam
 from adamantine.optim.classes.stable_adamw import StableAdamW
 
@@ -48,6 +49,7 @@ __all__ = [
     "LAMB",
     "LARS",
     "SGD",
+    "SOAP",
     "AdEMAMix",
     "AdaBelief",
     "Adadelta",

@@ -87,12 +87,15 @@ class Matrices:
         The names of what that keeps of each parameter; their shapes are the rule's to say.
     scaled
         ``(settings, rows, columns)`` to what they multiply the update's scalars by, by name.
+    by_count
+        Whether it depends on the number of steps, which the host has to know then.
     """
 
     before: Rule
-    between: Literal["newton_schulz", "normuon"]
+    between: Literal["newton_schulz", "normuon", "eigenbasis"]
     scaled: Callable[[Settings, int, int], dict[str, float]]
     states: tuple[str, ...] = ()
+    by_count: bool = False
 
 
 @dataclass(frozen=True)

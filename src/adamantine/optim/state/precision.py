@@ -128,6 +128,8 @@ def _found(name: str, rule: Rule, param: Tensor, state: Mapping[str, Any]) -> to
     """The dtype of a state where no option says any."""
     value = state.get(name)
     own = torch.float32 if name in rule.tiny and param.dtype == torch.float16 else param.dtype
+    if name in rule.exact and name in rule.shapes:  # a basis, and what it is found from
+        own = torch.promote_types(own, torch.float32)
     if isinstance(value, Tensor) and value.dtype == kept_dtype(value.dtype, own):
         return value.dtype
     return own

@@ -13,6 +13,7 @@ from adamantine.backends.formats import Format
 from adamantine.backends.layout import check_gradient, is_dense
 from adamantine.optim.state.precision import Treatment
 from adamantine.optim.step.matrices.between import Between, NorMuon, Orthogonal
+from adamantine.optim.step.matrices.eigenbasis import Eigenbasis
 from adamantine.optim.step.updates import tables
 from adamantine.optim.step.updates.by_torch import TorchUpdates
 from adamantine.optim.step.updates.choice import Kernels
@@ -57,7 +58,7 @@ class Batch:
         first = members[0]
         rule = first.rule
         assert rule.matrices is not None
-        self.members, self._scalars = members, scalars
+        self.members, self._scalars, self._owner = members, scalars, owner
         settings: Settings = groups[first.group]
         counts = [flat_shape(m.param, settings)[0] for m in members]
         self._slices = [
@@ -101,6 +102,10 @@ class Batch:
         self._of_shape.constant = constant
         grads = [grad_of(member.param) for member in self.members]
         found = [None if grad is None else d for grad, d in zip(grads, self._slices, strict=True)]
+        if self.between.turns:
+            for member, grad in zip(self.members, grads, strict=True):
+                if grad is not None:
+                    check_gradient(self._owner, member.param, grad)
         if not (self.before.refresh(self.between.gradients(grads)) and self.after.refresh(found)):
             return False
         self._grads = grads
@@ -133,7 +138,11 @@ class Batch:
         self.after.release()
 
 
-BETWEEN: Mapping[str, type[Between]] = {"newton_schulz": Orthogonal, "normuon": NorMuon}
+BETWEEN: Mapping[str, type[Between]] = {
+    "newton_schulz": Orthogonal,
+    "normuon": NorMuon,
+    "eigenbasis": Eigenbasis,
+}
 
 
 def has_rows_apart(param: Tensor, shape: tuple[int, int, int]) -> bool:

@@ -102,6 +102,8 @@ def counts_on_device(
     there, for which the host would have to wait; and where somebody has put the count there.
     """
     by_kernels = backend == "gpu" or (backend == "auto" and not param.is_cpu)
+    if rule.matrices is not None and rule.matrices.by_count:
+        return False
     if not by_kernels or (refusal_of_rule(rule) or refusal_of_gpu(param)) is not None:
         return False
     step = state.get("step")
