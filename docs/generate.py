@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 import re
 import textwrap
 from collections.abc import Iterator
@@ -75,9 +76,10 @@ def settings_of(cls: type[RuleOptimizer]) -> dict[str, Any]:
 
 
 def state_bytes(cls: type[RuleOptimizer]) -> int:
-    """Bytes of state for each float32 parameter of a large matrix, at the default settings."""
-    rule = rule_of(cls)
-    return 4 * (len(rule.states) - len(rule.shapes))
+    """Bytes of state for each float32 parameter of a square matrix, at the default settings."""
+    rule, shape = rule_of(cls), (4_096, 4_096)
+    elements = sum(math.prod(rule.shape_of(name, shape)) for name in rule.states)
+    return round(4 * elements / math.prod(shape))
 
 
 def rule_of(cls: type[RuleOptimizer]) -> Rule:
