@@ -33,8 +33,10 @@ from sharded.cases import (
     whole,
 )
 
-ALL = [name for name in OPTIMIZERS if name != "adafactor"]
-"""Adafactor takes no sharded matrices: :func:`adafactor_takes_vectors_alone`."""
+OF_WHOLE_MATRICES = "adafactor", "muon", "soap"
+"""They take no sharded matrices: :func:`adafactor_takes_vectors_alone` and the next one."""
+
+ALL = [name for name in OPTIMIZERS if name not in OF_WHOLE_MATRICES]
 
 CONVERSIONS = {
     *("aten::to", "aten::item", "aten::_local_scalar_dense", "aten::detach_", "aten::empty"),
@@ -86,6 +88,18 @@ def adafactor_takes_vectors_alone(mesh: Any) -> None:
                 assert len(shapes[1]) > 1
                 break
             assert_same(others, plain)
+
+
+def matrices_are_refused(mesh: Any) -> None:
+    for name, words in (
+        ("muon", "Muon takes whole matrices, and .* is a DTensor"),
+        ("soap", "keeps 'L' and 'R' and 'Q_L' and 'Q_R' of a whole matrix"),
+    ):
+        params = spread(parameters((4, 3)), mesh, [Shard(0)])
+        optimizer = OPTIMIZERS[name](params, lr=1e-2)
+        give_gradients(params, 0)
+        with pytest.raises(BackendError, match=words):
+            optimizer.step()
 
 
 def torchs_optimizers_go_the_same_way(mesh: Any) -> None:
