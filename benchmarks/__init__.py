@@ -5,6 +5,7 @@
 ``small``      steps whose time is mostly overhead, against torch and DeepSpeed
 ``lists``      parameters that no kernel takes
 ``rivals``     LAMB, Adafactor and others, against other packages'
+``matrices``   Muon, against ``torch.optim``
 ``gpu_host``   what a step on a GPU costs the host
 ``gpu``        on a GPU, against ``torch.optim`` and a copy
 ``bandwidth``  every optimizer's step, against what memory can do

@@ -30,6 +30,7 @@ BENCHMARKS = (
     "small",
     "lists",
     "rivals",
+    "matrices",
     "gpu_host",
     "gpu",
     "bandwidth",

@@ -25,6 +25,7 @@ import torch
 
 from adamantine import optim
 from adamantine.optim import RuleOptimizer
+from adamantine.optim.matrices import MatrixOptimizer
 from adamantine.rules import Family, Rule
 from benchmarks import markdown
 from benchmarks.measure import interleave, no_garbage_collection, quartiles
@@ -77,6 +78,8 @@ def optimizers() -> Iterator[tuple[str, type[RuleOptimizer], Mapping[str, Any]]]
         found = getattr(optim, name)
         if not isinstance(found, type) or not issubclass(found, RuleOptimizer):
             continue
+        if issubclass(found, MatrixOptimizer):
+            continue  # products of matrices take its time, not memory
         if found is not RuleOptimizer and found.takes_dense:
             yield f"{name}()", found, {}
             if "cautious" in inspect.signature(found).parameters:

@@ -55,6 +55,11 @@ SECTIONS = {
         "Optimizers that torch has not, or not fast, against the packages that have them. "
         "Formulas and defaults: [optimizers](optimizers.md).",
     ),
+    "matrices": Section(
+        "Muon",
+        "All matrices of one shape are made orthogonal together; torch takes them one after the "
+        "other. NorMuon's rows and an iteration in float32 are beside it.",
+    ),
     "gpu_host": Section(
         "What a GPU's step costs the host",
         "No GPU is needed: nothing is launched, and everything else is done. torch's step is on "

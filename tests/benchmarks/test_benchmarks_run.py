@@ -21,6 +21,7 @@ from benchmarks import (
     gpu,
     lists,
     markdown,
+    matrices,
     measure,
     offload,
     other_work,
@@ -100,6 +101,15 @@ def test_lists_are_compared_with_what_torch_does(monkeypatch):
     printed = lists.to_markdown(found)
     assert "| two tensors | `adamantine.Adam(backend='lists')` |" in printed
     assert "| two tensors | `torch.optim.Adam(foreach=True)` |" in printed
+
+
+def test_muon_is_timed_beside_torchs():
+    found = matrices.run(records.Options(quick=True, rounds=2))
+    (case,) = found["cases"]
+    labels = [contender.label for contender in matrices.CONTENDERS]
+    assert list(case["nanoseconds"]) == labels
+    assert case["parameters"] == 2 * 12 * 32 * 32
+    assert "| two blocks, 32 wide | `torch.optim.Muon()` |" in matrices.to_markdown(found)
 
 
 @pytest.mark.slow

@@ -107,7 +107,10 @@ def test_configurations(name: str, dtype: torch.dtype, subtests: pytest.Subtests
             other.train(oracle, STEPS)
             if takes:
                 oracle.param_groups[0]["differentiable"] = settings.get("differentiable", False)
-            assert_same((mine, optimizer), (other, oracle), **tolerance(dtype, oracle))
+            kept = tolerance(dtype, oracle)
+            if name == "Muon" and isinstance(settings.get("lr"), torch.Tensor):
+                kept = TOLERANCE[torch.float32]  # torch computes in the tensor's own dtype
+            assert_same((mine, optimizer), (other, oracle), **kept)
 
 
 @every_class_of_both

@@ -97,7 +97,8 @@ def test_one_group_of_many_dtypes(name: str) -> None:
                 torch.randn(shape, generator=generator).to(dtype).requires_grad_()
                 for dtype in dtypes
             ]
-            optimizer = cls(params, **{**settings, **eps}, foreach=False)
+            lists = {} if name == "Muon" else {"foreach": False}
+            optimizer = cls(params, **{**settings, **eps, **lists})
             for _ in range(5):
                 for param in params:
                     param.grad = torch.randn(shape, generator=generator).to(param.dtype)
