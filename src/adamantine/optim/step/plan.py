@@ -140,7 +140,7 @@ class Plan:
             # Tables look at their states themselves, but of DTensors they have the local ones.
             states = [m.state for m in self._others]
             states += [m.state for m in members if id(m) in of_matrices]
-            states += [m.state for m in kernels if m.part is not None]
+            states += [m.state for m in kernels if m.part is not None or m.rule.factors]
             self._unchanged = Unchanged(
                 self._family, groups, self._state, only, states, bool(kernels)
             )

@@ -45,12 +45,14 @@ from numpy.typing import NDArray
     FOUND,  # (chunks, …) float64: what a kernel that only reads found in each
     SUMS,  # (chunks, 3) float64: squares of gradient, update and parameter
     SAMPLED,  # (chunks, samples) float64: how far elements went by unit of gradient
+    MATRICES,  # (T, 2 + vectors) int64: rows, columns, and addresses of numbers for each of them
+    UNITS,  # (units, 6) int64: what sums along rows and columns are made of, piece by piece
     STREAMS,  # (T,) int64: what the random numbers of each tensor begin with
     FUNCTIONS,  # int64: addresses of the C functions that the probe calls
     NONE,  # the object None
     EXPORTED,  # a DLTensor's words: the tensor that the probe looks at
     WORDS,
-) = range(36)
+) = range(38)
 
 
 class KernelArguments:

@@ -45,6 +45,7 @@ from adamantine.backends.cpu.kernel.arguments import (
     VALUES,
     WORDS,
 )
+from adamantine.backends.cpu.kernel.arrangement import Arrangement, arrangements
 from adamantine.backends.cpu.kernel.codes import OPERATIONS as OF_CODECS
 from adamantine.backends.cpu.kernel.codes import (
     close,
@@ -59,6 +60,12 @@ from adamantine.backends.cpu.kernel.codes import (
     streams_at,
     working,
 )
+from adamantine.backends.cpu.kernel.factored import (
+    TERM_OF,
+    _sum_along,
+    _sum_factored,
+    _update_factored,
+)
 from adamantine.backends.cpu.kernel.step_statistics import (
     added,
     after,
@@ -70,7 +77,7 @@ from adamantine.backends.cpu.kernel.step_statistics import (
 from adamantine.backends.cpu.kernel.sums import BY_KIND, PART, PARTS, leave_sums, no_sums
 from adamantine.backends.formats import Format
 from adamantine.codecs.blocks import BLOCK
-from adamantine.rules import Rule, Sums, bind
+from adamantine.rules import Factor, Rule, Sums, bind
 
 
 class Kernel(Protocol):
@@ -258,13 +265,30 @@ def compiled(
 
 
 @cache
-def compiled_sums(sums: Sums, formats: tuple[Format, ...]) -> Kernel:
+def compiled_sums(
+    sums: Sums, formats: tuple[Format, ...], arranged: Arrangement | None = None
+) -> Kernel:
     """The kernel that makes `sums`, whose first arguments are tensors in these formats.
 
-    It leaves those of every part of a chunk in ``FOUND``.
+    Where some are for rows and columns, these are not counted: they are `arranged`. It leaves the
+    sums of every part of a chunk in ``FOUND``.
     """
-    name = name_of(sums.of.__name__, formats, digest((formats, sums.kind), sums.of))
-    return compile_kernel(summing(sums, formats, name))
+    name = name_of(sums.of.__name__, formats, digest((formats, sums.kind, arranged), sums.of))
+    return compile_kernel(summing(sums, formats, name, arranged))
+
+
+@cache
+def compiled_along(factor: Factor, formats: tuple[Format, ...]) -> Kernel:
+    """The kernel that makes sums along rows and columns of what `factor` is of.
+
+    Its first arguments are tensors in these formats. It goes through ``UNITS``.
+    """
+    name = name_of(
+        f"{factor.of.__name__}_along", formats, digest((formats, factor.kind), factor.of)
+    )
+    scalars = len(factor.arguments) - len(formats)
+    switches = {"TERM": TERM_OF[factor.kind]}
+    return compile_kernel(specialised(_sum_along, factor.of, formats, scalars, name, switches))
 
 
 def updating(
@@ -279,6 +303,11 @@ def updating(
     param, *states = formats
     tensors = (param, Format(param.dtype), *states)  # a gradient is as its parameter
     switches: dict[str, Any] = {"ZERO_GRADS": zero_grads, "COLLECT_STATS": collect_stats}
+    if rule.factors:
+        arranged = arrangements(rule)
+        assert arranged is not None, "tables refuse it"
+        each_chunk = _update_factored
+        switches |= arranged[0].switches()
     if rule.joined is not None:
         switches |= {
             "NUMBER": bind(rule.joined, operations(), njit_called),
@@ -287,11 +316,17 @@ def updating(
     return specialised(each_chunk, rule.update, tensors, len(rule.scalars), name, switches)
 
 
-def summing(sums: Sums, formats: tuple[Format, ...], name: str) -> FunctionType:
+def summing(
+    sums: Sums, formats: tuple[Format, ...], name: str, arranged: Arrangement | None = None
+) -> FunctionType:
     """The loop that makes `sums`, likewise."""
     scalars = len(sums.arguments) - len(formats)
     switches = {"ADDED": BY_KIND[sums.kind], "TERMS": (1.0,) * len(sums.names)}
-    return specialised(_sum, sums.of, formats, scalars, name, switches)
+    if arranged is None:
+        return specialised(_sum, sums.of, formats, scalars, name, switches)
+    scalars -= len(arranged.rows) + len(arranged.columns)
+    switches |= arranged.switches()
+    return specialised(_sum_factored, sums.of, formats, scalars, name, switches)
 
 
 def specialised(

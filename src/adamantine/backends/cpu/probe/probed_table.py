@@ -72,8 +72,12 @@ class ProbedTable:
         self.computed_as = formats[0].dtype if rule.joined is None else torch.float32
         self._groups = sorted(set(groups))
         indices = np.searchsorted(self._groups, groups)
+        # States of other shapes are none of the probe's, which walks all tensors side by side.
+        names = [name for name in rule.states if name not in rule.shapes]
+        by_name = dict(zip(rule.states, formats[1:], strict=True))
+        formats = (formats[0], *(by_name[name] for name in names))
         self._probe = TensorProbe(
-            params, states, rule.states, formats[1:], counters, indices, reads_counters
+            params, states, names, formats[1:], counters, indices, reads_counters
         )
         if not counters:
             self._probe.values[:, 0] = np.where(fresh, 0.0, 1.0)

@@ -40,6 +40,8 @@ class Reduction:
         ``(chunks, 3)``: tensor, offset, length.
     numbers
         The shape of what it leaves for each chunk.
+    found
+        Where it leaves that, if not there.
 
     Attributes
     ----------
@@ -55,14 +57,19 @@ class Reduction:
         probe: TensorProbe,
         chunks: NDArray[np.int64],
         numbers: tuple[int, ...] = (),
+        found: NDArray[np.float64] | None = None,
     ) -> None:
         self._kernel, self._columns, self._probe = kernel, list(columns), probe
-        self.found: NDArray[np.float64] = np.zeros((len(chunks), *numbers))
+        self.found = np.zeros((len(chunks), *numbers)) if found is None else found
         self._arguments = KernelArguments()
         self._arguments[COLUMNS] = len(self._columns)
         self._arguments.point(CHUNKS, chunks)
         self._arguments.point(ROWS, probe.rows)
         self._arguments.point(FOUND, self.found)
+
+    def point(self, word: int, array: NDArray[np.int64]) -> None:
+        """Let the kernel find `array`, under one of the words that it reads."""
+        self._arguments.point(word, array)
 
     def run(
         self,

@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from adamantine.backends.cpu.kernel.arguments import MATRICES
+from adamantine.backends.cpu.kernel.arrangement import arrangement
 from adamantine.backends.cpu.kernel.kernel import compiled_sums
 from adamantine.backends.cpu.kernel.sums import PARTS
 from adamantine.backends.cpu.probe.tensor_probe import TensorProbe
+from adamantine.backends.cpu.table.factors import Factors, on_host
 from adamantine.backends.cpu.table.reduction import Reduction
 from adamantine.backends.formats import Format
-from adamantine.rules import Rule, Sums, bind
-
-
-def _where(condition: Any, x: Any, y: Any) -> Any:
-    return np.where(np.asarray(condition) != 0, x, y)
-
-
-_OPERATIONS = {"sqrt": np.sqrt, "absolute": np.abs, "maximum": np.maximum, "where": _where}
-
-
-@cache
-def _bound(function: Callable[..., Any]) -> Any:
-    return bind(function, _OPERATIONS)
+from adamantine.rules import Rule, Sums
 
 
 class TensorSums:
@@ -47,6 +37,8 @@ class TensorSums:
         ``(chunks, 3)``: tensor, offset, length.
     elements
         How many each tensor has; of a DTensor those elsewhere, too.
+    factors
+        The rule's, which are decided before.
     """
 
     def __init__(
@@ -57,21 +49,28 @@ class TensorSums:
         probe: TensorProbe,
         chunks: NDArray[np.int64],
         elements: Sequence[int],
+        factors: Factors | None = None,
     ) -> None:
+        factored = arrangement(rule, sums.arguments) if rule.factors else None
         tensors = [name for name in sums.arguments if name in rule.tensors]
+        vectors = [name for name in tensors if name in rule.shapes]
+        tensors = [name for name in tensors if name not in vectors]
         self._rule, self._sums, self._probe = rule, sums, probe
         param, *states = formats
-        by_name = dict(zip(rule.tensors, (param, Format(param.dtype), *states), strict=True))
+        full = [name for name in rule.tensors if name not in rule.shapes]
+        by_name = dict(zip(full, (param, Format(param.dtype), *states), strict=True))
         kept = tuple(by_name[name] for name in tensors)
-        coded = [name for name in rule.states if by_name[name].coded]
-        columns = [rule.tensors.index(name) for name in tensors]
-        columns += [
-            len(rule.tensors) + coded.index(name) for name in tensors if by_name[name].coded
-        ]
-        self._scalars = [rule.scalars.index(name) for name in sums.arguments[len(tensors) :]]
+        coded = [name for name in full[2:] if by_name[name].coded]
+        columns = [full.index(name) for name in tensors]
+        columns += [len(full) + coded.index(name) for name in tensors if by_name[name].coded]
+        others = sums.arguments[len(tensors) + len(vectors) :]
+        self._scalars = [rule.scalars.index(name) for name in others]
         self._owners, self._elements = chunks[:, 0], np.maximum(elements, 1).astype(np.float64)
         numbers = PARTS, len(sums.names)
-        self._reduction = Reduction(compiled_sums(sums, kept), columns, probe, chunks, numbers)
+        kernel = compiled_sums(sums, kept, factored)
+        self._reduction = Reduction(kernel, columns, probe, chunks, numbers)
+        if factors is not None and factored is not None:
+            self._reduction.point(MATRICES, factors.addresses(factored))
 
     def by_tensor(
         self, step_scalars: NDArray[np.float64], bounds: NDArray[np.int64], threads: int
@@ -97,6 +96,6 @@ class TensorSums:
             "elements": self._elements,
         }
         with np.errstate(all="ignore"):
-            decided = _bound(self._sums.value)(*(values[name] for name in self._sums.needed))
+            decided = on_host(self._sums.value)(*(values[name] for name in self._sums.needed))
         own[:, self._rule.scalars.index(self._sums.scalar)] = decided
         return own

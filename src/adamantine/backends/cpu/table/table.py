@@ -13,6 +13,7 @@ from adamantine.backends.cpu.compiling.elements import supported
 from adamantine.backends.cpu.kernel.arguments import (
     BOUNDS,
     CHUNKS,
+    MATRICES,
     NEXT,
     PLACES,
     SAMPLED,
@@ -25,6 +26,7 @@ from adamantine.backends.cpu.kernel.step_statistics import SAMPLES
 from adamantine.backends.cpu.kernel.sums import PART, PARTS
 from adamantine.backends.cpu.probe.compiled_probe import advance
 from adamantine.backends.cpu.probe.probed_table import ProbedTable
+from adamantine.backends.cpu.table.factors import Factors
 from adamantine.backends.cpu.table.norms import Squares
 from adamantine.backends.cpu.table.sums import TensorSums
 from adamantine.backends.cpu.threads import parallel
@@ -67,7 +69,6 @@ class Table(ProbedTable):
         What the random numbers of each begin with (:func:`adamantine.codecs.noise.stream`).
     """
 
-    is_one_call: Literal[True] = True
     on_device: Literal[False] = False
 
     def __init__(
@@ -87,6 +88,8 @@ class Table(ProbedTable):
         self._arguments = self._probe.arguments
         self._arguments.point(STREAMS, np.array(streams, np.int64))
         formats = self._formats
+        # Numbers of rows and columns are written after the others.
+        self.is_one_call = not rule.factors
         self._kernel = compiled(rule, formats)
         chunks, places = _cut(self._sizes, self._stretches)
         self._elements = np.cumsum(np.append(0, chunks[:, 2]))
@@ -95,8 +98,14 @@ class Table(ProbedTable):
         self._chunks = chunks
         self._squares: Squares | None = None  # made when first asked for
         self._sums: Any = None
+        self._factors = (
+            Factors(rule, formats, self._probe, params, states) if rule.factors else None
+        )
+        if self._factors is not None:
+            self._arguments.point(MATRICES, self._factors.addresses())
+        sizes = self._sizes_of_wholes
         self._tensor_sums = (
-            TensorSums(rule, rule.sums, formats, self._probe, chunks, self._sizes_of_wholes)
+            TensorSums(rule, rule.sums, formats, self._probe, chunks, sizes, self._factors)
             if rule.sums
             else None
         )
@@ -129,8 +138,8 @@ class Table(ProbedTable):
 
         They are to be added up, where others have parts of them or all decide; nothing is written.
         """
-        if self._tensor_sums is None:
-            return {}
+        if self._tensor_sums is None or self._factors is not None:
+            return {}  # no process has a part of a matrix with factors
         before = self._probe.rows.copy()
         self._set_step_scalars(scalars_of)
         bounds = self._split(self._threads)
@@ -154,8 +163,10 @@ class Table(ProbedTable):
         self._set_step_scalars(scalars_of)
         bounds = self._split(self._threads)
         self._arguments.point(BOUNDS, bounds)
+        if self._factors is not None:
+            self._factors.find(self._scalars.rows, self._threads)
         if self._tensor_sums and self._rule.tensor_sums:
-            if totals is None:
+            if totals is None or self._factors is not None:
                 found = self._tensor_sums.by_tensor(self._scalars.rows, bounds, self._threads)
             else:
                 found = np.array([totals[id(whole)] for whole in self.wholes])
@@ -176,6 +187,8 @@ class Table(ProbedTable):
             self._threads,
             advance().address,
         )
+        if self._factors is not None:
+            self._factors.write()
         self.release()
 
     def begun(self) -> list[Tensor]:

@@ -116,7 +116,7 @@ def counts_on_device(
 
 
 def refusal_of_rule(rule: Rule) -> str | None:
-    """Why kernels cannot run a rule, or None where they can."""
+    """Why the kernels for accelerators cannot run a rule, or None where they can."""
     if not rule.shapes or rule.matrices is not None:  # then torch has them, not a kernel
         return None
     return f"one whose {' and '.join(rule.shapes)} are of other shapes, which have no kernels yet"
@@ -144,16 +144,19 @@ def _kernels_for(
     kernels: Kernels = "gpu" if backend == "gpu" or not member.here.is_cpu else "cpu"
     if backend == "cpu" and kernels == "gpu":
         return None, f"on {member.here.device}"
-    reason = refusal_of_rule(member.rule)
-    if reason is None:
-        reason = refusal_of_gpu(member.here) if kernels == "gpu" else refusal_of_cpu(member.here)
+    if kernels == "gpu":
+        reason = refusal_of_rule(member.rule) or refusal_of_gpu(member.here)
+    else:
+        reason = refusal_of_cpu(member)
     return (kernels, None) if reason is None else (None, reason)
 
 
-def refusal_of_cpu(param: Tensor) -> str | None:
+def refusal_of_cpu(member: Member) -> str | None:
     """Why the kernels for main memory cannot take a parameter, or None where they can."""
     if not has("numba"):
         return "there, and Numba, which compiles kernels for it, is not (pip install numba)"
-    from adamantine.backends.cpu.table import table
+    from adamantine.backends.cpu.table import factors, table
 
-    return table.refusal(param)
+    if (reason := table.refusal(member.here)) is not None or member.rule.matrices is not None:
+        return reason
+    return factors.refusal(member.rule, member.treatment.formats, member.here)
