@@ -141,6 +141,64 @@ def test_same_bits_for_any_number_of_threads() -> None:
         assert all(map(torch.equal, results[0], other))
 
 
+@pytest.mark.parametrize("beta1", [None, 0.9])
+def test_same_bits_beside_a_large_matrix(beta1: float | None) -> None:
+    """Which is cut into other chunks; and in steps of one parameter at a time."""
+    shapes = (70, 900), (1, 9000), (9000, 1), (3, 5, 700), (40, 30, 3, 3)
+    alone, beside, one_by_one = (parameters(*shapes) for _ in range(3))
+    large = parameters((1100, 1200), seed=9)
+    groups = [[*alone], [*beside, *large], *([param] for param in one_by_one)]
+    for params in groups:
+        optimizer = Adafactor(params, beta1=beta1)
+        for step in range(2):
+            for param in params:
+                generator = torch.Generator().manual_seed(step + param.numel())
+                param.grad = torch.randn(param.shape, generator=generator)
+            optimizer.step()
+    assert all(map(torch.equal, alone, beside))
+    assert all(map(torch.equal, alone, one_by_one))
+
+
+def test_those_without_a_gradient_stay_as_they_are() -> None:
+    ours = parameters((4, 5), (6, 7), (2, 3))
+    theirs = clones(ours)
+    a, b = Adafactor(ours, backend="cpu"), torch.optim.Adafactor(theirs)
+    for step in range(6):
+        for params, optimizer in ((ours, a), (theirs, b)):
+            generator = torch.Generator().manual_seed(step)
+            for index, param in enumerate(params):
+                grad = torch.randn(param.shape, generator=generator)
+                param.grad = None if step > 1 and step % 3 == index else grad
+            optimizer.step()
+    torch.testing.assert_close(ours, theirs)
+    torch.testing.assert_close(a.state_dict(), b.state_dict())
+
+
+def test_states_that_are_replaced_or_moved_are_used() -> None:
+    ours = parameters((4, 5))
+    theirs = clones(ours)
+    a, b = Adafactor(ours, backend="cpu"), torch.optim.Adafactor(theirs)
+    for step in range(4):
+        train(a, ours, 1, seed=step)
+        train(b, theirs, 1, seed=step)
+        for params, optimizer in ((ours, a), (theirs, b)):
+            state = optimizer.state[params[0]]
+            if step % 2:
+                state["row_var"] = 2 * state["row_var"]
+            else:
+                state["col_var"].data = 0.5 * state["col_var"]
+    torch.testing.assert_close(ours, theirs)
+    torch.testing.assert_close(a.state_dict(), b.state_dict())
+
+
+def test_rows_that_are_not_contiguous_go_elsewhere() -> None:
+    param = torch.nn.Parameter(torch.randn(5, 4).t())
+    param.grad = torch.ones(4, 5)
+    Adafactor([param]).step()
+    with pytest.raises(BackendError, match="whose rows are not contiguous; use backend='auto'"):
+        Adafactor([param], backend="cpu").step()
+
+
 def test_a_first_average_comes_and_goes_with_its_setting() -> None:
     params = parameters((3, 4))
     optimizer = Adafactor(params)

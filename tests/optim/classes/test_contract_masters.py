@@ -80,7 +80,7 @@ def test_torch_trains_as_in_float32(case: Case, master: str) -> None:
 @some_pairs
 def test_kernels_train_as_in_float32(case: Case, master: str) -> None:
     # Loops of other shapes need not fuse the same multiplications and additions.
-    fused = case.ours is adamantine.AdEMAMix
+    fused = case.ours in (adamantine.AdEMAMix, adamantine.Adafactor)
     follow_float32(case, master, backend=case.by_kernels, rtol=1e-6 if fused else 0.0)
 
 

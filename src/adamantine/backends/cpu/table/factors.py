@@ -19,6 +19,7 @@ from adamantine.backends.cpu.kernel.arrangement import (
     axes_of,
     is_of_elements,
 )
+from adamantine.backends.cpu.kernel.factored import UNIT
 from adamantine.backends.cpu.kernel.kernel import compiled_along
 from adamantine.backends.cpu.probe.tensor_probe import TensorProbe
 from adamantine.backends.cpu.table.reduction import Reduction
@@ -167,7 +168,7 @@ class Factors:
         else:
             of_rows = axes_of(self._rule, factor.arguments) == ROWS
             axis, total = self._along_vector(factor, "rows" if of_rows else "columns", own, known)
-        given = self._given(axis, own, known) | {"total": total}
+        given = self._given(factor.needed, axis, own, known) | {"total": total}
         value = on_host(factor.value)(*(given[name] for name in factor.needed))
         if axis == "matrices":
             value = value[self._matrix_of["rows"]]
@@ -177,7 +178,7 @@ class Factors:
         self, factor: Factor, of: Axis, own: NDArray[np.float64], known: dict[str, Any]
     ) -> tuple[str, Any]:
         """Sums of numbers that there are for rows or columns already: of each matrix."""
-        given = self._given(of, own, known)
+        given = self._given(factor.arguments, of, own, known)
         term = np.asarray(on_host(factor.of)(*(given[name] for name in factor.arguments)))
         if of == factor.along:
             return of, _by_kind(factor.kind, term)  # each is alone
@@ -186,14 +187,21 @@ class Factors:
             self._matrix_of[of], _by_kind(factor.kind, term), minlength=count
         )
 
-    def _given(self, axis: str, own: NDArray[np.float64], known: dict[str, Any]) -> dict[str, Any]:
-        """What a value may be made of: a number for each row, column or matrix."""
+    def _given(
+        self, names: Sequence[str], axis: str, own: NDArray[np.float64], known: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Those of these that are known: a number for each row, column or matrix."""
         owner = self._owner[axis]
-        sizes = np.maximum(self._shapes, 1).astype(np.float64)[owner]
-        found = dict(zip(self._rule.scalars, own[owner].T, strict=True))
-        length = len(owner)
-        found |= {n: v.astype(np.float64) for n, v in known.items() if len(v) == length}
-        return found | {"rows": sizes[:, 1], "columns": sizes[:, 2]}
+        found = {}
+        for name in names:
+            if name in known:
+                found[name] = known[name].astype(np.float64)
+            elif name in self._rule.scalars:
+                found[name] = own[:, self._rule.scalars.index(name)][owner]
+            elif name in ("rows", "columns"):
+                sizes = np.maximum(self._shapes[:, 1 if name == "rows" else 2], 1)
+                found[name] = sizes.astype(np.float64)[owner]
+        return found
 
     def write(self) -> None:
         """Leave what was found in the states of those that take part."""
@@ -229,7 +237,8 @@ class _Pass:
         shapes: NDArray[np.int64],
     ) -> None:
         self._scalars = list(scalars)
-        units, owners, places = _cut(shapes)
+        self._units, owners, places = _cut(shapes)
+        units = self._units
         self._split = int(units[:, 1].sum())
         self._places = places[: self._split], places[self._split :]
         batch, rows, width = shapes.T
@@ -238,7 +247,6 @@ class _Pass:
         chunks[:, 0] = owners
         found = np.zeros(len(places))
         self._reduction = Reduction(kernel, columns, probe, chunks, found=found)
-        self._units = np.ascontiguousarray(units)
         self._reduction.point(UNITS, self._units)
         self._elements = np.cumsum(np.append(0, units[:, 1] * units[:, 2]))
         self.totals: dict[str, NDArray[np.float64]] = {}
@@ -268,31 +276,46 @@ def _cut(
 
     First come the sums along rows of all units, then those along columns.
     """
-    units, owners, of_rows, of_columns = [], [], [], []
+    units, owners = [np.empty((0, UNIT), np.int64)], [np.empty(0, np.int64)]
     row_base = column_base = 0
     for tensor, (batch, rows, columns) in enumerate(shapes.tolist()):
-        width = min(columns, WIDTH)
-        height = max(LEAST, ELEMENTS // max(1, width))
-        for matrix in range(batch if columns else 0):
-            for row in range(0, rows, height):
-                count = min(height, rows - row)
-                first = row_base + matrix * rows + row
-                for column in range(0, columns, width):
-                    across = min(width, columns - column)
-                    begin = (matrix * rows + row) * columns + column
-                    units.append((begin, count, across, columns))
-                    owners.append(tensor)
-                    of_rows.append(np.arange(first, first + count))
-                    start = column_base + matrix * columns + column
-                    of_columns.append(np.arange(start, start + across))
-        row_base += batch * rows
-        column_base += batch * columns
-    table = np.array(units, np.int64).reshape(-1, 4)
-    row_places = np.cumsum(table[:, 1]) - table[:, 1]
-    column_places = np.cumsum(table[:, 2]) - table[:, 2] + table[:, 1].sum()
-    places = np.concatenate([np.empty(0, np.int64), *of_rows, *of_columns])
-    return (
-        np.column_stack([table, row_places, column_places]),
-        np.array(owners, np.int64),
-        places,
-    )
+        of_one = _units(rows, columns)
+        # The same in each matrix of a batch, from its first element, row and column on.
+        steps = np.array([rows * columns, 0, 0, 0, rows, columns], np.int64)
+        bases = np.array([0, 0, 0, 0, row_base, column_base], np.int64)
+        moved = bases + steps * np.arange(batch)[:, None, None]
+        of_all = (moved + of_one).reshape(-1, UNIT) if len(of_one) else units[0]
+        units.append(of_all)
+        owners.append(np.full(len(of_all), tensor, np.int64))
+        row_base, column_base = row_base + batch * rows, column_base + batch * columns
+    table = np.concatenate(units)
+    counts, widths = table[:, 1], table[:, 2]
+    places = np.concatenate([_ranges(table[:, 4], counts), _ranges(table[:, 5], widths)])
+    table[:, 4] = np.cumsum(counts) - counts
+    table[:, 5] = np.cumsum(widths) - widths + counts.sum()
+    return table, np.concatenate(owners), places
+
+
+def _units(rows: int, columns: int) -> NDArray[np.int64]:
+    """Those of one matrix; in the place of sums, of which row and column the first is."""
+    width = min(columns, WIDTH)
+    height = max(LEAST, ELEMENTS // max(1, width))
+    found = [
+        (
+            row * columns + column,
+            min(height, rows - row),
+            min(width, columns - column),
+            columns,
+            row,
+            column,
+        )
+        for row in range(0, rows, height)
+        for column in range(0, columns, max(1, width))
+    ]
+    return np.array(found, np.int64).reshape(-1, UNIT)
+
+
+def _ranges(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Numbers from each start on, so many."""
+    before = np.cumsum(lengths) - lengths
+    return np.repeat(starts - before, lengths) + np.arange(lengths.sum())
