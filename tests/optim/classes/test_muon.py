@@ -299,7 +299,7 @@ def test_a_checkpoint_goes_on_with_the_same_bits(options: dict[str, Any]) -> Non
     ):
         assert torch.equal(p, q)
         assert torch.equal(p, r)
-    assert str(other.assigned()) == str(optimizer.assigned())
+    assert str(other.assigned()) == str(optimizer.assigned()) == str(copied_network[1].assigned())
 
 
 @pytest.mark.parametrize("backend", ["auto", "lists", "reference"])

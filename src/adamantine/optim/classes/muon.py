@@ -172,6 +172,9 @@ class Muon(MatrixOptimizer):
             self.param_groups.pop()
             raise UsageError(problem)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_whys": self._whys}
+
     def _not_a_matrix(self, group: Group) -> str | None:
         flat = [param for param in group["params"] if param.dim() < 2]
         if not flat:
@@ -202,11 +205,10 @@ class Muon(MatrixOptimizer):
             names = group.get("param_names", ())
             for position, param in enumerate(group["params"]):
                 name = names[position] if position < len(names) else f"{index}.{position}"
-                why = self.__dict__.get("_whys", {}).get(name, "its group's algorithm")
+                why = self._whys.get(name, "its group's algorithm")
                 algorithm = "adamw" if is_adamw(group) else "muon"
                 found.append(Assignment(name, tuple(param.shape), algorithm, why))
-        order = list(self.__dict__.get("_whys", {}))
-        places = {name: place for place, name in enumerate(order)}
+        places = {name: place for place, name in enumerate(self._whys)}
         return Assignments(sorted(found, key=lambda a: places.get(a.name, len(places))))
 
 

@@ -125,17 +125,19 @@ class MatrixUpdates:
 
 
 def _check(member: Member, groups: list[Group], owner: str) -> None:
-    who = label(groups, member.param)
+    param = member.param
     if member.part is not None:
         raise BackendError(
-            f"{owner} takes whole matrices, and {who} is a DTensor, of which each process has a "
-            "part: use it without sharding, or another optimizer"
+            f"{owner} takes whole matrices, and {label(groups, param)} is a DTensor, of which each "
+            "process has a part: use it without sharding, or another optimizer"
         )
-    if member.param.is_complex():
+    if param.is_complex():
+        who = label(groups, param)
         raise BackendError(f"{owner} does not support complex parameters, and {who} is one")
-    if has_own_dispatch(member.param):
+    if has_own_dispatch(param):
         raise BackendError(
-            f"{owner} takes ordinary tensors, and {who} is a {type(member.param).__name__}"
+            f"{owner} takes ordinary tensors, and {label(groups, param)} is a "
+            f"{type(param).__name__}"
         )
     if groups[member.group].get(BY_AUTOGRAD):
         raise BackendError(f"{owner} does not support differentiable=True; leave it out")
