@@ -49,6 +49,8 @@ class RuleOptimizer(WithStepOptions):
 
     family: ClassVar[Family]
     takes_dense: ClassVar[bool] = True
+    takes_model: ClassVar[bool] = False
+    """Whether it is built from a model as well, whose modules say what its parameters are."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

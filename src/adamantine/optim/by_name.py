@@ -14,6 +14,8 @@ from adamantine.errors import UsageError
 from adamantine.optim.base import RuleOptimizer
 from adamantine.optim.usage.spelling import nearest
 
+Parameters = nn.Module | Iterable[nn.Parameter] | Iterable[tuple[str, nn.Parameter]]
+
 OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
     name.lower(): getattr(optim, name)
     for name in sorted(optim.__all__, key=str.lower)
@@ -73,10 +75,23 @@ def keywords(cls: type[torch.optim.Optimizer]) -> dict[str, inspect.Parameter]:
     return {p.name: p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
 
 
-def build(
-    name: str,
-    parameters: Iterable[nn.Parameter] | Iterable[tuple[str, nn.Parameter]],
-    given: Mapping[str, Any],
-) -> torch.optim.Optimizer:
-    """The optimizer called `name`; what is not `given` is at its default."""
-    return OPTIMIZERS[name](parameters, **given)
+def build(name: str, parameters: Parameters, given: Mapping[str, Any]) -> torch.optim.Optimizer:
+    """The optimizer called `name`, of a model or its parameters; the rest is at its defaults."""
+    cls = OPTIMIZERS[name]
+    return cls(for_class(cls, parameters), **given)
+
+
+def for_class(cls: type[torch.optim.Optimizer], parameters: Parameters) -> Any:
+    """What a class is built from: of a model, as much as it takes.
+
+    Names go to our own classes only, whose errors then have them; torch's older ones and the users'
+    may not take any.
+    """
+    given: Any = parameters
+    if isinstance(parameters, nn.Module):
+        if getattr(cls, "takes_model", False):
+            return parameters
+        given = parameters.named_parameters()
+    if issubclass(cls, RuleOptimizer):
+        return given
+    return [each[1] if isinstance(each, tuple) else each for each in given]

@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
+from torch import nn
 
+import adamantine
 from adamantine.records import Divergence
 from adamantine.study.settings.calls import call, python_line
 from study.made import a_run, contestant, study
@@ -200,3 +202,11 @@ def test_lines_are_python(optimizer, settings, called):
     name = optimizer.rpartition(".")[0] + "." + before.rpartition(".")[2]
     rest = f", {arguments}" if settings else arguments
     assert python_line(optimizer, settings) == f"{name}(model.parameters(){rest}"
+
+
+def test_a_line_gives_a_model_to_what_looks_at_its_modules():
+    """Of parameters alone, Muon would refuse the biases."""
+    line = python_line("adamantine.Muon", {"lr": 0.02})
+    assert line == "adamantine.Muon(model, lr=0.02)"
+    assert eval(line, {"adamantine": adamantine, "model": nn.Linear(3, 2)}).assigned()
+    assert python_line("mine.Muon", {}) == "mine.Muon(model.parameters())"

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from adamantine import SGD
+from adamantine import SGD, Muon
 from adamantine.errors import CheckpointError, UsageError, WorkloadError
 from adamantine.records.lr_find import LrFindRecord
 from adamantine.study.lr_find.lr_find import find_learning_rate
@@ -60,6 +60,19 @@ def classification(**changed):
     return replace(
         Workload("blobs", network, data, data, nn.functional.cross_entropy, ACCURACY), **changed
     )
+
+
+def test_an_optimizer_of_matrices_has_the_whole_model():
+    """As if somebody had said which of its parameters are hidden matrices."""
+
+    def built(parameters):
+        hidden, *others = parameters
+        return Muon([{"params": [hidden]}, {"params": others, "algorithm": "adamw"}], lr=1.0)
+
+    found, expected = (find_learning_rate(classification(), o, **QUICK) for o in ("muon", built))
+    assert found.optimizer == "Muon"
+    assert found.sweep == expected.sweep
+    assert found.suggestion == expected.suggestion
 
 
 @pytest.mark.parametrize("curvature", [0.031, 0.7, 1.0, 55.0, 4e4])

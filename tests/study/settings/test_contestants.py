@@ -14,7 +14,7 @@ from torch import nn
 
 import adamantine
 from adamantine.errors import UsageError
-from adamantine.optim.by_name import OPTIMIZERS
+from adamantine.optim.by_name import OPTIMIZERS, build
 from adamantine.study.settings import literals
 from adamantine.study.settings.contestants import (
     ALIASES,
@@ -267,6 +267,15 @@ def test_parameters_have_names_in_ours_only() -> None:
         group = parse_contestant("torch:Adam").build(parameters, {}).param_groups[0]
         assert "param_names" not in group
         assert group["params"] == [model.weight, model.bias]
+
+
+def test_a_model_goes_to_what_looks_at_its_modules() -> None:
+    """An embedding that is called ``symbol``, as in these workloads, is known by its module."""
+    model = nn.ModuleDict({"symbol": nn.Embedding(5, 4), "out": nn.Linear(4, 4)})
+    optimizers = parse_contestant("muon").build(model, {}), build("muon", model, {})
+    for optimizer in optimizers:
+        (embedding, *_) = optimizer.assigned()
+        assert (embedding.algorithm, embedding.why) == ("adamw", "embedding")
 
 
 def test_values_come_in_place_of_what_was_typed() -> None:

@@ -47,7 +47,7 @@ def _train(optimizer: str, settings: dict[str, Any]) -> RunRecord:
     workload = workloads.load("digits")
     seed_everything(CONFIG.seed)
     model = workload.model()
-    return train(workload, model, build(optimizer, model.parameters(), settings), CONFIG)
+    return train(workload, model, build(optimizer, model, settings), CONFIG)
 
 
 def _table(records: dict[str, RunRecord]) -> Table:

@@ -84,7 +84,7 @@ def run_train(
             record = train(
                 workload,
                 model,
-                build(options.optimizer, model.named_parameters(), options.settings),
+                build(options.optimizer, model, options.settings),
                 config,
                 out=out,
                 if_exists=if_exists,

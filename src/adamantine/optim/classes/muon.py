@@ -116,6 +116,7 @@ class Muon(MatrixOptimizer):
     """
 
     family = FAMILY
+    takes_model = True
 
     def __init__(
         self,

@@ -33,7 +33,7 @@ class Runs:
     def __init__(
         self,
         workload: Workload,
-        build_optimizer: BuildOptimizer,
+        build_optimizer: Callable[[nn.Module], Optimizer],
         model: nn.Module | None,
         batch_size: int,
         device: torch.device | str,
@@ -59,7 +59,7 @@ class Runs:
         """
         seed_everything(seed)
         model = self._fresh_model()
-        optimizer = self.build_optimizer(model.parameters())
+        optimizer = self.build_optimizer(model)
         self.optimizer_name = type(optimizer).__name__
         schedule = LambdaLR(optimizer, _factors(optimizer, rates))
         seen: list[Tensor] = []
@@ -137,17 +137,17 @@ def _factors(optimizer: Optimizer, rates: Sequence[float]) -> Callable[[int], fl
 
 def builder_of(
     optimizer: str | BuildOptimizer, settings: Mapping[str, Any] | None
-) -> BuildOptimizer:
-    """The function itself, or one that builds the optimizer of that name."""
+) -> Callable[[nn.Module], Optimizer]:
+    """From a model to what the function makes of its parameters, or to the optimizer of a name."""
     if not isinstance(optimizer, str):
         if settings:
             raise UsageError("settings are for an optimizer given by its name; a function has its")
-        return optimizer
+        return lambda model: optimizer(model.parameters())
     if settings and "lr" in settings:
         raise UsageError("the learning rate is what is looked for; leave lr out of the settings")
     settings_of(optimizer)  # raises where there is none of that name
     name, given = optimizer, {**(settings or {}), "lr": 1.0}
-    return lambda parameters: build(name, parameters, given)
+    return lambda model: build(name, model, given)
 
 
 def _cut(losses: list[float], steps: int) -> list[float]:

@@ -156,7 +156,7 @@ def _train(
             own.manual_seed(task.seed)
     model = monitor.model = workload.model().to(context.device)
     settings = context.settings(contestant, task)
-    optimizer = monitor.optimizer = contestant.build(model.named_parameters(), settings)
+    optimizer = monitor.optimizer = contestant.build(model, settings)
     monitor.step_stats = EpochStats(optimizer) if settings is not task.settings else None
     schedule = build_schedule(config.schedule, optimizer, config.epochs, monitor.steps_an_epoch)
     order = data_order(task.seed)
@@ -238,7 +238,7 @@ def _warm_up(context: RunContext, contestant: Contestant, task: Task) -> None:
     seed_everything(task.seed)
     model = workload.model().to(context.device)
     settings = context.settings(contestant, task)
-    optimizer = contestant.build(model.named_parameters(), settings)
+    optimizer = contestant.build(model, settings)
     to_training(optimizer)
     stream = moved(batches(workload.train, context.config.batch_size), context.device)
     inputs, targets = next(iter(stream))

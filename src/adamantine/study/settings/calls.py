@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from adamantine.optim.by_name import OPTIMIZERS
+
 OURS = "adamantine."
 
 
@@ -13,7 +15,10 @@ def call(optimizer: str, settings: Mapping[str, Any]) -> str:
 
 def python_line(optimizer: str, settings: Mapping[str, Any]) -> str:
     """``adamantine.Adam(model.parameters(), lr=0.0021)``."""
-    return f"{optimizer}({', '.join(['model.parameters()', *_given(settings)])})"
+    name = optimizer.removeprefix(OURS)
+    cls = None if name == optimizer else OPTIMIZERS.get(name.lower())
+    of = "model" if getattr(cls, "takes_model", False) else "model.parameters()"
+    return f"{optimizer}({', '.join([of, *_given(settings)])})"
 
 
 def _given(settings: Mapping[str, Any]) -> list[str]:

@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 
 from adamantine.errors import UsageError
 from adamantine.optim.base import RuleOptimizer
-from adamantine.optim.by_name import OPTIMIZERS, keywords
+from adamantine.optim.by_name import OPTIMIZERS, Parameters, for_class, keywords
 from adamantine.optim.usage.options import NAMES, Options
 from adamantine.optim.usage.spelling import nearest
 from adamantine.study.settings import literals
@@ -98,7 +98,7 @@ class Contestant:
 
     def build(
         self,
-        model: nn.Module | Iterable[nn.Parameter] | Iterable[tuple[str, nn.Parameter]],
+        model: Parameters,
         settings: Mapping[str, Any],
     ) -> Optimizer:
         """The optimizer of a model with `settings`; those typed that they leave out are added.
@@ -106,15 +106,12 @@ class Contestant:
         Parameters
         ----------
         model
-            Or its parameters. Their names go to our own classes only, whose errors then have them;
-            torch's older ones and the users' may not take any.
+            Or its parameters.
         settings
             As for :meth:`with_values`.
         """
-        parameters: Any = model.named_parameters() if isinstance(model, nn.Module) else model
-        if not issubclass(self.cls, RuleOptimizer):
-            parameters = [p[1] if isinstance(p, tuple) else p for p in parameters]
-        return cast(Any, self.cls)(parameters, **self.with_values(settings))  # type: ignore[no-any-return]
+        given = for_class(self.cls, model)
+        return cast(Any, self.cls)(given, **self.with_values(settings))  # type: ignore[no-any-return]
 
     def with_values(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """The typed settings with `values` in their place or beside them.
