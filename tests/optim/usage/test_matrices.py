@@ -78,6 +78,8 @@ def test_names_say_less_than_modules() -> None:
         ("model.embeddings.word.weight", "embedding"),
         ("token_emb.weight", "embedding"),
         ("pos_embed", "embedding"),
+        ("position", "embedding"),
+        ("encoder.positional", "embedding"),
         ("head.weight", "output layer"),
         ("classifier.0.weight", "output layer"),
         ("lm_head.weight", "output layer"),
@@ -89,6 +91,7 @@ def test_names_say_less_than_modules() -> None:
         ("blocks.0.attn.qkv.weight", "matrix"),
         ("output.dense.weight", "matrix"),
         ("normalise.weight", "matrix"),
+        ("composition.weight", "matrix"),
     ],
 )
 def test_names(name: str, why: str) -> None:

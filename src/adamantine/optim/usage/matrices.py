@@ -97,7 +97,7 @@ def _named(
 
 
 _BIAS = re.compile(r"(^|[._])bias(_\w+)?$")
-_EMBEDDING = re.compile(r"(^|[._])(emb|embed\w*|wte|wpe)([._]|$)")
+_EMBEDDING = re.compile(r"(^|[._])(emb|embed\w*|wte|wpe|pos(ition(s|al)?)?)([._]|$)")
 _NORM = re.compile(r"(^|[._])(norm\d*|layer_?norm|batch_?norm|ln(_?\w)?|bn\d*)\.\w+$")
 _OUTPUT = re.compile(r"(^|[._])(head|classifier|unembed\w*|logits)(\.\d+)?(\.\w+)?$")
 
