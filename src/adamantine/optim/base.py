@@ -51,6 +51,8 @@ class RuleOptimizer(WithStepOptions):
     takes_dense: ClassVar[bool] = True
     takes_model: ClassVar[bool] = False
     """Whether it is built from a model as well, whose modules say what its parameters are."""
+    in_all_groups: ClassVar[tuple[str, ...]] = ()
+    """What groups hold that is state, and no setting: it is the same in all of them."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -98,6 +100,9 @@ class RuleOptimizer(WithStepOptions):
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a copy of a group, after checking its settings (torch adds the group unchecked)."""
         if isinstance(param_group, dict):
+            if self.param_groups:
+                first = self.param_groups[0]
+                param_group = {**{name: first[name] for name in self.in_all_groups}, **param_group}
             check_all(self.family.hyperparameters, {**self.defaults, **param_group})
             check_of_group({**self.defaults, **param_group})
             warn_of_misspelt_keys(param_group, {*self.defaults, *OF_GROUPS})
@@ -197,7 +202,7 @@ class RuleOptimizer(WithStepOptions):
             changed = pre_hook(self, state_dict)
             state_dict = state_dict if changed is None else changed
         groups = self._groups_of_states()
-        found = fitted(state_dict, groups, self.family, self.defaults, strict)
+        found = fitted(state_dict, groups, self.family, self.defaults, strict, self.in_all_groups)
         self.__setstate__(self._of_parameters(found))
         for post_hook in self._optimizer_load_state_dict_post_hooks.values():
             post_hook(self)

@@ -34,6 +34,8 @@ class ScheduleFreeOptimizer(RuleOptimizer):
     ``schedulefree`` of the authors needs, and may come from it.
     """
 
+    in_all_groups = (TRAIN_MODE,)
+
     def __init__(
         self,
         params: Params,
@@ -51,13 +53,6 @@ class ScheduleFreeOptimizer(RuleOptimizer):
                     "evaluation, and a step belongs to those for training. Call optimizer.train() "
                     "when you call model.train()"
                 )
-
-    @outside_the_graph
-    def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a copy of a group, in the mode of the others."""
-        if isinstance(param_group, dict) and self.param_groups:
-            param_group = {TRAIN_MODE: self.param_groups[0][TRAIN_MODE], **param_group}
-        super().add_param_group(param_group)
 
     @outside_the_graph
     def train(self) -> None:

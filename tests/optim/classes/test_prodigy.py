@@ -217,6 +217,39 @@ def test_a_later_group_has_the_estimate_of_all() -> None:
     assert optimizer.param_groups[1]["d"] > 1e-6
 
 
+def test_the_estimate_goes_along_into_other_groups() -> None:
+    """It is no setting, of which a regrouped state has the new optimizer's."""
+    params = parameters(7, (3, 4), dtype=torch.float64)
+    names = ["a", "b"]
+    optimizer = adamantine.Prodigy(zip(names, params, strict=True))
+    descend(optimizer, params, 20)
+    copies = clones(params)
+    split = adamantine.Prodigy([{"params": [pair]} for pair in zip(names, copies, strict=True)])
+    split.load_state_dict(adamantine.regroup(copy.deepcopy(optimizer.state_dict()), split))
+    assert estimate(split) == estimate(optimizer) * 2
+    descend(optimizer, params, 20)
+    descend(split, copies, 20)
+    assert_same(copies, params)
+    assert optimizer.param_groups[0]["d"] > 1e-3
+
+
+def test_a_new_group_beside_a_loaded_one_has_its_estimate() -> None:
+    """As one that is added later has."""
+    old, new = parameters(7, 5, dtype=torch.float64)
+    params, copies = clones([new, old]), clones([new, old])
+    before = adamantine.Prodigy([("old", params[1])])
+    descend(before, params[1:], 20)
+    copies[1].data.copy_(params[1].detach())
+    named = zip(("new", "old"), copies, strict=True)
+    after = adamantine.Prodigy([{"params": [pair]} for pair in named])
+    after.load_state_dict(copy.deepcopy(before.state_dict()), strict=False)
+    before.add_param_group({"params": [("new", params[0])]})
+    assert estimate(after) == estimate(before)
+    descend(before, params, 20)
+    descend(after, copies, 20)
+    assert_same(copies, params)
+
+
 def test_groups_with_other_learning_rates_are_refused_before_anything_changes() -> None:
     params = parameters(7, 5)
     groups = [{"params": params[:1]}, {"params": params[1:], "lr": 0.5}]

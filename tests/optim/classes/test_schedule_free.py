@@ -155,6 +155,24 @@ def test_a_step_in_eval_mode_is_refused(name: str) -> None:
     train(optimizer, params, 1)
 
 
+def test_a_regrouped_state_is_in_the_mode_that_it_was_saved_in() -> None:
+    params = parameters(5, 4)
+    names = ["a", "b"]
+    optimizer = adamantine.AdamWScheduleFree(zip(names, params, strict=True))
+    train(optimizer, params, 3)
+    optimizer.eval()
+    copies = clones(params)
+    split = adamantine.AdamWScheduleFree(
+        [{"params": [pair]} for pair in zip(names, copies, strict=True)]
+    )
+    split.load_state_dict(adamantine.regroup(copy.deepcopy(optimizer.state_dict()), split))
+    for each in (optimizer, split):
+        each.train()
+    train(optimizer, params, 3)
+    train(split, copies, 3)
+    assert all(map(torch.equal, copies, params))
+
+
 def test_a_backward_that_steps_in_eval_mode_is_refused() -> None:
     model = nn.Linear(3, 2)
     optimizer = adamantine.AdamWScheduleFree(model.parameters())

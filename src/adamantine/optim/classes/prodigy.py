@@ -18,7 +18,6 @@ from adamantine.optim.usage.options import Options
 from adamantine.optim.usage.param_group import group_settings
 from adamantine.rules.prodigy import FAMILY
 
-_ESTIMATE = ("d", "d_max", "d_numerator", "k")
 _OF_PRODIGYOPT = {"fsdp_in_use": False, "slice_p": 1}
 """Settings of the authors' package, at the only values that there are here."""
 _NOTED_BY_PRODIGYOPT = ("d_hat", "d_denom")
@@ -132,6 +131,7 @@ class Prodigy(RuleOptimizer):
     """
 
     family = FAMILY
+    in_all_groups = "d", "d_max", "d_numerator", "k"
 
     def __init__(
         self,
@@ -160,11 +160,9 @@ class Prodigy(RuleOptimizer):
     @outside_the_graph
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a copy of a group, with the estimate that the others have."""
-        if isinstance(param_group, dict):
-            begin = param_group.get("d0", self.defaults["d0"])
-            known = self.param_groups[0] if self.param_groups else {"d": begin, "d_max": begin}
-            estimate = {name: known[name] for name in _ESTIMATE if name in known}
-            param_group = {**estimate, **param_group}
+        if isinstance(param_group, dict) and "d0" in param_group and not self.param_groups:
+            begin = param_group["d0"]
+            param_group = {"d": begin, "d_max": begin, **param_group}
         super().add_param_group(param_group)
 
     @outside_the_graph

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
@@ -18,7 +18,13 @@ from adamantine.backends.formats import CODES, OFFSETS, exponents_of
 from adamantine.backends.shards import Part, is_dtensor
 from adamantine.codecs.blocks import BLOCK
 from adamantine.errors import StateError, UsageError
-from adamantine.optim.state.matching import Group, StateDict, pair_groups, parts
+from adamantine.optim.state.matching import (
+    Group,
+    StateDict,
+    common_state,
+    pair_groups,
+    parts,
+)
 from adamantine.optim.state.precision import counters_of, is_asked, kept_dtype, treatment
 from adamantine.optim.state.preparing import as_counter, convert, decoded_entry, is_beside
 from adamantine.optim.state.sharded import local_entry, spread_out
@@ -37,8 +43,11 @@ def fitted(
     family: Family,
     defaults: Mapping[str, Any],
     strict: bool = True,
+    in_all_groups: Collection[str] = (),
 ) -> StateDict:
     """The attributes ``state`` and ``param_groups`` of an optimizer that has loaded `state_dict`.
+
+    What is `in_all_groups` is also in those that `state_dict` does not have.
 
     Raises
     ------
@@ -52,10 +61,11 @@ def fitted(
     """
     saved_groups, saved_state = parts(state_dict)
     pairs = pair_groups(groups, saved_groups, strict)
+    common = common_state(saved_groups, in_all_groups)
     state: defaultdict[Any, Any] = defaultdict(dict)
     new_groups = []
     for index, (group, (saved, ids)) in enumerate(zip(groups, pairs, strict=True)):
-        new = _settings(group, saved)
+        new = _settings(group, saved) if saved is not None else {**group, **common}
         complete = {**{k: v for k, v in defaults.items() if k not in KEPT}, **new}
         check_all(family.hyperparameters, complete)
         for position, (param, key) in enumerate(zip(group["params"], ids, strict=True)):
@@ -69,10 +79,8 @@ def fitted(
     return {"state": state, "param_groups": new_groups}
 
 
-def _settings(group: Group, saved: Group | None) -> Group:
+def _settings(group: Group, saved: Group) -> Group:
     """What a group holds after loading, as far as either side says it."""
-    if saved is None:
-        return dict(group)
     # No state of torch.optim says these.
     settings: Group = {name: value for name, value in group.items() if name in SWITCHES}
     settings |= copy.deepcopy({k: v for k, v in saved.items() if k not in ("params", *KEPT)})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -92,7 +93,8 @@ def regroup(
 
     Use it to load a checkpoint of the same parameters in different groups. The states (moments,
     step counts) follow the names of their parameters. Learning rates, decays and all other settings
-    are those that `optimizer` has now.
+    are those that `optimizer` has now, but for what is state and no setting there, such as
+    Prodigy's estimate.
 
     Parameters
     ----------
@@ -144,7 +146,13 @@ def regroup(
         if name in homes
     }
     state = {key: saved_state[saved] for key, saved in keys.items() if saved in saved_state}
-    return {"state": state, "param_groups": own}
+    common = common_state(saved_groups, getattr(optimizer, "in_all_groups", ()))
+    return {"state": state, "param_groups": [{**group, **common} for group in own]}
+
+
+def common_state(saved: list[Group], names: Collection[str]) -> Group:
+    """Of the `saved` groups, what is state and the same in all of them, which has these `names`."""
+    return {name: saved[0][name] for name in names if name in saved[0]} if saved else {}
 
 
 def _by_position(groups: list[Group], saved: list[Group]) -> list[Pair]:
