@@ -189,3 +189,11 @@ def test_what_the_page_says_of_the_ravine_and_the_saddle():
     said(f"from {rates[20]:.2f} at step 20 to {rates[160]:.2f} at step 160 in y")
     (path,) = traced("saddle", plain, steps=200).paths
     said(f"from a thousandth to 1.5 takes {path.left_view} steps")
+
+
+def test_muon_goes_where_its_adamw_does():
+    """A point is no matrix."""
+    muon = parse_contestants(["muon:lr=0.1,adamw_weight_decay=0"])
+    adamw = parse_contestants(["adamw:lr=0.1,betas=(0.9,0.95),weight_decay=0"])
+    (path,), (expected,) = (traced("rosenbrock", *each, steps=30).paths for each in (muon, adamw))
+    assert path.points == expected.points

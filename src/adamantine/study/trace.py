@@ -76,7 +76,7 @@ def _record(
     points = follow(
         surface.value,
         torch.tensor(surface.start, dtype=_dtype(settings)),
-        lambda point: contestant.build([point], settings),
+        lambda point: contestant.build([("point", point)], settings),
         steps,
         f"{contestant.name} with lr={settings['lr']:g} on {surface.name}",
     )
