@@ -123,7 +123,8 @@ ROOMS = {
         "stats": 2,
         "totals": 2,
         "unchanged": 2,
-        "plan": 3,
+        "members": 3,
+        "plan": 4,
     },
     "optim": {
         "usage": 0,

@@ -9,5 +9,6 @@
 - ``travel``: parameters that are elsewhere between steps
 - ``unchanged``: whether everything is as in the step before
 - ``interrupts``: Ctrl-C waits for the end of a step; ``outside``: ``torch.compile`` goes around it
+- ``members``: the parameters, each with its rule and state
 - ``plan``: who updates what, made once and run in every step; it uses all of the others
 """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from itertools import count
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
@@ -14,24 +14,17 @@ from adamantine.backends import BackendName
 from adamantine.backends.gpu.streams import Readback
 from adamantine.backends.layout import check_gradient
 from adamantine.backends.modes import observer
-from adamantine.codecs import noise
-from adamantine.optim.state.precision import treatment
-from adamantine.optim.state.preparing import prepare_state
-from adamantine.optim.state.sharded import prepare_part
 from adamantine.optim.step.interrupts import Uninterrupted
 from adamantine.optim.step.matrices.stage import MatrixUpdates
+from adamantine.optim.step.members import Members, with_rows
 from adamantine.optim.step.scaling.gradients import Gradients
 from adamantine.optim.step.sharded import Sharded, parts_of
 from adamantine.optim.step.stats import Measured, Watched, on_host
 from adamantine.optim.step.totals import decided, shared_sums, totals_of
 from adamantine.optim.step.travel import Travel
-from adamantine.optim.step.unchanged import SPARSE, Unchanged, covered
+from adamantine.optim.step.unchanged import Unchanged, covered
 from adamantine.optim.step.updates.by_torch import TorchUpdates
-from adamantine.optim.step.updates.choice import (
-    counts_on_device,
-    select_for_kernels,
-    select_for_torch,
-)
+from adamantine.optim.step.updates.choice import select_for_kernels, select_for_torch
 from adamantine.optim.step.updates.member import Member, Only, Totals
 from adamantine.optim.step.updates.rows import MissedByParameter, Mode, RowUpdates
 from adamantine.optim.step.updates.scalars import Scalars
@@ -52,6 +45,19 @@ FactorOf = Callable[[Gradients], float | Tensor | None]
 """From a step's gradients to what the update multiplies them by, or None to leave it out. Where a
 device decides that, the decision is a tensor there (:class:`.GradientScaling`).
 """
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What one step updates, but for rows and matrices."""
+
+    tables: list[AnyTable]
+    others: list[tuple[Member, Tensor | None]]
+    grad_of: Callable[[Tensor], Any]
+
+    @property
+    def holds_any(self) -> bool:
+        return bool(self.tables or self.others)
 
 
 class Plan:
@@ -80,15 +86,14 @@ class Plan:
         travel: Travel | None = None,
         may_skip: bool = False,
     ) -> None:
-        self._family, self._groups, self._state, self._seed = family, groups, state, seed
+        self._family, self._groups, self._state = family, groups, state
         self._owner, self._mode_of, self._only = owner, mode_of, only
         self.zeroed: dict[int, Tensor] = {}  # by id, gradients that it left as zeros
         self.measured: list[Measured] = []
         self.measured_there = False  # whether some of it is still on a device
         self._scalars = Scalars(family, groups)
         self._shared_sums = shared_sums(family, groups)
-        self._created: list[Tensor] = []  # whose state was made for the coming step
-        self._waiting: list[Tensor] = []
+        self._members = Members(family, groups, state, backend, seed, only, may_skip)
         self._missed_steps, self._backend, self._travel = missed_steps, backend, travel
         self._void, self._may_skip = True, may_skip
         self._tables: list[AnyTable] = []
@@ -115,8 +120,8 @@ class Plan:
             rules = {self._family.rule_of(groups[i], part.whole.shape) for i, part in parts}
             asked = [rule.sums for rule in rules] + [self._shared_sums]
             self._summed = max((len(sums.names) for sums in asked if sums), default=0)
-            members = list(self._members())
-            self._rows = self._row_updates(members, self._missed_steps, self._backend)
+            members = self._members.make(self._sharded, self._shared_sums is None)
+            self._rows = self._of_rows(members)
             whose = select_for_kernels(members, groups, self._backend)
             self._kernels_of = {id(m): kernels for m, kernels in zip(members, whose, strict=True)}
             kernels = [m for m in members if self._kernels_of[id(m)]]
@@ -187,17 +192,61 @@ class Plan:
         self._decision = None
         if self._is_simple and factor_of is None and not zero_grads and not collect_stats:
             return self._run_one_table()
-        rows = self._rows
-        if rows is not None and not rows.look():
+        work = self._work(factor_of is not None)
+        if work is None:
             return False
-        sharded = self._sharded
+        if factor_of is not None or zero_grads:
+            goes_on, zero_grads = self._read_gradients(work, factor_of, zero_grads)
+            if not goes_on:
+                return True
+        watched = self._watch(work) if collect_stats else []
+        totals = self._totals(work)
+        if self._shared_sums is not None:
+            self._decide(self._shared_sums, totals or {})
+        self._do(work, zero_grads, collect_stats, totals)
+        if collect_stats:
+            self._measure(work, watched)
+        return True
+
+    def _work(self, whole: bool) -> _Work | None:
+        """What the step is going to update; None where the plan no longer holds.
+
+        With `whole`, everything has to be where it is updated before anything is.
+        """
+        rows, sharded, matrices = self._rows, self._sharded, self._matrices
+        if rows is not None and not rows.look():
+            return None
         grad_of = _GRAD if rows is None else rows.dense
         if sharded is not None:
             grad_of = sharded.gradients(grad_of)
+        tables = self._refreshed(grad_of)
+        if tables is None:
+            return None
+        if self._others:
+            refuse_capture((member.param for member in self._others), self._owner)
+        others = [(member, grad_of(member.param)) for member in self._others]
+        if self._travel is not None:
+            self._travel.before([member.param for member in self._others])
+            if whole:
+                for table in tables:
+                    self._travel.before(table.wholes)
+        if self._others and not self._by_torch.hold():
+            return None
+        if matrices is not None and not matrices.refresh(grad_of):
+            return None
+        for member, grad in others:
+            if grad is not None:
+                if grad.is_sparse:
+                    return None
+                check_gradient(self._owner, member.here, grad)
+        return _Work(tables, others, grad_of)
+
+    def _refreshed(self, grad_of: Callable[[Tensor], Any]) -> list[AnyTable] | None:
+        """The tables with something to do, with this step's gradients; None where one is void."""
+        rows, sharded, tables = self._rows, self._sharded, []
         if self._later and rows is not None and rows.leaves_some:
             self._tables += self._make_tables(self._later)
             self._later = []
-        tables = []
         for table in self._tables:
             if sharded is None:
                 grads = list(map(grad_of, table.wholes))
@@ -206,65 +255,56 @@ class Plan:
             if rows is not None and not any(grad is not None for grad in grads):
                 continue  # a table of embeddings, with nothing to do
             if not table.refresh(grads):
-                return False
+                return None
             if table.on_device:
                 prepare(table, self._scalars, self._owner)
             tables.append(table)
-        if self._others:
-            refuse_capture((member.param for member in self._others), self._owner)
-        others = [(member, grad_of(member.param)) for member in self._others]
-        if self._travel is not None:
-            self._travel.before([member.param for member in self._others])
-            if factor_of is not None:
-                for table in tables:
-                    self._travel.before(table.wholes)
-        if self._others and not self._by_torch.hold():
-            return False
-        matrices = self._matrices
-        if matrices is not None and not matrices.refresh(grad_of):
-            return False
-        for member, grad in others:
-            if grad is not None:
-                if grad.is_sparse:
-                    return False
-                check_gradient(self._owner, member.here, grad)
-        if factor_of is not None or zero_grads:
-            by_torch = [(member.param, grad) for member, grad in others if grad is not None]
-            by_torch += [] if rows is None else rows.gradients()
-            by_torch += [] if matrices is None else matrices.by_torch(grad_of)
-            reading = tables if matrices is None else [*tables, *matrices.tables()]
-            waits = self._shared_sums is not None
-            gradients = Gradients(reading, by_torch, sharded, waits)
-            factor = None if factor_of is None else factor_of(gradients)
-            if factor_of is not None and not self._goes_on(factor):
-                return True
-            # A device that leaves the step out writes no zeros either.
-            may_write_none = self._may_skip and isinstance(factor, Tensor)
-            zero_grads = zero_grads and not may_write_none and gradients.are_apart()
-            self.zeroed = gradients.of_tables() if zero_grads else {}
-        watched = self._watch(others, grad_of) if collect_stats else []
-        totals = self._totals(tables, others)
-        if self._shared_sums is not None:
-            self._decide(self._shared_sums, totals or {})
+        return tables
+
+    def _read_gradients(
+        self, work: _Work, factor_of: FactorOf | None, zero_grads: bool
+    ) -> tuple[bool, bool]:
+        """Whether the step is done, and whether kernels may write zeros over gradients."""
+        rows, matrices = self._rows, self._matrices
+        by_torch = [(member.param, grad) for member, grad in work.others if grad is not None]
+        by_torch += [] if rows is None else rows.gradients()
+        by_torch += [] if matrices is None else matrices.by_torch(work.grad_of)
+        tables = work.tables if matrices is None else [*work.tables, *matrices.tables()]
+        waits = self._shared_sums is not None
+        gradients = Gradients(tables, by_torch, self._sharded, waits)
+        factor = None if factor_of is None else factor_of(gradients)
+        if factor_of is not None and not self._goes_on(factor):
+            return False, zero_grads
+        # A device that leaves the step out writes no zeros either.
+        may_write_none = self._may_skip and isinstance(factor, Tensor)
+        zero_grads = zero_grads and not may_write_none and gradients.are_apart()
+        self.zeroed = gradients.of_tables() if zero_grads else {}
+        return True, zero_grads
+
+    def _do(
+        self, work: _Work, zero_grads: bool, collect_stats: bool, totals: Totals | None
+    ) -> None:
+        members, rows = self._members, self._rows
         if self._is_one_table and self._travel is None:
-            self._run_table(tables[0], zero_grads, collect_stats, totals)  # one compiled call
-            self._created.clear()
-        elif rows is not None and rows.are_one_call and not (tables or others or matrices):
-            self._update(tables, others, zero_grads, collect_stats, totals)
+            # One compiled call.
+            self._run_table(work.tables[0], zero_grads, collect_stats, totals)
+            members.created.clear()
+        elif rows is not None and rows.are_one_call and not (work.holds_any or self._matrices):
+            self._update(work, zero_grads, collect_stats, totals)
         else:
             with Uninterrupted():
-                created = self._created.copy()
-                self._created.clear()
-                self._update(tables, others, zero_grads, collect_stats, totals)
+                created = members.created.copy()
+                members.created.clear()
+                self._update(work, zero_grads, collect_stats, totals)
             self._take_back(created)
-        if collect_stats:
-            self.measured = [m for table in tables for m in table.measured()]
-            self.measured_there = any(table.on_device for table in tables)
-            self.measured += [w.measured() for w in watched]
-            if sharded is not None:
-                self.measured = [*sharded.of_wholes(on_host(self.measured))]
-                self.measured_there = False
-        return True
+
+    def _measure(self, work: _Work, watched: Sequence[Watched]) -> None:
+        self.measured = [m for table in work.tables for m in table.measured()]
+        self.measured_there = any(table.on_device for table in work.tables)
+        self.measured += [w.measured() for w in watched]
+        if self._sharded is not None:
+            self.measured = [*self._sharded.of_wholes(on_host(self.measured))]
+            self.measured_there = False
 
     def _run_one_table(self) -> bool:
         """The same where nothing else is asked for; a small network's step is counted in µs."""
@@ -272,7 +312,7 @@ class Plan:
         if not table.refresh(list(map(_GRAD, table.wholes))):
             return False
         self._run_table(table, False, False, None)
-        self._created.clear()
+        self._members.created.clear()
         return True
 
     def _take_back(self, created: list[Tensor]) -> None:
@@ -284,31 +324,26 @@ class Plan:
         if created and self._may_skip and not self._family.counters:
             done = self.was_done()
             if done is not None and not done.wait()[1]:
-                self._void, self._created = True, created
-                self._forget_created()
+                self._void, self._members.created = True, created
+                self._members.forget()
 
     def was_done(self) -> Readback | None:
         """Of the last step, on its way from the device that decided it; None where it was."""
         return None if self._decision is None else Readback.of(self._decision)
 
     def _update(
-        self,
-        tables: Sequence[AnyTable],
-        others: Sequence[tuple[Member, Tensor | None]],
-        zero_grads: bool,
-        collect_stats: bool,
-        totals: Totals | None,
+        self, work: _Work, zero_grads: bool, collect_stats: bool, totals: Totals | None
     ) -> None:
         if self._rows is not None:
             self._rows.prepare()
-        for table in tables:
+        for table in work.tables:
             self._run_table(table, zero_grads, collect_stats, totals)
-        if others:
-            self._by_torch.run(others, self._scalars, totals)
+        if work.others:
+            self._by_torch.run(work.others, self._scalars, totals)
         if self._matrices is not None:
             self._matrices.run(zero_grads, self._decision)
         if self._travel is not None:
-            self._travel.after([member.param for member, _ in others])
+            self._travel.after([member.param for member, _ in work.others])
         if self._rows is not None:
             self._update_rows(self._rows)
         for group in self._groups:
@@ -323,25 +358,21 @@ class Plan:
         if self._travel is not None:
             self._travel.after(table.wholes)
 
-    def _totals(
-        self, tables: Sequence[AnyTable], others: Sequence[tuple[Member, Tensor | None]]
-    ) -> Totals | None:
+    def _totals(self, work: _Work) -> Totals | None:
         """Sums over whole tensors, where other processes have parts of them, or all decide."""
         if not self._summed:
             return None
-        return totals_of(self._summed, tables, others, self._scalars, self._sharded)
+        return totals_of(self._summed, work.tables, work.others, self._scalars, self._sharded)
 
     def _decide(self, sums: Sums, totals: Totals) -> None:
         """What sums over all parameters decide, for this step and the groups after it."""
         self._following = decided(sums, totals, self._groups, self._scalars)
         self._scalars.shared = {sums.scalar: self._following[sums.scalar]}
 
-    def _watch(
-        self, others: Sequence[tuple[Member, Tensor | None]], grad_of: Callable[[Tensor], Any]
-    ) -> list[Watched]:
+    def _watch(self, work: _Work) -> list[Watched]:
         """Those that no table measures, with what they were before."""
         matrices = [] if self._matrices is None else self._matrices.members
-        pairs = [*others, *((member, grad_of(member.param)) for member in matrices)]
+        pairs = [*work.others, *((member, work.grad_of(member.param)) for member in matrices)]
         by_torch = [
             Watched(member.here, grad, member.number) for member, grad in pairs if grad is not None
         ]
@@ -363,8 +394,8 @@ class Plan:
             self._rows.release()
         if self._matrices is not None:
             self._matrices.release()
-        self._void = self._void or bool(self._created)
-        self._forget_created()
+        self._void = self._void or bool(self._members.created)
+        self._members.forget()
         return False
 
     def _break_off(self) -> None:
@@ -377,52 +408,17 @@ class Plan:
         if self._family.counters:
             return
         begun = {id(param) for table in self._tables for param in table.begun()}
-        self._created = [param for param in self._created if id(param) not in begun]
-        self._forget_created()
-
-    def _forget_created(self) -> None:
-        for param in self._created:
-            self._state.pop(param, None)
-        self._created.clear()
+        self._members.created = [p for p in self._members.created if id(p) not in begun]
+        self._members.forget()
 
     def _holds(self) -> bool:
         if self._void or self._observed is not (observer() is not None):
             return False
-        if any(param.grad is not None for param in self._waiting):
+        if self._members.have_more():
             return False
         if self._sharded is not None and not self._sharded.hold():
             return False
         return self._unchanged.holds()
-
-    def _members(self) -> Any:
-        place = count(0 if self._only is None else self._only.place)
-        for index, params in covered(self._groups, self._only):
-            group = self._groups[index]
-            for param in params:
-                stream = noise.stream(self._seed, next(place))
-                if param.grad is None and not self._state.get(param):
-                    self._waiting.append(param)  # torch creates states with the first gradient
-                    continue
-                found = self._state.get(param, {})
-                treated = treatment(self._family, group, param, found, self._groups)
-                # Plain SGD keeps none: an empty entry would show in the state_dict.
-                keeps = treated.rule.states or treated.counters
-                if keeps and not found:
-                    self._created.append(param)
-                state = self._state[param] if keeps else {}
-                part = None if self._sharded is None else self._sharded.part_of(param)
-                given = (state, group, self._groups)
-                local = param if part is None else part.local
-                there = self._shared_sums is None and counts_on_device(
-                    treated.rule, local, group, found, self._backend, self._may_skip
-                )
-                counts_on = local.device if there else None
-                here: dict[str, Any] = {}
-                if part is None:
-                    fresh = prepare_state(self._family, treated, param, *given, counts_on=counts_on)
-                else:
-                    fresh, here = prepare_part(self._family, treated, part, *given, counts_on)
-                yield Member(index, treated, param, state, fresh, stream, part, here, there)
 
     def _of_matrices(self, members: list[Member], in_lists: list[Member]) -> MatrixUpdates:
         return MatrixUpdates(
@@ -435,19 +431,11 @@ class Plan:
             self._owner,
         )
 
-    def _row_updates(
-        self, members: list[Member], missed_steps: MissedByParameter, backend: BackendName
-    ) -> RowUpdates | None:
-        """Those members that have a sparse gradient, or may get one at any time."""
-        found: list[tuple[Member, Group]] = []
-        for member in members:
-            if member.part is not None:
-                continue
-            group, grad = self._groups[member.group], member.param.grad
-            is_sparse = grad is not None and grad.is_sparse
-            if is_sparse or group.get(SPARSE) is not None:
-                found.append((member, group))
-        return RowUpdates(found, self._mode_of, missed_steps, backend) if found else None
+    def _of_rows(self, members: list[Member]) -> RowUpdates | None:
+        found = with_rows(members, self._groups)
+        if not found:
+            return None
+        return RowUpdates(found, self._mode_of, self._missed_steps, self._backend)
 
     def _update_rows(self, rows: RowUpdates) -> None:
         if not self._family.counters:
