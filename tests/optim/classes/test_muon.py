@@ -5,11 +5,14 @@ from __future__ import annotations
 import copy
 import io
 import math
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.flop_counter import FlopCounterMode
 
 import adamantine
 from adamantine.errors import BackendError, HyperparameterError, UsageError
@@ -515,3 +518,35 @@ def test_normuon_of_a_model_with_a_one_dimensional_convolution() -> None:
         adamantine.Muon(network, normuon=True, normuon_beta2=1.0)
     plain = adamantine.Muon(network.named_parameters())
     assert "normuon_beta2" not in plain.param_groups[0]  # as torch's groups are
+
+
+@pytest.mark.parametrize("name", ["Muon", "SOAP"])
+def test_steps_inside_of_autocast_are_as_outside(name: str) -> None:
+    start = parameters((6, 6), (9, 4))
+    settings: dict[str, Any] = {"ns_dtype": "float32"} if name == "Muon" else {}
+    inside, outside = clones(start), clones(start)
+    a, b = (getattr(adamantine, name)(p, lr=0.1, **settings) for p in (inside, outside))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        train(a, inside, 4)
+    train(b, outside, 4)
+    assert all(map(torch.equal, inside, outside))
+
+
+@pytest.mark.parametrize("name", ["Muon", "SOAP"])
+def test_who_looks_at_every_operation_sees_them(name: str) -> None:
+    """Fake tensors, a counter of operations, and tensors without numbers."""
+    cls = getattr(adamantine, name)
+    with FakeTensorMode():
+        params = parameters((6, 6), (6, 6))
+        train(cls(params), params, 3)
+    (meta,) = (nn.Parameter(torch.zeros(6, 6, device="meta")) for _ in range(1))
+    train(cls([meta]), [meta], 3)
+    start = parameters((6, 6), (6, 6))
+    watched, plain = clones(start), clones(start)
+    a, b = cls(watched, lr=0.1), cls(plain, lr=0.1)
+    for seed in range(4):
+        with FlopCounterMode(display=False) if seed % 2 else nullcontext() as counter:
+            train(a, watched, 1, seed)
+        train(b, plain, 1, seed)
+        assert counter is None or counter.get_total_flops() > 6**3
+    torch.testing.assert_close(watched, plain, rtol=1e-3, atol=1e-3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -59,6 +60,7 @@ class Batch:
         rule = first.rule
         assert rule.matrices is not None
         self.members, self._scalars, self._owner = members, scalars, owner
+        self._device = directions.device.type
         settings: Settings = groups[first.group]
         counts = [flat_shape(m.param, settings)[0] for m in members]
         self._slices = [
@@ -120,11 +122,12 @@ class Batch:
         taking_part = [grad is not None for grad in grads]
         if not any(taking_part):
             return
-        self.between.begin(grads)
-        self.before.run(zero_grads and not self.between.turns, decision)
-        self.between.make(taking_part, decision)
-        self.after.run(False, decision)
-        self.between.end(grads, self._scalars.factor)
+        with _without_autocast(self._device):
+            self.between.begin(grads)
+            self.before.run(zero_grads and not self.between.turns, decision)
+            self.between.make(taking_part, decision)
+            self.after.run(False, decision)
+            self.between.end(grads, self._scalars.factor)
 
     @property
     def reading_table(self) -> tables.AnyTable | None:
@@ -136,6 +139,13 @@ class Batch:
         self._grads = []
         self.before.release()
         self.after.release()
+
+
+def _without_autocast(device: str) -> AbstractContextManager[object]:
+    """It would multiply float32 matrices in 16 bits, where somebody steps inside of it."""
+    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+        return torch.autocast(device, enabled=False)
+    return nullcontext()
 
 
 BETWEEN: Mapping[str, type[Between]] = {

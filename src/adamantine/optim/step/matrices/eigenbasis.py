@@ -73,11 +73,11 @@ class Eigenbasis(Between):
             kept = state[name]
             if not kept.numel():
                 continue
-            if not kept.isfinite().all():  # LAPACK would raise, and not say whose gradient it was
-                state[basis].fill_(float("nan"))
-                continue
             unit = torch.eye(kept.shape[-1], dtype=kept.dtype, device=kept.device)
-            state[basis].copy_(torch.linalg.eigh(kept + EPS * unit).eigenvectors.flip(-1))
+            # LAPACK would raise for what is no number, and not say whose gradient it was.
+            finite = kept.isfinite().all()
+            found = torch.linalg.eigh(torch.where(finite, kept + EPS * unit, unit))
+            state[basis].copy_(torch.where(finite, found.eigenvectors.flip(-1), float("nan")))
 
     def _improve_basis(self, index: int, state: dict[str, Any]) -> None:
         """A step of power iteration; both averages follow the basis."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from adamantine.backends.layout import has_own_dispatch
+from adamantine.backends.modes import observer
 from adamantine.errors import BackendError
 from adamantine.optim.step.matrices.batch import Batch, has_rows_apart
 from adamantine.optim.step.updates.choice import Kernels
@@ -134,7 +135,7 @@ def _check(member: Member, groups: list[Group], owner: str) -> None:
     if param.is_complex():
         who = label(groups, param)
         raise BackendError(f"{owner} does not support complex parameters, and {who} is one")
-    if has_own_dispatch(param):
+    if has_own_dispatch(param) and observer() is None:
         raise BackendError(
             f"{owner} takes ordinary tensors, and {label(groups, param)} is a "
             f"{type(param).__name__}"
