@@ -24,10 +24,11 @@ that it had, as in the authors' code::
 """
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import sqrt
 from typing import Any
 
+from adamantine.errors import HyperparameterError
 from adamantine.rules.adam import PLAIN as ADAMW
 from adamantine.rules.adam import scalars as of_adamw
 from adamantine.rules.hyperparameters import (
@@ -126,6 +127,20 @@ def is_adamw(settings: Settings) -> bool:
     return bool(settings.get("algorithm") == "adamw")
 
 
+@dataclass(frozen=True)
+class _Whole(Hyperparameter):
+    """A whole number."""
+
+    @property
+    def range(self) -> str:
+        return f"a whole number {super().range}"
+
+    def check(self, value: Any) -> None:
+        super().check(value)
+        if not isinstance(value, int):
+            raise HyperparameterError(self._refusal(value, self.label))
+
+
 FAMILY = Family(
     name="muon",
     paper="Jordan et al. 2024; Liu et al. 2025, section 2.2",
@@ -135,7 +150,7 @@ FAMILY = Family(
         MOMENTUM,
         Hyperparameter("ns_coefficients", "Newton-Schulz coefficient", -100.0, count=3),
         replace(EPS, search=None),
-        Hyperparameter("ns_steps", "number of Newton-Schulz steps", below=100),
+        _Whole("ns_steps", "number of Newton-Schulz steps", below=100),
         replace(BETAS, optional=True, search=None),
         Hyperparameter("normuon_beta2", "NorMuon beta parameter", below=1.0, optional=True),
     ),

@@ -402,7 +402,13 @@ def test_what_is_refused() -> None:
         ({"weight_decay": -1.0}, "Invalid weight_decay value: -1.0"),
         ({"eps": -1.0}, "Invalid epsilon value: -1.0"),
         ({"ns_steps": 100}, "Invalid number of Newton-Schulz steps: 100"),
+        ({"ns_steps": 2.5}, r"steps: 2.5 \(expected a whole number >= 0 and < 100\)"),
         ({"ns_coefficients": (1.0, 2.0)}, "expected 3 numbers"),
+        # Also where no group holds them yet.
+        ({"adamw_lr": -1.0}, "Invalid adamw_lr: -1.0"),
+        ({"adamw_betas": 0.9}, r"Invalid adamw_betas: 0.9 \(expected 2 numbers\)"),
+        ({"adamw_betas": (0.9, 1.0)}, "Invalid adamw_betas at index 1: 1.0"),
+        ({"normuon_beta2": 1.0}, "Invalid NorMuon beta parameter: 1.0"),
         ({"ns_dtype": "float16"}, "Invalid ns_dtype: 'float16'"),
         ({"adjust_lr_fn": "mine"}, "Adjust learning rate function mine is not supported"),
     ):
@@ -410,12 +416,30 @@ def test_what_is_refused() -> None:
             adamantine.Muon([matrix], **bad)
     with pytest.raises(HyperparameterError, match="Invalid algorithm: 'sgd'"):
         adamantine.Muon([{"params": [matrix], "algorithm": "sgd"}])
-    with pytest.raises(HyperparameterError, match="beta parameter"):
-        adamantine.Muon(model(), adamw_betas=(0.9, 1.0))
+    with pytest.raises(HyperparameterError, match=r"a group has 'adamw_lr'.* calls it 'lr'"):
+        adamantine.Muon([{"params": [vector], "algorithm": "adamw", "adamw_lr": 0.1}])
     with pytest.raises(UsageError, match="does not take offload=True"):
         adamantine.Muon([matrix], offload=True)
     with pytest.raises(UsageError, match=r"does not step in backward\(\)"):
         adamantine.Muon(model()).step_in_backward(model())
+
+
+@pytest.mark.parametrize("copied", [False, True])
+def test_later_groups_have_the_constructors_settings(copied: bool) -> None:
+    """AdamW's as a group of the beginning has them, and NorMuon's."""
+    matrix, vector, other, last = parameters((3, 3), 3, 4, (3, 3))
+    own = {"lr": 0.5, "betas": (0.5, 0.6), "eps": 1e-3, "weight_decay": 0.25}
+    settings: dict[str, Any] = {f"adamw_{name}": value for name, value in own.items()}
+    groups = [{"params": [matrix]}, {"params": [vector], "algorithm": "adamw"}]
+    optimizer = adamantine.Muon(groups, normuon_beta2=0.7, **settings)
+    if copied:
+        optimizer = copy.deepcopy(optimizer)
+    optimizer.add_param_group({"params": [other], "use_muon": False, "eps": 1e-5})
+    optimizer.add_param_group({"params": [last], "normuon": True})
+    _, first, later, of_normuon = optimizer.param_groups
+    assert {name: first[name] for name in own} == own
+    assert {name: later[name] for name in own} == own | {"eps": 1e-5}
+    assert (of_normuon["normuon_beta2"], of_normuon["lr"]) == (0.7, 1e-3)
 
 
 def test_gradients_that_are_refused() -> None:

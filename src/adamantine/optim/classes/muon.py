@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
 from torch import Tensor, nn
@@ -22,7 +23,6 @@ Group = dict[str, Any]
 NsDtype = Literal["bfloat16", "float32", "float64"]
 
 _NS_DTYPES = None, "bfloat16", "float32", "float64"
-_OF_ADAMW = {"betas": (0.9, 0.95), "eps": 1e-8}
 
 
 class Muon(MatrixOptimizer):
@@ -144,15 +144,11 @@ class Muon(MatrixOptimizer):
         given = group_settings(locals(), only_if_on=("maximize", "ns_dtype", "normuon"))
         unused = ("adamw_",) if normuon else ("adamw_", "normuon_")
         defaults = {name: value for name, value in given.items() if not name.startswith(unused)}
-        of_adamw = {
-            "lr": lr if adamw_lr is None else adamw_lr,
-            "weight_decay": weight_decay if adamw_weight_decay is None else adamw_weight_decay,
-            "betas": tuple(adamw_betas),
-            "eps": adamw_eps,
-        }
+        own = {name: given[f"adamw_{name}"] for name in ("lr", "betas", "eps", "weight_decay")}
+        self._of_adamw = {name: value for name, value in own.items() if value is not None}
+        _check_aside(self._of_adamw, normuon_beta2)
+        self._normuon_beta2 = normuon_beta2
         groups, self._whys = _grouped(params)
-        if isinstance(groups, list):
-            groups = [{**of_adamw, **each} if _is_adamws(each) else each for each in groups]
         super().__init__(groups, defaults, backend, options)
 
     def add_param_group(self, param_group: Group) -> None:
@@ -163,9 +159,9 @@ class Muon(MatrixOptimizer):
                 chosen = "muon" if param_group.pop("use_muon") else "adamw"
                 param_group.setdefault("algorithm", chosen)
             if is_adamw(param_group):
-                param_group = _OF_ADAMW | param_group
+                param_group = self._of_adamw | param_group
             elif param_group.get("normuon"):
-                param_group.setdefault("normuon_beta2", 0.95)
+                param_group.setdefault("normuon_beta2", self._normuon_beta2)
             _check_settings({**self.defaults, **param_group})
         super().add_param_group(param_group)
         added = self.param_groups[-1]
@@ -174,7 +170,8 @@ class Muon(MatrixOptimizer):
             raise UsageError(problem)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_whys": self._whys}
+        own = ("_whys", "_of_adamw", "_normuon_beta2")
+        return {**super().__getstate__(), **{name: self.__dict__[name] for name in own}}
 
     def _not_a_matrix(self, group: Group) -> str | None:
         flat = [param for param in group["params"] if param.dim() < 2]
@@ -225,11 +222,22 @@ def _grouped(params: Any) -> tuple[Any, dict[str, str]]:
     return given, {}
 
 
-def _is_adamws(group: Any) -> bool:
-    return isinstance(group, dict) and (is_adamw(group) or not group.get("use_muon", True))
+def _check_aside(of_adamw: Mapping[str, Any], normuon_beta2: float) -> None:
+    """Check what no group may hold yet."""
+    for hyperparameter in FAMILY.hyperparameters:
+        name = hyperparameter.name
+        if name in of_adamw:
+            replace(hyperparameter, label=f"adamw_{name}").check(of_adamw[name])
+        elif name == "normuon_beta2":
+            hyperparameter.check(normuon_beta2)
 
 
 def _check_settings(settings: Mapping[str, Any]) -> None:
+    if aside := [name for name in settings if name.startswith("adamw_")]:
+        raise HyperparameterError(
+            f"a group has {aside[0]!r}, which is the constructor's name for AdamW's part; a group "
+            f'with algorithm="adamw" calls it {aside[0].removeprefix("adamw_")!r}'
+        )
     if (adjust := settings.get("adjust_lr_fn")) not in ADJUSTMENTS:
         # The first words are torch's.
         raise HyperparameterError(
