@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 import adamantine
@@ -574,3 +575,31 @@ def test_who_looks_at_every_operation_sees_them(name: str) -> None:
         train(b, plain, 1, seed)
         assert counter is None or counter.get_total_flops() > 6**3
     torch.testing.assert_close(watched, plain, rtol=1e-3, atol=1e-3)
+
+
+class Calls(TorchDispatchMode):
+    """Counts torch's operations."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += 1
+        return func(*args, **(kwargs or {}))
+
+
+def test_batches_take_a_share_of_torchs_calls() -> None:
+    """Where each of them is a launch: all matrices of a shape need as many as one matrix does."""
+    shapes = ((24, 8), (8, 8), (32, 8), (8, 32)) * 12
+    params = parameters(*shapes)
+    for param in params:
+        param.grad = torch.ones_like(param)
+    with Calls() as theirs:
+        torch.optim.Muon(params).step()
+    with Calls() as one:
+        orthogonalized(torch.randn(1, 8, 32), COEFFICIENTS, 5, 1e-7, torch.bfloat16)
+    with Calls() as twelve:
+        orthogonalized(torch.randn(12, 8, 32), COEFFICIENTS, 5, 1e-7, torch.bfloat16)
+    assert twelve.count == one.count
+    assert 4 * twelve.count < theirs.count / 10
