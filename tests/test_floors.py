@@ -59,6 +59,7 @@ ROOMS = {
         "chunks": 0,
         "device_scalars": 1,
         "kernel": 0,
+        "factors": 1,
         "step_words": 1,
         "arguments": 2,
         "table": 3,

@@ -116,7 +116,7 @@ class Launched:
     def update(self, zero_grads: bool = False, collect_stats: bool = False) -> None:
         compiling.compiled(self.rule, self.formats, zero_grads, collect_stats).launch(
             self._programs, self.addresses, self.chunks, self.rows, self.keys, self.scalars,
-            self.decision, self.decided, self.tile_sums,
+            self.decision, self.decided, self.rows, self.tile_sums,
         )  # fmt: skip
 
     def sums(self) -> Tensor:
@@ -126,7 +126,7 @@ class Launched:
         by_tile = torch.full((len(self.tile_sums), count), torch.nan, dtype=torch.float64)
         compiling.compiled_sums(self.rule, self.formats).launch(
             self._programs, self.addresses, self.chunks, self.rows, self.scalars, self.decision,
-            by_tile,
+            self.rows, by_tile,
         )  # fmt: skip
         sums = self._totals(by_tile, count)
         if self.rule.shared_sums is not None:

@@ -40,8 +40,6 @@ def pair_of(
     case: Case, start: list[nn.Parameter], **options: Any
 ) -> list[tuple[RuleOptimizer, list[nn.Parameter]]]:
     """The optimizer on both backends, each with parameters of its own."""
-    if case.by_kernels != "cpu":
-        start = [nn.Parameter(p.detach().flatten()) for p in start]  # no kernel there for matrices
     found = []
     for backend in ("gpu", "reference"):
         params = clones(start)

@@ -81,12 +81,12 @@ def update(
         return
     tensors = _reals(param, grad, states)
     param, _, *states = tensors
-    tensors = _computed_with(tensors)
+    tensors = computed_with(tensors)
     if differentiable:
         # Autograd may keep an input for its backward pass; the writes below must not touch it.
         tensors = [t.clone() for t in tensors]
     if rule.factors:
-        tensors, scalars = _factored(rule, tensors, scalars)
+        tensors, scalars = factored(rule, tensors, scalars)
     if (own := rule.tensor_sums) is not None:
         found: Any = decided
         if found is None:
@@ -102,7 +102,7 @@ def update(
         target.copy_(value)
 
 
-def _factored(
+def factored(
     rule: Rule, tensors: Sequence[Tensor], scalars: Mapping[str, Any]
 ) -> tuple[list[Tensor], dict[str, Any]]:
     """Tensors and scalars, with what the rule's factors have decided in their places."""
@@ -144,6 +144,9 @@ def summed_along(x: Tensor, kind: Kind, along: Axis) -> Tensor:
         return summed(x, kind).reshape([1] * x.dim())  # of one sum, torch gives each thread a part
     if kind == "count":
         return (x > 0).sum(dim, keepdim=True).to(wide(x.device))
+    if kind == "squares" and not x.is_cpu:  # without a copy of it in float64
+        norms: Tensor = torch.linalg.vector_norm(x, dim=dim, keepdim=True, dtype=wide(x.device))
+        return norms * norms
     x = x.to(wide(x.device))
     return (x * x if kind == "squares" else x).sum(dim, keepdim=True)
 
@@ -153,8 +156,8 @@ def _reals(param: Tensor, grad: Tensor, states: Sequence[Tensor]) -> list[Tensor
     return [torch.view_as_real(t) for t in tensors] if param.is_complex() else tensors
 
 
-def _computed_with(tensors: Sequence[Tensor]) -> list[Tensor]:
-    # As the kernels do: sixteen bits are what is kept, not what is computed with.
+def computed_with(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """As in kernels: sixteen bits are what is kept, not what is computed with."""
     return [t.float() if t.dtype in HALF else t for t in tensors]
 
 
@@ -192,7 +195,7 @@ def update_kept(
 
 def joined(rule: Rule, param: Tensor, second: Tensor) -> Tensor:
     """The number that a parameter and its rule's last state are."""
-    number: Tensor = bound(rule.joined)(*_computed_with([param, second]))
+    number: Tensor = bound(rule.joined)(*computed_with([param, second]))
     return number
 
 
@@ -218,7 +221,7 @@ def sums(
     assert rule.sums is not None
     if param.is_conj():
         param = param.resolve_conj()
-    tensors = _computed_with(_reals(param, grad, states))
+    tensors = computed_with(_reals(param, grad, states))
     # Not tolist(), which looks past whoever traces the step or maps over it.
     return [found.item() for found in _summed(rule, rule.sums, tensors, scalars)]
 

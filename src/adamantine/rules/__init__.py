@@ -4,6 +4,7 @@
 - ``sgd``, ``adam`` and all others: the algorithms
 - ``weight_decay``, ``cautious``: what all decoupled decays share, and what goes around an update
 - ``paired``, ``compensated``, ``master``: around a rule, for parameters kept in two tensors
+- ``arrangement``: how loops call rules with numbers for rows and columns
 - ``lazy``, ``catch_up``: steps of some rows, and those that rows have missed
 """
 

@@ -10,8 +10,10 @@ import pytest
 import torch
 import triton
 
+import adamantine
 from adamantine.backends.gpu import availability
 from adamantine.errors import BackendError
+from adamantine.optim.state.precision import treatment
 from adamantine.optim.step.updates import choice
 
 CUDA, XPU = torch.device("cuda:0"), torch.device("xpu:1")
@@ -61,7 +63,8 @@ def test_only_kernels_count_on_the_device(backend: Any, monkeypatch: pytest.Monk
     monkeypatch.setattr(choice, "refusal_of_gpu", lambda _: None)
     param = torch.empty(3, device="meta")
     group = {"lr": 0.1, "capturable": True}
-    there = choice.counts_on_device(param, group, {}, backend, may_skip=True)
+    treated = treatment(adamantine.Lion.family, {"lr": 0.1}, param, {})
+    there = choice.counts_on_device(treated, param, group, {}, backend, may_skip=True)
     assert there == (backend in ("auto", "gpu"))
 
 

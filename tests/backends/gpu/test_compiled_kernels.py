@@ -22,6 +22,7 @@ from adamantine.backends.gpu.kernel.compiling import (
     compiled_totals,
 )
 from adamantine.rules import Rule
+from adamantine.rules.adafactor import FACTORED, FACTORED_AVERAGE
 from adamantine.rules.adam import ADAM, PLAIN
 from adamantine.rules.compensated import compensated
 from adamantine.rules.master import mastered
@@ -157,6 +158,20 @@ def test_every_sum_compiles(kind: str, subtests: pytest.Subtests, tmp_path: Path
         with subtests.test(rule.name):
             code = compiled_for(compiled_sums(*in_format(rule, kind)), SM_90)
             assert resources_of(code, tmp_path).stack == 0
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda t: str(t.arch))
+@pytest.mark.parametrize("rule", [FACTORED, FACTORED_AVERAGE], ids=lambda rule: rule.name)
+def test_kernels_with_numbers_for_rows_and_columns_stay_in_registers(
+    rule: Rule, target: GPUTarget, tmp_path: Path
+) -> None:
+    formats = (FLOAT32,) * (1 + len(rule.states) - len(rule.shapes))
+    for launch in (compiled(rule, formats), compiled_sums(rule, formats)):
+        code = compiled_for(launch, target)
+        found = resources_of(code, tmp_path)
+        assert (found.stack, found.spilled) == (0, 0)
+        if target.backend == "cuda" and launch is compiled(rule, formats):
+            check_arithmetic(code.asm["ptx"])
 
 
 def test_gradients_are_read_in_the_widest_loads() -> None:

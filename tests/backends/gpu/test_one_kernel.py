@@ -69,7 +69,7 @@ def test_a_second_launch_is_told_as_the_first(launches: list[tuple[Any, ...]]) -
     first = compiled(ADAM, formats)
     launch = Launch(first.kernel, first.arrays, first.constants)
     launch.kernel.device_caches.clear()
-    arrays = [torch.zeros(8, dtype=torch.int64 if i < 4 else torch.float64) for i in range(8)]
+    arrays = [torch.zeros(8, dtype=torch.int64 if i < 4 else torch.float64) for i in range(9)]
     for _ in range(3):
         launch.launch(5, *arrays)
     launch.launch(0, *arrays)
@@ -79,5 +79,5 @@ def test_a_second_launch_is_told_as_the_first(launches: list[tuple[Any, ...]]) -
         assert told[:4] == (5, 1, 1, 7)
         assert told[4:metadata] == launches[0][4:metadata]
         assert told[metadata + 1 : 9] == launches[0][metadata + 1 : 9]
-        assert all(a is b for a, b in zip(told[9:17], arrays, strict=True))
-        assert told[17:] == tuple(launch.constants[name] for name in launch.kernel.arg_names[8:])
+        assert all(a is b for a, b in zip(told[9:18], arrays, strict=True))
+        assert told[18:] == tuple(launch.constants[name] for name in launch.kernel.arg_names[9:])

@@ -195,7 +195,7 @@ def test_rows_that_are_not_contiguous_go_elsewhere() -> None:
     param = torch.nn.Parameter(torch.randn(5, 4).t())
     param.grad = torch.ones(4, 5)
     Adafactor([param]).step()
-    with pytest.raises(BackendError, match="whose rows are not contiguous; use backend='auto'"):
+    with pytest.raises(BackendError, match="its rows are not contiguous; use backend='auto'"):
         Adafactor([param], backend="cpu").step()
 
 

@@ -15,6 +15,7 @@ from adamantine.backends.cpu.probe.probed_table import ProbedTable
 from adamantine.backends.formats import PAIRS, Format
 from adamantine.backends.gpu import chunks, streams
 from adamantine.backends.gpu.arguments import DeviceArguments, HostArguments, Sent
+from adamantine.backends.gpu.factors import Factors
 from adamantine.backends.gpu.kernel import compiling
 from adamantine.backends.gpu.kernel.memory import TILE
 from adamantine.backends.gpu.kernel.step_statistics import SAMPLES, SUMS
@@ -58,7 +59,7 @@ class Table(ProbedTable):
     Parameters
     ----------
     rule, formats, params, states, counters, fresh, groups, owner, parts
-        As for :class:`.ProbedTable`; the parameters are those that :func:`refusal` lets pass.
+        As for :class:`.ProbedTable`; the parameters are those that :func:`.arrangements` lets pass.
     streams_of_noise
         What the random numbers of each begin with (:func:`adamantine.codecs.noise.stream`).
     counts_on_device
@@ -99,8 +100,13 @@ class Table(ProbedTable):
         self._sent: Sent | None = None
         self._decision = torch.tensor(_UNCHANGED, dtype=torch.float64, device=self.device)
         self._measured: tuple[Tensor, Tensor] | None = None
+        self._factors = Factors(rule, params, states) if rule.factors else None
         self._own = self._chunks, self._tiles, self._elements_here, self._elements, self._decision
         self._made_on = streams.current(self.device)
+
+    def _matrices(self, of: str) -> Tensor:
+        """Where kernels find numbers for rows and columns; anything where there are none."""
+        return self._chunks if self._factors is None else self._factors.addresses[of]
 
     def _cut(self) -> None:
         sizes = self._sizes
@@ -177,8 +183,8 @@ class Table(ProbedTable):
         They are to be added up, where others have parts of them or all decide; nothing is written.
         The host waits for them. `decision` is that of :meth:`run`.
         """
-        if self._rule.sums is None:
-            return {}
+        if self._rule.sums is None or self._factors is not None:
+            return {}  # no process has a part of a matrix with factors
         decision = self._decision if decision is None else decision
         with streams.working_on(self.device):
             sums = self._summed(self._prepared(), decision, len(self._rule.sums.names))
@@ -194,6 +200,7 @@ class Table(ProbedTable):
             sent.rows,
             sent.scalars,
             decision,
+            self._matrices("sums"),
             by_tile,
         )
         return self._by_tensor(by_tile, sent.rows)
@@ -225,14 +232,18 @@ class Table(ProbedTable):
         sent = self._prepared()
         decision = self._decision if decision is None else decision
         with streams.working_on(self.device):
+            if self._factors is not None:
+                self._factors.find(self._grads, sent, decision, self._probe.rows)
             decided = self._decided(sent, decision, totals, shared or {})
             by_tile = self._of_tiles(SUMS) if collect_stats else sent.scalars
             look_after = self._look(sent, decision) if collect_stats else None
             update = compiling.compiled(self._rule, self._formats, zero_grads, collect_stats)
             update.launch(
                 self._programs, sent.addresses, self._chunks, sent.rows, sent.keys, sent.scalars,
-                decision, decided, by_tile,
+                decision, decided, self._matrices("update"), by_tile,
             )  # fmt: skip
+            if self._factors is not None:
+                self._factors.write(decision, self._probe.rows)
             self._arguments.advance(sent, decision)
             if look_after is not None:
                 self._measured = self._by_tensor(by_tile, sent.rows), look_after()

@@ -90,8 +90,7 @@ class Adafactor(RuleOptimizer):
     The defaults are torch's. Those of Hugging Face's class are ``eps=(1e-15, 1e-3)`` here, because
     it adds its 1e-30 to squares; its ``clip_threshold`` is `d`, its ``decay_rate`` `beta2_decay`,
     and with a ``lr`` of its own it wants ``relative_step=False``. It multiplies the weight decay by
-    :math:`\alpha_t` instead of :math:`\gamma`. Without `foreach`, too, matrices on an accelerator
-    are updated in lists.
+    :math:`\alpha_t` instead of :math:`\gamma`. `foreach` changes nothing.
 
     References
     ----------

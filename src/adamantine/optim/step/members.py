@@ -86,7 +86,7 @@ class Members:
                 given = (state, group, self._groups)
                 local = param if part is None else part.local
                 there = may_count_there and counts_on_device(
-                    treated.rule, local, group, found, self._backend, self._may_skip
+                    treated, local, group, found, self._backend, self._may_skip
                 )
                 counts_on = local.device if there else None
                 here: dict[str, Any] = {}

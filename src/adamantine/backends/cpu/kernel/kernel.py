@@ -45,7 +45,6 @@ from adamantine.backends.cpu.kernel.arguments import (
     VALUES,
     WORDS,
 )
-from adamantine.backends.cpu.kernel.arrangement import Arrangement, arrangements
 from adamantine.backends.cpu.kernel.codes import OPERATIONS as OF_CODECS
 from adamantine.backends.cpu.kernel.codes import (
     close,
@@ -78,6 +77,7 @@ from adamantine.backends.cpu.kernel.sums import BY_KIND, PART, PARTS, leave_sums
 from adamantine.backends.formats import Format
 from adamantine.codecs.blocks import BLOCK
 from adamantine.rules import Factor, Rule, Sums, bind
+from adamantine.rules.arrangement import Arrangement, arrangements
 
 
 class Kernel(Protocol):

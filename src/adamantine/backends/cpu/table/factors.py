@@ -12,19 +12,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from adamantine.backends.cpu.kernel.arguments import UNITS
-from adamantine.backends.cpu.kernel.arrangement import (
-    ROWS,
-    Arrangement,
-    arrangements,
-    axes_of,
-    is_of_elements,
-)
 from adamantine.backends.cpu.kernel.factored import UNIT
 from adamantine.backends.cpu.kernel.kernel import compiled_along
 from adamantine.backends.cpu.probe.tensor_probe import TensorProbe
 from adamantine.backends.cpu.table.reduction import Reduction
 from adamantine.backends.formats import Format
 from adamantine.rules import Factor, Rule, bind
+from adamantine.rules.arrangement import (
+    ROWS,
+    Arrangement,
+    arrangements,
+    axes_of,
+    is_of_elements,
+)
 from adamantine.rules.rule import Axis, Kind
 
 WIDTH, ELEMENTS = 1024, 1 << 16
@@ -49,17 +49,6 @@ def on_host(function: Callable[..., Any]) -> Any:
     return bind(function, _OPERATIONS)
 
 
-def refusal(rule: Rule, formats: Sequence[Format], param: Tensor) -> str | None:
-    """Why kernels cannot update a matrix whose states are of other shapes, or None if they can."""
-    if rule.shapes and (not rule.factors or arrangements(rule) is None):
-        return f"one whose {' and '.join(rule.shapes)} are of other shapes, which have no kernels"
-    if rule.factors and not all(f.plain for f in formats):
-        return "a matrix with numbers for rows and columns, and kept in codes or rounded at random"
-    if rule.factors and not param.is_contiguous():
-        return "a matrix with numbers for rows and columns whose rows are not contiguous"
-    return None
-
-
 class Factors:
     """What a rule's factors are, of all matrices of a table.
 
@@ -69,7 +58,7 @@ class Factors:
     Parameters
     ----------
     rule
-        With factors that :func:`refusal` lets pass.
+        With factors that :func:`.arrangements` lets pass.
     formats
         Of the parameters and of states of their shape.
     probe

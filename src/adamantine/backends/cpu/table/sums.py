@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adamantine.backends.cpu.kernel.arguments import MATRICES
-from adamantine.backends.cpu.kernel.arrangement import arrangement
 from adamantine.backends.cpu.kernel.kernel import compiled_sums
 from adamantine.backends.cpu.kernel.sums import PARTS
 from adamantine.backends.cpu.probe.tensor_probe import TensorProbe
@@ -17,6 +16,7 @@ from adamantine.backends.cpu.table.factors import Factors, on_host
 from adamantine.backends.cpu.table.reduction import Reduction
 from adamantine.backends.formats import Format
 from adamantine.rules import Rule, Sums
+from adamantine.rules.arrangement import arrangement
 
 
 class TensorSums:

@@ -64,7 +64,7 @@ class Table(ProbedTable):
     Parameters
     ----------
     rule, formats, params, states, counters, fresh, groups, owner, parts
-        As for :class:`.ProbedTable`; the parameters are those that :func:`refusal` lets pass.
+        As for :class:`.ProbedTable`; the parameters are those that :func:`.arrangements` lets pass.
     streams
         What the random numbers of each begin with (:func:`adamantine.codecs.noise.stream`).
     """

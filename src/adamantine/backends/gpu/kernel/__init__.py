@@ -4,6 +4,7 @@
 - ``memory``: what elements are in memory; tiles of them, read and written
 - ``codes``: formats below float32: opened for a rule, and closed after it
 - ``squares``: sums of squares, by tile and then by tensor
+- ``vectors``: numbers for rows and columns, read beside elements
 - ``update``: the kernel around a rule
 - ``sums``: sums over whole tensors, for rules that need them before they begin
 - ``counters``: step counts that live on the device

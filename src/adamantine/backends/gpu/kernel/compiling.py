@@ -27,7 +27,9 @@ from adamantine.backends.gpu.kernel.step_statistics import (
 )
 from adamantine.backends.gpu.kernel.sums import DECIDE_ARRAYS, SUMS_ARRAYS, decide, sums
 from adamantine.backends.gpu.kernel.update import ARRAYS, update
+from adamantine.backends.gpu.kernel.vectors import ARRANGED
 from adamantine.rules import Rule
+from adamantine.rules.arrangement import arrangement
 
 OPTIONS = {"enable_fp_fusion": False}
 """Every product is rounded, as by the reference."""
@@ -119,6 +121,8 @@ def compiled(
     - ``keys`` int64 (T,): of the step's random numbers (:func:`adamantine.codecs.noise.key_of`),
     - ``scalars`` float64 (R, S): in the order of ``rule.scalars``,
     - ``decision`` float64 (2,): what ``sign`` is multiplied by, and 0 where nothing is written,
+    - ``matrices`` int64 (T, 2 + vectors): where all numbers for rows and columns are
+      (:mod:`.vectors`); anything where a rule has none,
     - ``decided`` float64 (T,): instead of the scalar that the rule's sums decide,
     - ``tile_sums`` float64 (tiles, SUMS): with `collect_stats` what :mod:`.step_statistics` says.
 
@@ -136,8 +140,18 @@ def compiled(
         "DECIDED": -1 if rule.sums is None else rule.scalars.index(rule.sums.scalar),
         "ZERO_GRADS": zero_grads,
         "COLLECT_STATS": collect_stats,
+        "ARRANGED": _arranged(rule, (*rule.tensors, *rule.scalars)),
     }
     return Launch(update, ARRAYS, constants)
+
+
+def _arranged(rule: Rule, arguments: Sequence[str]) -> tuple[int, ...] | None:
+    """How a function with these arguments is called; None where none are for rows and columns."""
+    found = arrangement(rule, arguments) if rule.factors else None
+    if found is None:
+        return None
+    switches = found.switches()
+    return tuple(switches[name] for name in ARRANGED)
 
 
 def _sign(rule: Rule) -> int:
@@ -153,7 +167,8 @@ def compiled_sums(rule: Rule, formats: tuple[Format, ...]) -> Launch:
     """
     of = rule.sums
     assert of is not None
-    taken = [rule.tensors.index(name) for name in of.arguments if name in rule.tensors]
+    full = [name for name in rule.tensors if name not in rule.shapes]
+    taken = [full.index(name) for name in of.arguments if name in full]
     columns, exponents = _columns(formats), _exponents(formats)
     of_formats = _of_formats(rule, formats)
     constants = {
@@ -168,8 +183,9 @@ def compiled_sums(rule: Rule, formats: tuple[Format, ...]) -> Launch:
         "EXPONENTS": tuple(exponents[i] for i in taken),
         "COMPUTE": of_formats["COMPUTE"],
         "SCALARS": len(rule.scalars),
-        "OWN": tuple(rule.scalars.index(name) for name in of.arguments[len(taken) :]),
+        "OWN": tuple(rule.scalars.index(n) for n in of.arguments if n not in rule.tensors),
         "SIGN": _sign(rule),
+        "ARRANGED": _arranged(rule, of.arguments),
     }
     return Launch(sums, SUMS_ARRAYS, constants)
 

@@ -24,17 +24,18 @@ from adamantine.backends.gpu.kernel.memory import (
 )
 from adamantine.backends.gpu.kernel.operations import jit
 from adamantine.backends.gpu.kernel.squares import sum_of_squares
+from adamantine.backends.gpu.kernel.vectors import vectors_of, with_vectors
 
-SUMS_ARRAYS = ("addresses", "chunks", "rows", "scalars", "decision", "tile_sums")
+SUMS_ARRAYS = ("addresses", "chunks", "rows", "scalars", "decision", "matrices", "tile_sums")
 
 
 @triton.jit(do_not_specialize=SUMS_ARRAYS, repr=named)
 def sums(
-    addresses, chunks, rows, scalars, decision, tile_sums,
+    addresses, chunks, rows, scalars, decision, matrices, tile_sums,
     NAME: tl.constexpr, OF: tl.constexpr, KIND: tl.constexpr, COUNT: tl.constexpr,
     COLUMNS: tl.constexpr, TAKEN: tl.constexpr, ELEMENTS: tl.constexpr, CODECS: tl.constexpr,
     EXPONENTS: tl.constexpr, COMPUTE: tl.constexpr, SCALARS: tl.constexpr, OWN: tl.constexpr,
-    SIGN: tl.constexpr,
+    SIGN: tl.constexpr, ARRANGED: tl.constexpr,
 ):  # fmt: skip
     """Sum up, in each tile of a chunk, the `COUNT` terms that `OF` makes of an element.
 
@@ -59,33 +60,37 @@ def sums(
             columns = addresses + tensor * COLUMNS
             pointers = pointers + (pointer_to(tl.load(columns + TAKEN[i]), ELEMENTS[i]),)
             exponents = exponents + (pointer_to(tl.load(columns + EXPONENTS[i]), tl.uint8),)
+        vectors = vectors_of(matrices, tensor, ARRANGED, COMPUTE)
         full = end_of_full_tiles(pointers, begin, end)
         found = tile_sums + COUNT * tl.load(chunk + FIRST_TILE)
         for start in range(begin, full, TILE_ELEMENTS):
             _sum_tile(
                 pointers, exponents, start, TILE_ELEMENTS, own,
-                found + COUNT * ((start - begin) // TILE_ELEMENTS),
-                OF, KIND, COUNT, CODECS, COMPUTE, True,
+                found + COUNT * ((start - begin) // TILE_ELEMENTS), vectors,
+                OF, KIND, COUNT, CODECS, COMPUTE, ARRANGED, True,
             )  # fmt: skip
         for start in range(full, end, TILE_ELEMENTS):
             _sum_tile(
                 pointers, exponents, start, (end - start).to(tl.int32), own,
-                found + COUNT * ((start - begin) // TILE_ELEMENTS),
-                OF, KIND, COUNT, CODECS, COMPUTE, False,
+                found + COUNT * ((start - begin) // TILE_ELEMENTS), vectors,
+                OF, KIND, COUNT, CODECS, COMPUTE, ARRANGED, False,
             )  # fmt: skip
 
 
 @jit
 def _sum_tile(
-    pointers, exponents, start, left, own, found,
+    pointers, exponents, start, left, own, found, vectors,
     OF: tl.constexpr, KIND: tl.constexpr, COUNT: tl.constexpr, CODECS: tl.constexpr,
-    COMPUTE: tl.constexpr, FULL: tl.constexpr,
+    COMPUTE: tl.constexpr, ARRANGED: tl.constexpr, FULL: tl.constexpr,
 ):  # fmt: skip
     given = ()
     for i in tl.static_range(len(CODECS)):
         elements = load_tile(pointers[i], start, left, FULL)
         given = given + (opened(elements, exponents[i], start, left, CODECS[i], COMPUTE),)
-    terms = OF(*(given + own))
+    if ARRANGED is None:
+        terms = OF(*(given + own))
+    else:
+        terms = OF(*with_vectors(given, own, vectors, start, left, ARRANGED))
     for i in tl.static_range(COUNT):
         if KIND == "count":
             ones = ((terms[i] > 0) & (places_in_tile() < left)).to(tl.int32)

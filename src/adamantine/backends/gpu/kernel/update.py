@@ -24,26 +24,31 @@ from adamantine.backends.gpu.kernel.memory import (
 from adamantine.backends.gpu.kernel.operations import jit
 from adamantine.backends.gpu.kernel.squares import sum_of_squares
 from adamantine.backends.gpu.kernel.step_statistics import SUMS
+from adamantine.backends.gpu.kernel.vectors import vectors_of, with_vectors, without_vectors
 
 _SUMS = tl.constexpr(SUMS)
 
-ARRAYS = ("addresses", "chunks", "rows", "keys", "scalars", "decision", "decided", "tile_sums")
+ARRAYS = (
+    *("addresses", "chunks", "rows", "keys", "scalars"),
+    *("decision", "decided", "matrices", "tile_sums"),
+)
 
 
 @triton.jit(do_not_specialize=ARRAYS, repr=named)
 def update(
-    addresses, chunks, rows, keys, scalars, decision, decided, tile_sums,
+    addresses, chunks, rows, keys, scalars, decision, decided, matrices, tile_sums,
     NAME: tl.constexpr, RULE: tl.constexpr, NUMBER: tl.constexpr, ELEMENTS: tl.constexpr,
     CODECS: tl.constexpr, EXPONENTS: tl.constexpr, COMPUTE: tl.constexpr, SCALARS: tl.constexpr,
     SIGN: tl.constexpr, DECIDED: tl.constexpr, ZERO_GRADS: tl.constexpr,
-    COLLECT_STATS: tl.constexpr,
+    COLLECT_STATS: tl.constexpr, ARRANGED: tl.constexpr,
 ):  # fmt: skip
     """Run `RULE` once on the elements of a chunk.
 
     Of a table's columns, `ELEMENTS` says what they are in memory. `CODECS` are those of parameter,
     gradient and states, which come first; `EXPONENTS` the column of the exponents of each. `SIGN`
     and `DECIDED` are the scalars that others have a say in. `NUMBER` is None, or makes one number
-    of a parameter and its last state.
+    of a parameter and its last state. `ARRANGED` is None, or says which arguments are for rows and
+    columns (:mod:`.vectors`).
     """
     chunk = chunks + CHUNK_COLUMNS * tl.program_id(0).to(tl.int64)
     tensor = tl.load(chunk + TENSOR)
@@ -58,21 +63,22 @@ def update(
         for i in tl.static_range(len(ELEMENTS)):
             address = tl.load(addresses + tensor * len(ELEMENTS) + i)
             pointers = pointers + (pointer_to(address, ELEMENTS[i]),)
+        vectors = vectors_of(matrices, tensor, ARRANGED, COMPUTE)
         full = end_of_full_tiles(pointers[: len(CODECS)], begin, end)
         sums = tile_sums + _SUMS * tl.load(chunk + FIRST_TILE)
         for start in range(begin, full, TILE_ELEMENTS):
             _update_tile(
                 pointers, start, TILE_ELEMENTS, key, start + moved, own,
                 sums + _SUMS * ((start - begin) // TILE_ELEMENTS),
-                RULE, NUMBER, ELEMENTS, CODECS, EXPONENTS, COMPUTE, ZERO_GRADS, COLLECT_STATS,
-                True,
+                vectors, RULE, NUMBER, ELEMENTS, CODECS, EXPONENTS, COMPUTE, ZERO_GRADS,
+                COLLECT_STATS, ARRANGED, True,
             )  # fmt: skip
         for start in range(full, end, TILE_ELEMENTS):
             _update_tile(
                 pointers, start, (end - start).to(tl.int32), key, start + moved, own,
                 sums + _SUMS * ((start - begin) // TILE_ELEMENTS),
-                RULE, NUMBER, ELEMENTS, CODECS, EXPONENTS, COMPUTE, ZERO_GRADS, COLLECT_STATS,
-                False,
+                vectors, RULE, NUMBER, ELEMENTS, CODECS, EXPONENTS, COMPUTE, ZERO_GRADS,
+                COLLECT_STATS, ARRANGED, False,
             )  # fmt: skip
 
 
@@ -93,17 +99,22 @@ def _own_scalars(
 
 @jit
 def _update_tile(
-    pointers, start, left, key, place, own, sums,
+    pointers, start, left, key, place, own, sums, vectors,
     RULE: tl.constexpr, NUMBER: tl.constexpr, ELEMENTS: tl.constexpr, CODECS: tl.constexpr,
     EXPONENTS: tl.constexpr, COMPUTE: tl.constexpr, ZERO_GRADS: tl.constexpr,
-    COLLECT_STATS: tl.constexpr, FULL: tl.constexpr,
+    COLLECT_STATS: tl.constexpr, ARRANGED: tl.constexpr, FULL: tl.constexpr,
 ):  # fmt: skip
     given = ()
     for i in tl.static_range(len(CODECS)):
         elements = load_tile(pointers[i], start, left, FULL)
         exponents = pointers[EXPONENTS[i]]
         given = given + (opened(elements, exponents, start, left, CODECS[i], COMPUTE),)
-    results = RULE(*(given + own))
+    if ARRANGED is None:
+        results = RULE(*(given + own))
+    else:
+        results = without_vectors(
+            RULE(*with_vectors(given, own, vectors, start, left, ARRANGED)), ARRANGED
+        )
     held = ()  # what of the parameter is in memory now
     for i in tl.static_range(len(CODECS)):
         if i != GRAD:

@@ -13,10 +13,11 @@ from adamantine.backends.gpu import availability
 from adamantine.backends.layout import overlapping
 from adamantine.backends.modes import observer
 from adamantine.errors import BackendError
+from adamantine.optim.state.precision import Treatment
 from adamantine.optim.step.updates.by_lists import refusal, select_for_lists
 from adamantine.optim.step.updates.member import Member
 from adamantine.optim.usage.hints import BY_AUTOGRAD, CAPTURABLE
-from adamantine.rules import Rule
+from adamantine.rules.arrangement import arrangements
 
 Group = dict[str, Any]
 Kernels = Literal["cpu", "gpu"]
@@ -89,7 +90,7 @@ def select_for_kernels(
 
 
 def counts_on_device(
-    rule: Rule,
+    treated: Treatment,
     param: Tensor,
     group: Group,
     state: Mapping[str, Any],
@@ -102,9 +103,10 @@ def counts_on_device(
     there, for which the host would have to wait; and where somebody has put the count there.
     """
     by_kernels = backend == "gpu" or (backend == "auto" and not param.is_cpu)
+    rule = treated.rule
     if rule.matrices is not None and rule.matrices.by_count:
         return False
-    if not by_kernels or (refusal_of_rule(rule) or refusal_of_gpu(param)) is not None:
+    if not by_kernels or refusal_of_gpu(param) or refusal_of_shapes(treated, param):
         return False
     step = state.get("step")
     settings = (group["lr"], group.get("weight_decay"), *group.get("betas", ()))
@@ -113,13 +115,6 @@ def counts_on_device(
         isinstance(value, Tensor) and value.device == param.device for value in settings
     )
     return bool(group.get(CAPTURABLE)) or may_skip or is_there
-
-
-def refusal_of_rule(rule: Rule) -> str | None:
-    """Why the kernels for accelerators cannot run a rule, or None where they can."""
-    if not rule.shapes or rule.matrices is not None:  # then torch has them, not a kernel
-        return None
-    return f"one whose {' and '.join(rule.shapes)} are of other shapes, which have no kernels yet"
 
 
 def refusal_of_gpu(param: Tensor) -> str | None:
@@ -144,19 +139,30 @@ def _kernels_for(
     kernels: Kernels = "gpu" if backend == "gpu" or not member.here.is_cpu else "cpu"
     if backend == "cpu" and kernels == "gpu":
         return None, f"on {member.here.device}"
-    if kernels == "gpu":
-        reason = refusal_of_rule(member.rule) or refusal_of_gpu(member.here)
-    else:
-        reason = refusal_of_cpu(member)
+    reason = refusal_of_gpu(member.here) if kernels == "gpu" else refusal_of_cpu(member.here)
+    if reason is None:
+        reason = refusal_of_shapes(member.treatment, member.here)
     return (kernels, None) if reason is None else (None, reason)
 
 
-def refusal_of_cpu(member: Member) -> str | None:
+def refusal_of_cpu(param: Tensor) -> str | None:
     """Why the kernels for main memory cannot take a parameter, or None where they can."""
     if not has("numba"):
         return "there, and Numba, which compiles kernels for it, is not (pip install numba)"
-    from adamantine.backends.cpu.table import factors, table
+    from adamantine.backends.cpu.table import table
 
-    if (reason := table.refusal(member.here)) is not None or member.rule.matrices is not None:
-        return reason
-    return factors.refusal(member.rule, member.treatment.formats, member.here)
+    return table.refusal(param)
+
+
+def refusal_of_shapes(treated: Treatment, param: Tensor) -> str | None:
+    """Why no kernels can take a parameter with states of other shapes, or None where they can."""
+    rule = treated.rule
+    if not rule.shapes or rule.matrices is not None:  # then torch has them, not a kernel
+        return None
+    if not rule.factors or arrangements(rule) is None:
+        return f"one whose {' and '.join(rule.shapes)} are of other shapes, which have no kernels"
+    if not treated.plain:
+        return "a matrix with numbers for rows and columns, kept in codes or rounded at random"
+    if not param.is_contiguous():
+        return "a matrix with numbers for rows and columns, and its rows are not contiguous"
+    return None

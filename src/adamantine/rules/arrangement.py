@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from adamantine.rules import Factor, Rule, per_column, per_row
+from adamantine.rules.rule import Factor, Rule, per_column, per_row
 
 ROWS, COLUMNS = frozenset(["rows"]), frozenset(["columns"])
 _OF_SHAPE: dict[Any, frozenset[str]] = {per_row: ROWS, per_column: COLUMNS}
