@@ -195,6 +195,39 @@ def test_what_is_refused(
     assert torch.equal(params[0], before[0])
 
 
+def test_a_state_may_be_named_that_only_other_parameters_have() -> None:
+    """As in groups of which each names its own."""
+    asked = {"momentum_buffer": "int8", "exp_avg_sq": "bfloat16"}
+    (matrix, vector), copies = (parameters((12, 30), 300) for _ in range(2))
+    named = [("matrix", matrix), ("vector", vector)]
+    named.append(("head.weight", *parameters((3, 3))))
+    optimizer = adamantine.Muon(named, state_dtype=asked)
+    other = adamantine.Muon(
+        [
+            {"params": copies[:1], "state_dtype": {"momentum_buffer": "int8"}},
+            {
+                "params": copies[1:],
+                "algorithm": "adamw",
+                "state_dtype": {"exp_avg_sq": "bfloat16"},
+            },
+        ]
+    )
+    later = copy.deepcopy(optimizer)
+    for _ in range(2):
+        train(optimizer, [matrix, vector], 3)
+        train(other, copies, 3)
+        assert torch.equal(matrix, copies[0])
+        assert torch.equal(vector, copies[1])
+        later.load_state_dict(copy.deepcopy(optimizer.state_dict(compact=True)))
+    assert optimizer.state[matrix]["momentum_buffer"].dtype == torch.uint8
+    assert optimizer.state[vector]["exp_avg_sq"].dtype == torch.bfloat16
+    (_, moved), *_ = later.state.items()
+    assert torch.equal(moved["momentum_buffer"], optimizer.state[matrix]["momentum_buffer"])
+    bad = adamantine.Muon(named, state_dtype={"momentum": "int8"})
+    with pytest.raises(UsageError, match="'momentum', and the states are 'momentum_buffer', 'exp"):
+        train(bad, [matrix, vector], 1)
+
+
 def test_a_difference_of_states_is_not_rounded() -> None:
     params = parameters(5)
     message = "the state 'square_avg' must not be rounded"

@@ -71,7 +71,7 @@ def fitted(
         for position, (param, key) in enumerate(zip(group["params"], ids, strict=True)):
             if key in saved_state:
                 who = label_at(new, index, position)
-                state[param] = _fitted_entry(saved_state[key], param, complete, family, who)
+                state[param] = _fitted_entry(saved_state[key], param, complete, family, who, groups)
         new_groups.append(new)
     owned = {key for group in saved_groups for key in group["params"]}
     # torch keeps entries of no parameter; subclasses store things there.
@@ -115,7 +115,7 @@ def _refuse_codes_of_parts(groups: list[Group], found: StateDict) -> None:
 
 
 def _fitted_entry(
-    entry: Any, param: Tensor, settings: Settings, family: Family, who: str
+    entry: Any, param: Tensor, settings: Settings, family: Family, who: str, groups: list[Group]
 ) -> dict[str, Any]:
     """One parameter's state: checked, on the parameter's device, and in the format it keeps."""
     rule = family.rule_of(settings, param.shape)
@@ -130,19 +130,25 @@ def _fitted_entry(
             "expected)"
         )
     if not is_dtensor(param):
-        return _converted(entry, param, settings, family, who)
+        return _converted(entry, param, settings, family, who, groups)
     # Each process fits the part that it has.
-    part, names = Part(param), treatment(family, settings, param, entry).rule.states
-    local = _converted(local_entry(entry, part, names, who), part.local, settings, family, who)
+    part, names = Part(param), treatment(family, settings, param, entry, groups).rule.states
+    local = local_entry(entry, part, names, who)
+    local = _converted(local, part.local, settings, family, who, groups)
     found: dict[str, Any] = {}
     spread_out(found, local, part, names)
     return found
 
 
 def _converted(
-    entry: dict[str, Any], param: Tensor, settings: Settings, family: Family, who: str
+    entry: dict[str, Any],
+    param: Tensor,
+    settings: Settings,
+    family: Family,
+    who: str,
+    groups: list[Group],
 ) -> dict[str, Any]:
-    treated = treatment(family, settings, param, entry)
+    treated = treatment(family, settings, param, entry, groups)
     found = {
         k: _fitted_value(k, v, entry, param, treated.rule, family, who) for k, v in entry.items()
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,7 +88,7 @@ def treatment(
             "cannot record a rounding; leave them out"
         )
     if asked is not None:
-        _check_states(asked, rule, param, groups)
+        _check_states(asked, family, rule, param, groups)
     if rounding == "kahan" and param.dtype in _HALVES:
         rule = compensated(rule, _HALVES[param.dtype])
     if master is not None:
@@ -166,6 +166,22 @@ def _format(
     return Format(getattr(torch, wanted), stochastic=wanted == "bfloat16")
 
 
+def _known_states(
+    family: Family, rule: Rule, groups: Groups, wanted: Collection[str]
+) -> Collection[str]:
+    """The states that an optimizer's parameters have, of which other rules may have others.
+
+    It ends early where all that are `wanted` are found.
+    """
+    found = dict.fromkeys(rule.states)
+    for group in groups:
+        for param in group["params"]:
+            found |= dict.fromkeys(family.rule_of(group, param.shape).states)
+            if set(wanted) <= found.keys():
+                return found
+    return found
+
+
 def _check_master(master: str, param: Tensor, groups: Groups) -> None:
     if param.is_complex():
         raise UsageError(
@@ -179,12 +195,14 @@ def _check_master(master: str, param: Tensor, groups: Groups) -> None:
         )
 
 
-def _check_states(asked: Any, rule: Rule, param: Tensor, groups: Groups) -> None:
+def _check_states(asked: Any, family: Family, rule: Rule, param: Tensor, groups: Groups) -> None:
     by_name = dict(asked) if isinstance(asked, Mapping) else dict.fromkeys(rule.states, asked)
-    if unknown := by_name.keys() - set(rule.states):
+    unknown = by_name.keys() - set(rule.states)
+    known = _known_states(family, rule, groups, unknown) if unknown else rule.states
+    if unknown := unknown - set(known):
         raise UsageError(
             f"state_dtype names {', '.join(map(repr, sorted(unknown)))}, and the states are "
-            f"{', '.join(map(repr, rule.states)) or 'none'}"
+            f"{', '.join(map(repr, known)) or 'none'}"
         )
     rounded = [name for name in rule.exact if by_name.get(name) not in (None, "float32")]
     if rounded:
