@@ -286,9 +286,7 @@ def compiled_along(factor: Factor, formats: tuple[Format, ...]) -> Kernel:
     name = name_of(
         f"{factor.of.__name__}_along", formats, digest((formats, factor.kind), factor.of)
     )
-    scalars = len(factor.arguments) - len(formats)
-    switches = {"TERM": TERM_OF[factor.kind]}
-    return compile_kernel(specialised(_sum_along, factor.of, formats, scalars, name, switches))
+    return compile_kernel(summing_along(factor, formats, name))
 
 
 def updating(
@@ -327,6 +325,13 @@ def summing(
     scalars -= len(arranged.rows) + len(arranged.columns)
     switches |= arranged.switches()
     return specialised(_sum_factored, sums.of, formats, scalars, name, switches)
+
+
+def summing_along(factor: Factor, formats: tuple[Format, ...], name: str) -> FunctionType:
+    """The loop that makes sums along rows and columns, likewise."""
+    scalars = len(factor.arguments) - len(formats)
+    switches = {"TERM": TERM_OF[factor.kind]}
+    return specialised(_sum_along, factor.of, formats, scalars, name, switches)
 
 
 def specialised(
