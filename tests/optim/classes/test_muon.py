@@ -443,6 +443,17 @@ def test_later_groups_have_the_constructors_settings(copied: bool) -> None:
     assert (of_normuon["normuon_beta2"], of_normuon["lr"]) == (0.7, 1e-3)
 
 
+def test_a_batch_of_one_transposed_matrix_is_the_matrix_that_it_says() -> None:
+    """Of a square one, the batch's stride is that of contiguous rows."""
+    (start,) = parameters((6, 6))
+    plain = nn.Parameter(start.detach().clone()[None])
+    turned = nn.Parameter(start.detach().T.contiguous().T[None])
+    assert turned.stride(0) == 6
+    for param in (plain, turned):
+        train(adamantine.Muon([param], lr=0.1, normuon=True), [param], 4)
+    torch.testing.assert_close(turned, plain)
+
+
 def test_gradients_that_are_refused() -> None:
     (matrix,) = parameters((3, 3))
     optimizer = adamantine.Muon([matrix])

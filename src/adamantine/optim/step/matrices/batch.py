@@ -161,7 +161,7 @@ def has_rows_apart(param: Tensor, shape: tuple[int, int, int]) -> bool:
     Its elements may be in any order there, as those of a convolution in channels_last are: what is
     made of a matrix is the same for columns in any order.
     """
-    if shape[0] > 1:
+    if tuple(param.shape) == shape:  # a batch, be it of one
         return param.is_contiguous()
     return is_dense(param) and (shape[1] == 1 or param.stride(0) == shape[2])
 
