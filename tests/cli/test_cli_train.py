@@ -324,6 +324,7 @@ def test_an_exact_run_is_resumed_bit_for_bit(table, tmp_path, monkeypatch):
         (["--momentum", "0.9"], "adam has no --momentum"),
         (["--momentum", "0"], "adam has no --momentum"),
         (["--optimizer", "sgd", "--eps", "1e-8"], "sgd has no --eps"),
+        (["--optimizer", "prodigy", "--state-dtype", "int8"], "float32: its state 'p0' must not"),
         (["--state-dtype", "int9"], "Invalid state_dtype: 'int9' (expected 'float32', 'bfl"),
         (["--max-grad-norm", "0"], "Invalid max_grad_norm: 0.0"),
         (["--max-grad-norm", "nan"], "Invalid max_grad_norm: nan"),

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from adamantine.errors import BackendError, UsageError
+from adamantine.optim.base import RuleOptimizer
 from adamantine.optim.by_name import OPTIMIZERS, build, settings_of
 from adamantine.optim.usage.options import NAMES
 from adamantine.train.tables import is_sparse_table
@@ -25,7 +26,14 @@ def check_settings(name: str, given: Mapping[str, Any]) -> None:
             flags = ", ".join(flag(other) for other in FLAGS if other in known)
             raise UsageError(f"{name} has no {flag(setting)}; its settings are {flags}")
     # Ranges are the optimizer's own to check: better now than after the data is loaded.
-    build(name, [("parameter", nn.Parameter(torch.zeros(1)))], given)
+    optimizer = build(name, [("parameter", nn.Parameter(torch.zeros(1)))], given)
+    assert isinstance(optimizer, RuleOptimizer)
+    exact = optimizer.family.select(optimizer.param_groups[0]).exact
+    if exact and given.get("state_dtype", "float32") != "float32":
+        raise UsageError(
+            f"{name} takes no --state-dtype but float32: its state {exact[0]!r} must not be "
+            "rounded; in Python, state_dtype may name the others"
+        )
 
 
 def check_sparse(name: str, given: Mapping[str, Any], model: nn.Module) -> None:
