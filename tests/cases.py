@@ -12,6 +12,7 @@ import adamantine
 import oracles
 from adamantine.backends import BackendName
 from adamantine.optim import RuleOptimizer
+from adamantine.optim.matrices import MatrixOptimizer
 from adamantine.optim.usage.param_group import SWITCHES
 from adamantine.rules import Rule
 
@@ -196,6 +197,14 @@ CASES = [
         maximize={"maximize": True, "betas": (0.8, 0.9), "eps": 1e-4},
     ),
     *_rows(
+        "SOAP",
+        2e-2,
+        # Of sides that the first gradient spans: eigenvectors of others are what rounding makes.
+        default={"max_precond_dim": 8, "precondition_frequency": 3},
+        decay={"max_precond_dim": 3, "weight_decay": 0.1, "shampoo_beta": 0.5},
+        maximize={"max_precond_dim": 8, "maximize": True, "betas": (0.8, 0.9), "eps": 1e-4},
+    ),
+    *_rows(
         "Adafactor",
         2e-2,
         default={},
@@ -355,7 +364,11 @@ def rule_of(case: Case) -> Rule:
 
 
 FAMILIES = list({case.ours.family.name: case.ours.family for case in CASES}.values())
-ONE_BY_ONE = [case for case in CASES if rule_of(case).shared_sums is None]
+ONE_BY_ONE = [
+    case
+    for case in CASES
+    if rule_of(case).shared_sums is None and not issubclass(case.ours, MatrixOptimizer)
+]
 """Rows whose parameters can be updated one after the other, each without the others' gradients."""
 RULES = list({rule_of(case): case.ours.family for case in CASES}.items())
 """Every rule that a row leads to, with its family."""
@@ -508,6 +521,15 @@ OTHER_BAD_SETTINGS: dict[str, list[tuple[dict[str, Any], str]]] = {
         ({"d0": 0.0}, "Invalid d0 value: 0.0 (expected > 0)"),
         ({"d_coef": 0.0}, "Invalid d_coef value: 0.0 (expected > 0)"),
         ({"growth_rate": 0.9}, "Invalid growth_rate value: 0.9"),
+    ],
+    "SOAP": [
+        ({"lr": -1.0}, "Invalid learning rate: -1.0"),
+        ({"betas": (1.0, 0.9)}, "Invalid beta parameter at index 0: 1.0"),
+        ({"eps": -1.0}, "Invalid epsilon value: -1.0"),
+        ({"weight_decay": -1.0}, "Invalid weight_decay value: -1.0"),
+        ({"shampoo_beta": 1.0}, "Invalid shampoo_beta value: 1.0"),
+        ({"precondition_frequency": 0}, "Invalid precondition_frequency value: 0"),
+        ({"max_precond_dim": -1}, "Invalid max_precond_dim value: -1"),
     ],
     "StableAdamW": [
         ({"lr": -1.0}, "Invalid learning rate: -1.0"),

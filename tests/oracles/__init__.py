@@ -22,12 +22,14 @@ from oracles.lion import Lion
 from oracles.mars import MARSAdamW, MARSLion
 from oracles.prodigy import Prodigy
 from oracles.schedule_free import AdamWScheduleFree, RAdamScheduleFree, SGDScheduleFree
+from oracles.soap import SOAP
 from oracles.stable_adamw import StableAdamW
 
 __all__ = [
     "ADOPT",
     "LAMB",
     "LARS",
+    "SOAP",
     "AdEMAMix",
     "AdaBelief",
     "Adafactor",

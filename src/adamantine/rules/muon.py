@@ -156,4 +156,5 @@ FAMILY = Family(
     ),
     select=select,
     scalars=scalars,
+    takes_complex=False,
 )

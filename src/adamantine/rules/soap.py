@@ -36,11 +36,17 @@ MOMENTS = "exp_avg", "exp_avg_sq"
 LEFT, RIGHT, LEFT_BASIS, RIGHT_BASIS = OF_SIDES = "L", "R", "Q_L", "Q_R"
 
 
+def begun(grad, exp_avg, exp_avg_sq, mix1, decay2, mix2):
+    """Both averages; in the first step as they were, whatever the gradient is."""
+    first, second = moments(grad, exp_avg, exp_avg_sq, mix1, decay2, mix2)
+    return where(mix2, first, exp_avg), where(mix2, second, exp_avg_sq)
+
+
 def soap_direction(
     direction, grad, exp_avg, exp_avg_sq,  # noqa: ARG001 - the direction is found
     sign, mix1, decay2, mix2, inv_sqrt_bias2, eps,
 ):  # fmt: skip
-    exp_avg, exp_avg_sq = moments(sign * grad, exp_avg, exp_avg_sq, mix1, decay2, mix2)
+    exp_avg, exp_avg_sq = begun(sign * grad, exp_avg, exp_avg_sq, mix1, decay2, mix2)
     return adaptive(exp_avg, exp_avg_sq, inv_sqrt_bias2, eps), exp_avg, exp_avg_sq
 
 
@@ -52,12 +58,12 @@ def soap_of_vectors(
     param, grad, exp_avg, exp_avg_sq,
     sign, mix1, decay2, mix2, inv_sqrt_bias2, eps, decay, step_size,
 ):  # fmt: skip
-    exp_avg, exp_avg_sq = moments(sign * grad, exp_avg, exp_avg_sq, mix1, decay2, mix2)
+    exp_avg, exp_avg_sq = begun(sign * grad, exp_avg, exp_avg_sq, mix1, decay2, mix2)
     update = adaptive(step_size * exp_avg, exp_avg_sq, inv_sqrt_bias2, eps)
     return descend(param, update, decay), exp_avg, exp_avg_sq
 
 
-OF_VECTORS = Rule(soap_of_vectors, MOMENTS, nonnegative=("exp_avg_sq",))
+OF_VECTORS = Rule(soap_of_vectors, MOMENTS, nonnegative=("exp_avg_sq",), exact=MOMENTS)
 
 
 def unscaled(_settings: Settings, _rows: int, _columns: int) -> dict[str, float]:
@@ -129,4 +135,5 @@ FAMILY = Family(
     ),
     select=lambda settings: rule(settings["max_precond_dim"], bool(settings.get("flatten"))),
     scalars=scalars,
+    takes_complex=False,
 )

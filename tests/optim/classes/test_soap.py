@@ -235,3 +235,19 @@ def test_what_is_refused() -> None:
     pair.grad = torch.ones_like(pair)
     with pytest.raises(BackendError, match="SOAP does not support complex parameters"):
         adamantine.SOAP([pair]).step()
+
+
+def test_a_step_that_somebody_counts_elsewhere_is_known() -> None:
+    """Another process may have done steps of shared states; parameters are as these left them."""
+    start = parameters((6, 6), 5)
+    ours, twins = clones(start), clones(start)
+    optimizer, other = adamantine.SOAP(ours, lr=0.1), adamantine.SOAP(twins, lr=0.1)
+    train(optimizer, ours, 3)
+    train(other, twins, 3)
+    for params, stepping in ((ours, optimizer), (twins, other)):
+        for param in params:
+            stepping.state[param]["step"] += 4
+    other._plan = None
+    train(optimizer, ours, 3, seed=2)
+    train(other, twins, 3, seed=2)
+    assert all(map(torch.equal, ours, twins))

@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import adamantine
 from adamantine.errors import BackendError
+from adamantine.optim.matrices import MatrixOptimizer
 from adamantine.optim.step.updates import by_lists
 from cases import CASES, Case
 from contract import assert_same_state, clones, every_case, every_case_one_by_one, parameters, train
@@ -55,7 +56,14 @@ def calls_of_a_step(
     return calls.total()
 
 
-@pytest.mark.parametrize("case", [c for c in CASES if not c.settings.get("cautious")], ids=str)
+OF_LISTS = [
+    case
+    for case in CASES
+    if not (case.settings.get("cautious") or issubclass(case.ours, MatrixOptimizer))
+]
+
+
+@pytest.mark.parametrize("case", OF_LISTS, ids=str)
 def test_no_more_calls_than_torchs(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     ours = calls_of_a_step(case.ours, {**case.settings, "backend": "lists"}, monkeypatch)
     # Torch does most of Rprop tensor by tensor.

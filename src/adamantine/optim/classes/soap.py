@@ -47,7 +47,7 @@ class SOAP(MatrixOptimizer):
         Steps from one look for eigenvectors to the next, at least 1.
     max_precond_dim
         The longest side that has a basis; gradients are not turned on a longer one.
-    params, maximize, backend, options
+    params, foreach, maximize, fused, backend, options
         As for :class:`adamantine.Adam`.
 
     Raises
@@ -100,7 +100,9 @@ class SOAP(MatrixOptimizer):
         precondition_frequency: int = 10,
         max_precond_dim: int = 10_000,
         *,
+        foreach: bool | None = None,
         maximize: bool = False,
+        fused: bool | None = None,
         backend: BackendName = "auto",
         **options: Unpack[Options],
     ) -> None:

@@ -81,14 +81,16 @@ class Batch:
             *given,
         )
         self._of_shape = _OfShape(family, groups, rule.matrices, directions.shape[1:])
-        # What is counted is counted by the first of the two. The other counts along.
+        # What is counted is counted by the first of the two. The other one gets copies, each time.
+        self._counters = [m.state[name] for m in members for name in after.counters]
+        self._copies = [counter.clone() for counter in self._counters]
+        copies = iter(self._copies)
         self.after = Pass(
             [
                 replace(
                     member,
                     treatment=after,
-                    state=member.state
-                    | {name: member.state[name].clone() for name in after.counters},
+                    state=member.state | {name: next(copies) for name in after.counters},
                 )
                 for member in members
             ],
@@ -102,6 +104,8 @@ class Batch:
         `constant` says whether all settings are Python's numbers.
         """
         self._of_shape.constant = constant
+        if self._copies:
+            torch._foreach_copy_(self._copies, self._counters)
         grads = [grad_of(member.param) for member in self.members]
         found = [None if grad is None else d for grad, d in zip(grads, self._slices, strict=True)]
         if self.between.turns:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from adamantine.optim.step.matrices.between import Between
+from adamantine.optim.usage.matrices import flat_shape
 
 EPS = 1e-30
 """What the authors' code adds to a matrix before it looks for eigenvectors."""
@@ -60,7 +61,7 @@ class Eigenbasis(Between):
             for name, given in zip(("L", "R"), (matrices, matrices.mT), strict=True):
                 kept = state[name]
                 if kept.numel():
-                    kept = kept.view(-1, *kept.shape[-2:])
+                    kept = kept.view(len(given), *kept.shape[-2:])
                     kept.baddbmm_(given, given.mT, beta=beta, alpha=share)
             step = int(state["step"])
             if step == 1:
@@ -102,7 +103,7 @@ class Eigenbasis(Between):
     def _matrices(self, index: int, tensor: Tensor) -> Tensor:
         """A tensor of a member's shape as matrices, in the dtype that bases are in."""
         dtype = self.members[index].state["L"].dtype
-        return tensor.reshape(-1, *self.directions.shape[1:]).to(dtype)
+        return tensor.reshape(flat_shape(self.members[index].param, self.settings)).to(dtype)
 
     def _bases(self, index: int) -> tuple[Tensor, Tensor]:
         state = self.members[index].state

@@ -51,7 +51,7 @@ class MatrixUpdates:
     Raises
     ------
     BackendError
-        For a parameter that is no ordinary tensor of real numbers.
+        For a parameter that is no ordinary tensor, or one of many processes.
     """
 
     def __init__(
@@ -132,9 +132,6 @@ def _check(member: Member, groups: list[Group], owner: str) -> None:
             f"{owner} takes whole matrices, and {label(groups, param)} is a DTensor, of which each "
             "process has a part: use it without sharding, or another optimizer"
         )
-    if param.is_complex():
-        who = label(groups, param)
-        raise BackendError(f"{owner} does not support complex parameters, and {who} is one")
     if has_own_dispatch(param) and observer() is None:
         raise BackendError(
             f"{owner} takes ordinary tensors, and {label(groups, param)} is a "
