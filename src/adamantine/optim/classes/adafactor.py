@@ -75,10 +75,10 @@ class Adafactor(RuleOptimizer):
 
     Not for
     -------
-    Models whose states fit: Zhao et al. 2024 find that AdamW and a version of Adafactor with
-    momentum end equally well over a wide range of learning rates, so that memory decides. Weights
-    in bfloat16 with the default `eps`: this then is 2⁻⁷, and gradients below that move little; give
-    ``eps=(1e-15, 1e-3)``.
+    Models whose states fit: Zhao et al. 2024 find that Adam and Adafactor train language models to
+    much the same loss, over a wide range of settings, so that memory decides. Weights in bfloat16
+    with the default `eps`: :math:`\epsilon_1` then is 2⁻⁷, and gradients below that move little;
+    give ``eps=(1e-15, 1e-3)``.
 
     State
     -----
