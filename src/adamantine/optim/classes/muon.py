@@ -44,7 +44,7 @@ class Muon(MatrixOptimizer):
     params
         A model, or its ``named_parameters()``: matrices and convolutions go to Muon; embeddings,
         the output layer, norms, biases and whatever else has fewer than two dimensions go to AdamW,
-        in a group of this optimizer. :meth:`assigned` says what went where. Without names, as in
+        in a group of this optimizer. ``assigned()`` says what went where. Without names, as in
         torch, tensors are for Muon, and have to have two dimensions or more; groups say it
         otherwise by ``algorithm="adamw"``.
     lr
