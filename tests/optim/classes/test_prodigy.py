@@ -123,6 +123,20 @@ def test_there_and_back() -> None:
     assert_same(again, params)
 
 
+def test_an_estimate_in_tensors_becomes_numbers() -> None:
+    """As the package saves it of sharded parameters, which needs a GPU."""
+    params = parameters(6)
+    optimizer = adamantine.Prodigy(params)
+    descend(optimizer, params, 5)
+    expected = estimate(optimizer)
+    state = copy.deepcopy(optimizer.state_dict())
+    for name in ("d", "d_max", "d_numerator"):
+        state["param_groups"][0][name] = torch.tensor(expected[0][name], dtype=torch.float64)
+    optimizer.load_state_dict(state)
+    assert estimate(optimizer) == expected
+    assert not any(isinstance(value, torch.Tensor) for value in estimate(optimizer)[0].values())
+
+
 def test_without_momentum_theirs_has_one_average_less() -> None:
     params = parameters(6, dtype=torch.float64)
     theirs = theirs_of(params, betas=(0.0, 0.99))

@@ -210,7 +210,12 @@ def _in_shape(state_dict: dict[str, Any]) -> dict[str, Any]:
                 "of the elements; expected slice_p=1: restart from the model's weights"
             )
         left_out = (*_OF_PRODIGYOPT, *_NOTED_BY_PRODIGYOPT)
-        groups.append({k: v for k, v in group.items() if k not in left_out})
+        kept = {k: v for k, v in group.items() if k not in left_out}
+        # With fsdp_in_use, theirs keeps its estimate in tensors on the device.
+        found = {name: kept[name] for name in Prodigy.in_all_groups if name in kept}
+        groups.append(
+            kept | {k: v.item() if isinstance(v, Tensor) else v for k, v in found.items()}
+        )
     state = {key: _entry_in_shape(entry) for key, entry in state_dict["state"].items()}
     return {**state_dict, "state": state, "param_groups": groups}
 
