@@ -31,7 +31,7 @@ from adamantine.optim.step_options import WithStepOptions
 from adamantine.optim.usage import misuse
 from adamantine.optim.usage.labels import label_at
 from adamantine.optim.usage.options import OF_GROUPS, StepOptions, check_of_group
-from adamantine.optim.usage.param_group import copied, own_group
+from adamantine.optim.usage.param_group import copied, listed, own_group
 from adamantine.optim.usage.spelling import warn_of_misspelt_keys, with_suggestions
 from adamantine.rules import Family
 from adamantine.rules.hyperparameters import check_all
@@ -100,7 +100,8 @@ class RuleOptimizer(WithStepOptions):
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a copy of a group, after checking its settings (torch adds the group unchecked)."""
         if isinstance(param_group, dict):
-            if self.param_groups:
+            if self.param_groups and self.in_all_groups:
+                listed(param_group)
                 first = self.param_groups[0]
                 param_group = {**{name: first[name] for name in self.in_all_groups}, **param_group}
             check_all(self.family.hyperparameters, {**self.defaults, **param_group})

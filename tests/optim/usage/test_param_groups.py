@@ -80,6 +80,19 @@ def test_an_iterator_over_parameters_is_kept_as_a_list(pairs: bool) -> None:
     assert list(groups[0]) == ["params"]
 
 
+@pytest.mark.parametrize("name", ["Adam", "AdamWScheduleFree", "Prodigy", "Muon", "SOAP"])
+def test_so_it_is_where_groups_get_more_settings(name: str) -> None:
+    """Also in the second group, which may have some of the first."""
+    matrices = parameters((3, 3), (2, 2))
+    groups: list[dict[str, Any]] = [{"params": iter([matrix])} for matrix in matrices]
+    if name == "Prodigy":
+        groups[0]["d0"] = 1e-3
+    for _ in range(2):
+        optimizer = getattr(adamantine, name)(groups)
+        found = [group["params"] for group in optimizer.param_groups]
+        assert [[id(p) for p in params] for params in found] == [[id(m)] for m in matrices]
+
+
 def test_a_group_that_is_refused_is_left_as_it_was() -> None:
     params = parameters(3)
     optimizer = adamantine.Adam(params)

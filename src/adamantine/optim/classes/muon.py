@@ -16,7 +16,7 @@ from adamantine.optim.matrices import MatrixOptimizer
 from adamantine.optim.usage.labels import label
 from adamantine.optim.usage.matrices import Assignment, Assignments, assigned
 from adamantine.optim.usage.options import Options
-from adamantine.optim.usage.param_group import group_settings
+from adamantine.optim.usage.param_group import group_settings, listed
 from adamantine.rules.muon import ADJUSTMENTS, ALGORITHMS, FAMILY, is_adamw
 
 Group = dict[str, Any]
@@ -154,7 +154,7 @@ class Muon(MatrixOptimizer):
     def add_param_group(self, param_group: Group) -> None:
         """Add a group: Muon's, or AdamW's with ``algorithm="adamw"``."""
         if isinstance(param_group, dict):
-            param_group = dict(param_group)
+            param_group = dict(listed(param_group))
             if "use_muon" in param_group:  # in the authors' code
                 chosen = "muon" if param_group.pop("use_muon") else "adamw"
                 param_group.setdefault("algorithm", chosen)

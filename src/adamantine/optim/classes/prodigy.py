@@ -15,7 +15,7 @@ from adamantine.errors import StateError
 from adamantine.optim.base import Params, RuleOptimizer
 from adamantine.optim.step.outside import outside_the_graph
 from adamantine.optim.usage.options import Options
-from adamantine.optim.usage.param_group import group_settings
+from adamantine.optim.usage.param_group import group_settings, listed
 from adamantine.rules.prodigy import FAMILY
 
 _OF_PRODIGYOPT = {"fsdp_in_use": False, "slice_p": 1}
@@ -162,7 +162,7 @@ class Prodigy(RuleOptimizer):
         """Add a copy of a group, with the estimate that the others have."""
         if isinstance(param_group, dict) and "d0" in param_group and not self.param_groups:
             begin = param_group["d0"]
-            param_group = {"d": begin, "d_max": begin, **param_group}
+            param_group = {"d": begin, "d_max": begin, **listed(param_group)}
         super().add_param_group(param_group)
 
     @outside_the_graph

@@ -46,8 +46,7 @@ def own_group(given: Group, defaults: Mapping[str, Any]) -> Group:
     optimizer that gets it. Here nothing is written but a list in the place of an iterator over
     parameters, since that can be read only once.
     """
-    if isinstance(given.get("params"), Iterator):
-        given["params"] = list(given["params"])
+    listed(given)
     # A plain dictionary: torch.compile reads groups, and takes no other.
     group = {key: copied(value) for key, value in {**defaults, **given}.items()}
     if (group.get("decouple_lr") or group.get("corrected_weight_decay")) and not group.get(
@@ -56,6 +55,13 @@ def own_group(given: Group, defaults: Mapping[str, Any]) -> Group:
         lr = group["lr"]
         group["max_lr"] = lr.item() if isinstance(lr, Tensor) else lr
     return group
+
+
+def listed(given: Group) -> Group:
+    """The given group, now with a list in the place of an iterator over parameters."""
+    if isinstance(given.get("params"), Iterator):
+        given["params"] = list(given["params"])
+    return given
 
 
 def copied(value: Any) -> Any:
