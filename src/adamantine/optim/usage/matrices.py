@@ -23,7 +23,7 @@ def flat_shape(param: Tensor, settings: Mapping[str, Any]) -> tuple[int, int, in
     Three dimensions are a batch of matrices, such as attention's heads or experts; more, or three
     in a group with ``flatten``, are a convolution, (out, in, ...), whose output channels are rows.
     """
-    shape = param.shape
+    shape = tuple(map(int, param.shape))  # a tracer's are no keys
     if len(shape) == 3 and not settings.get(FLATTEN):
         return shape[0], shape[1], shape[2]
     return 1, shape[0], prod(shape[1:])

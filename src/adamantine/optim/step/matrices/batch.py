@@ -173,9 +173,9 @@ def has_rows_apart(param: Tensor, shape: tuple[int, int, int]) -> bool:
 def _laid_out(matrices: Tensor, param: Tensor) -> Tensor:
     """The memory of matrices as a tensor of a parameter's shape, and of its strides if they can."""
     count, rows, columns = matrices.shape
-    if has_rows_apart(param, (count, rows, columns)):
-        return matrices.as_strided(param.shape, param.stride())
-    return matrices.view(param.shape)
+    if param.is_contiguous() or not has_rows_apart(param, (count, rows, columns)):
+        return matrices.view(param.shape)
+    return matrices.as_strided(param.shape, param.stride())
 
 
 def _parted(treated: Treatment, rule: Rule, matrices: Matrices) -> tuple[Treatment, Treatment]:
