@@ -170,13 +170,14 @@ def test_gpu_says_that_there_is_none():
 
 @pytest.mark.slow
 def test_bandwidth_finds_every_optimizer_and_counts_its_bytes(monkeypatch):
-    monkeypatch.setattr(bandwidth, "QUICK_ELEMENTS", 1000)
+    monkeypatch.setattr(bandwidth, "QUICK_ELEMENTS", 2 * bandwidth.ROW)
     threads = torch.get_num_threads()
     found = bandwidth.run(records.Options(quick=True, rounds=2))
     assert torch.get_num_threads() == threads == found["threads"] == 1
     counted = {case["optimizer"]: case["bytes"] for case in found["cases"]}
+    of_matrices = {"Muon", "SOAP"}  # which products of matrices take the time of
     for name in set(optim.__all__) - {"RuleOptimizer", "SparseAdam"}:
-        assert f"{name}()" in counted
+        assert (f"{name}()" in counted) == (name not in of_matrices)
     # Param, gradient and states in, param and states out; caution reads three of Adam's again.
     expected = {"SGD()": 12, "Lion()": 20, "Adam()": 28, "Adan()": 44, "Adam(cautious=True)": 40}
     assert {name: counted[name] for name in expected} == expected
