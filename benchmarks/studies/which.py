@@ -16,8 +16,7 @@ from benchmarks.studies.comparison import Comparison, study_of
 UNBROKEN = {"break_long_words": False, "break_on_hyphens": False}
 
 CONTESTANTS = (
-    "adamw momentum lion ademamix adamwschedulefree muon:adjust_lr_fn=match_rms_adamw "
-    "soap:max_precond_dim=512 prodigy lamb "
+    "adamw momentum lion ademamix adamwschedulefree muon soap:max_precond_dim=512 prodigy lamb "
     "--budget 6 --tuning-seeds 1 --seeds 5"
 )
 TASKS = {
