@@ -2,7 +2,7 @@
 
 from statistics import fmean, median
 
-from benchmarks.studies import decisions, equals, lr_find, paper, searches
+from benchmarks.studies import decisions, equals, lr_find, paper, searches, which
 from benchmarks.studies.comparison import contestant
 from benchmarks.studies.simulated import EXAMPLES, LEVEL
 
@@ -223,3 +223,34 @@ def of_tune(records):
     yield f"The gain over the defaults ({' to '.join(sorted(defaults))} % here"
     words = {1: "one", 2: "two"}
     yield f"in {words[sum(row.recommended for row in rows)]} of the two searches the settings were"
+
+
+def of_which(records):
+    names = "images", "characters", "words", "finetune"
+    images, characters, words, finetune = (records.study(f"which-{name}") for name in names)
+    muon, soap, third = which.ranked(characters)[:3]
+    assert (muon.name, soap.spec.partition(":")[0]) == ("muon", "soap")
+    first, second, best_of_others = (
+        f"{100 * one.metric.value:.1f} %" for one in (muon, soap, third)
+    )
+    yield (
+        f"Muon and SOAP predict {first} and {second} of characters, the best of all others "
+        f"{best_of_others}, after as many steps"
+    )
+    kept = [f"{one.state_bytes / one.parameters:.2g}" for one in (muon, soap)]
+    yield f"Muon keeps {kept[0]} bytes of state for each parameter, less than Adam's 8; SOAP keeps"
+    yield f"SOAP keeps {kept[1]}."
+    assert words.decision.contestant == "lamb"
+    last = {one.spec.partition(":")[0] for one in which.ranked(words)[-3:]}
+    assert last == {"muon", "momentum", "soap"}
+    for study in (images, finetune):
+        best = {one.spec.partition(":")[0] for one in which.ranked(study)[:2]}
+        assert best == {"soap", "adamwschedulefree"}
+        assert study.decision.contestant == "momentum"
+    assert all(which.ranked(study)[0].name != "adamw" for study in (images, words, finetune))
+    rates = [contestant(s, "prodigy").settings["lr"] for s in (finetune, words, characters)]
+    assert rates[0] == 1
+    yield (
+        "A learning rate of 1, which is meant to do everywhere, is its best for fine-tuning; on "
+        f"words it is {rates[1]:.3g} and on characters {rates[2]:.3g}."
+    )
