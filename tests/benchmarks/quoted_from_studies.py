@@ -247,7 +247,13 @@ def of_which(records):
         best = {one.spec.partition(":")[0] for one in which.ranked(study)[:2]}
         assert best == {"soap", "adamwschedulefree"}
         assert study.decision.contestant == "momentum"
-    assert all(which.ranked(study)[0].name != "adamw" for study in (images, words, finetune))
+    places = [
+        [one.name for one in which.ranked(s)].index("adamw") for s in (words, images, finetune)
+    ]
+    assert places == [1, 7, 7]  # of nine, from 0
+    adamw = contestant(characters, "adamw")
+    assert round(100 * (muon.metric.value - adamw.metric.value)) == 9
+    assert contestant(finetune, "muon").metric.value > contestant(finetune, "adamw").metric.value
     rates = [contestant(s, "prodigy").settings["lr"] for s in (finetune, words, characters)]
     assert rates[0] == 1
     yield (
