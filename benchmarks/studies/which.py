@@ -42,7 +42,7 @@ def report(found: Record) -> str:
     """The command, its decision, a table with the best first, and the rest of the verdict."""
     study = study_of(found)
     first, *evidence = [finding.sentence for finding in study.verdict]
-    command = textwrap.wrap(f"adamantine compare {found['arguments']}", 96, **UNBROKEN)
+    command = textwrap.wrap(f"adamantine compare {found['arguments']}", 84, **UNBROKEN)
     return "\n\n".join(
         [
             "\n".join(["```sh", " \\\n    ".join(command), "```"]),
