@@ -614,3 +614,33 @@ def test_batches_take_a_share_of_torchs_calls() -> None:
         orthogonalized(torch.randn(12, 8, 32), COEFFICIENTS, 5, 1e-7, torch.bfloat16)
     assert twelve.count == one.count
     assert 4 * twelve.count < theirs.count / 10
+
+
+def test_normuon_can_begin_later() -> None:
+    """A step without it leaves what an optimizer that has it from then on begins with."""
+    generator = torch.Generator().manual_seed(0)
+    grads = torch.randn(3, 6, 4, generator=generator)
+    weight = nn.Parameter(torch.ones(6, 4))
+    optimizer = adamantine.Muon([weight], normuon_beta2=0.8)
+    weight.grad = grads[0]
+    optimizer.step()
+    other = nn.Parameter(weight.detach().clone())
+    oracle = adamantine.Muon([other], normuon=True, normuon_beta2=0.8)
+    oracle.state[other]["momentum_buffer"] = optimizer.state[weight]["momentum_buffer"].clone()
+    optimizer.param_groups[0]["normuon"] = True
+    for grad in grads[1:]:
+        weight.grad, other.grad = grad, grad.clone()
+        optimizer.step()
+        oracle.step()
+    assert torch.equal(weight, other)
+    assert optimizer.param_groups[0]["normuon_beta2"] == 0.8
+
+
+def test_a_changed_group_is_checked_before_a_step() -> None:
+    weight = nn.Parameter(torch.ones(6, 4))
+    weight.grad = torch.ones(6, 4)
+    optimizer = adamantine.Muon([weight])
+    optimizer.param_groups[0]["ns_dtype"] = "float8"
+    with pytest.raises(HyperparameterError, match="Invalid ns_dtype: 'float8'"):
+        optimizer.step()
+    assert torch.equal(weight, torch.ones(6, 4))

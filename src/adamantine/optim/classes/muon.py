@@ -13,6 +13,8 @@ from adamantine.backends import BackendName
 from adamantine.errors import HyperparameterError, UsageError
 from adamantine.optim.base import Params
 from adamantine.optim.matrices import MatrixOptimizer
+from adamantine.optim.step.plan import Plan
+from adamantine.optim.step.updates.member import Only
 from adamantine.optim.usage.labels import label
 from adamantine.optim.usage.matrices import Assignment, Assignments, assigned
 from adamantine.optim.usage.options import Options
@@ -168,6 +170,13 @@ class Muon(MatrixOptimizer):
         if not is_adamw(added) and (problem := self._not_a_matrix(added)):
             self.param_groups.pop()
             raise UsageError(problem)
+
+    def _new_plan(self, only: Only | None = None) -> Plan:
+        for group in self.param_groups:  # which may have been changed since it was added
+            if group.get("normuon") and not is_adamw(group):
+                group.setdefault("normuon_beta2", self._normuon_beta2)
+            _check_settings(group)
+        return super()._new_plan(only)
 
     def __getstate__(self) -> dict[str, Any]:
         own = ("_whys", "_of_adamw", "_normuon_beta2")
