@@ -25,8 +25,25 @@ Over = Literal["tensor", "parameters"]
 """Over what: each tensor by itself, or all parameters of the optimizer."""
 
 
+class _Reduction:
+    """What is added up, and made of the sums: both functions name what they have to be given."""
+
+    of: Callable[..., Any]
+    value: Callable[..., Any]
+
+    @cached_property
+    def arguments(self) -> tuple[str, ...]:
+        """What `of` has to be given."""
+        return tuple(inspect.signature(self.of).parameters)
+
+    @cached_property
+    def needed(self) -> tuple[str, ...]:
+        """What `value` has to be given."""
+        return tuple(inspect.signature(self.value).parameters)
+
+
 @dataclass(frozen=True)
-class Sums:
+class Sums(_Reduction):
     """What a rule has to know of a whole tensor, or of all of them, first: sums over elements.
 
     A pass of its own over memory makes them, in float64 and always in the same order.
@@ -60,16 +77,6 @@ class Sums:
     value: Callable[..., Any]
     over: Over = "tensor"
 
-    @cached_property
-    def arguments(self) -> tuple[str, ...]:
-        """What `of` has to be given."""
-        return tuple(inspect.signature(self.of).parameters)
-
-    @cached_property
-    def needed(self) -> tuple[str, ...]:
-        """What `value` has to be given."""
-        return tuple(inspect.signature(self.value).parameters)
-
 
 @dataclass(frozen=True)
 class Matrices:
@@ -99,7 +106,7 @@ class Matrices:
 
 
 @dataclass(frozen=True)
-class Factor:
+class Factor(_Reduction):
     """What a rule has to know of a matrix first: a number for each row, or for each column.
 
     It comes from sums along them, in float64 and always in the same order. Leading dimensions are a
@@ -128,16 +135,6 @@ class Factor:
     along: Axis
     decides: str
     value: Callable[..., Any]
-
-    @cached_property
-    def arguments(self) -> tuple[str, ...]:
-        """What `of` has to be given."""
-        return tuple(inspect.signature(self.of).parameters)
-
-    @cached_property
-    def needed(self) -> tuple[str, ...]:
-        """What `value` has to be given."""
-        return tuple(inspect.signature(self.value).parameters)
 
 
 @dataclass(frozen=True)
